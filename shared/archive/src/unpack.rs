@@ -1,0 +1,317 @@
+//! Unpacking an archive that nobody has to trust, into a directory that nobody else sees yet.
+
+use crate::links::{LinkError, Links};
+use crate::member::{NameError, member_name, shown};
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
+use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use tar::{Archive, Entry, EntryType};
+
+/// Zeros that end every archive, in bytes.
+const END_MARK: u64 = crate::TRAILER_LEN;
+const SETUID_OR_SETGID: u32 = 0o6000;
+
+/// How much an archive may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of all files together.
+    pub bytes: u64,
+    /// Members.
+    pub members: u64,
+}
+
+/// Why an archive was not unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The archive's bytes can't be read, or are none.
+    #[error("the archive can't be read: {0}")]
+    Read(#[source] io::Error),
+    /// It ends before its end mark.
+    #[error("the archive is cut short: its end mark is missing")]
+    Truncated,
+    /// A name that no release has.
+    #[error("refused {name:?}: {error}")]
+    Name {
+        /// The name as it stands there.
+        name: String,
+        /// What is wrong with it.
+        error: NameError,
+    },
+    /// A link that leads out of the tree.
+    #[error("refused {name:?}: {error}")]
+    Link {
+        /// The link's name.
+        name: String,
+        /// What is wrong with it.
+        error: LinkError,
+    },
+    /// A device, a pipe, or a kind that nobody knows.
+    #[error("refused {name:?}: it is {what}")]
+    Kind {
+        /// Its name.
+        name: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The same name twice.
+    #[error("refused {name:?}: the name stands twice in the archive")]
+    Twice {
+        /// The name.
+        name: String,
+    },
+    /// More than the limits allow.
+    #[error("refused: the archive holds more than {what} (--max-size and --max-entries set the limits)")]
+    TooMuch {
+        /// The limit.
+        what: String,
+    },
+    /// The target can't take it.
+    #[error("unable to write {name:?}: {source}")]
+    Write {
+        /// The member.
+        name: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Unpacks the plain tar `from` into the empty directory `into`.
+///
+/// Nothing is ever written through a link: links are made last, after all of them have been followed on paper, and
+/// every path is resolved beneath `into` by the kernel. Reads `from` to its end.
+///
+/// # Errors
+/// What was refused or failed. `into` then holds a part of the tree and should be removed.
+pub fn unpack(from: impl Read, into: &Path, limits: Limits) -> Result<(), UnpackError> {
+    let dir = Dir::open_ambient_dir(into, ambient_authority())
+        .map_err(|source| UnpackError::Write { name: into.display().to_string(), source })?;
+    let mut tree = Tree { dir, links: Links::default(), modes: BTreeMap::new(), left: limits, limits };
+    let mut archive = Archive::new(EndMark { from, zeros: 0 });
+    for entry in archive.entries().map_err(UnpackError::Read)? {
+        tree.add(&mut entry.map_err(UnpackError::Read)?)?;
+    }
+    let mut rest = archive.into_inner();
+    io::copy(&mut rest, &mut io::sink()).map_err(UnpackError::Read)?;
+    if rest.zeros < END_MARK {
+        return Err(UnpackError::Truncated);
+    }
+    tree.finish()
+}
+
+/// The content of the first plain file named `wanted` at the root of the tar `from`, at most 64 KiB of it.
+/// Reads `from` to its end.
+///
+/// # Errors
+/// The archive can't be read or is cut short.
+pub fn read_member(from: impl Read, wanted: &str) -> Result<Option<Vec<u8>>, UnpackError> {
+    let mut found = None;
+    let mut archive = Archive::new(EndMark { from, zeros: 0 });
+    for entry in archive.entries().map_err(UnpackError::Read)? {
+        let entry = entry.map_err(UnpackError::Read)?;
+        let named = member_name(&entry.path_bytes()).is_ok_and(|name| name == wanted.as_bytes());
+        if named && found.is_none() && entry.header().entry_type() == EntryType::Regular {
+            let mut content = Vec::new();
+            entry.take(64 * 1024).read_to_end(&mut content).map_err(UnpackError::Read)?;
+            found = Some(content);
+        }
+    }
+    let mut rest = archive.into_inner();
+    io::copy(&mut rest, &mut io::sink()).map_err(UnpackError::Read)?;
+    if rest.zeros < END_MARK { Err(UnpackError::Truncated) } else { Ok(found) }
+}
+
+/// Counts the zeros at the end of what was read: a tar without them was cut off, even where a member ends neatly.
+struct EndMark<R> {
+    from: R,
+    zeros: u64,
+}
+
+impl<R: Read> Read for EndMark<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.from.read(buffer)?;
+        let read = &buffer[..length];
+        match read.iter().rposition(|&byte| byte != 0) {
+            Some(last) => self.zeros = (length - 1 - last) as u64,
+            None => self.zeros += length as u64,
+        }
+        Ok(length)
+    }
+}
+
+/// The tree as far as it is unpacked.
+struct Tree {
+    dir: Dir,
+    links: Links,
+    /// Modes of directories, set when nothing more is written into them.
+    modes: BTreeMap<Vec<u8>, u32>,
+    left: Limits,
+    limits: Limits,
+}
+
+impl Tree {
+    fn add(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<(), UnpackError> {
+        self.left.members = self
+            .left
+            .members
+            .checked_sub(1)
+            .ok_or_else(|| UnpackError::TooMuch { what: format!("{} members", self.limits.members) })?;
+        let raw = entry.path_bytes().into_owned();
+        let kind = entry.header().entry_type();
+        if kind == EntryType::XGlobalHeader {
+            return Ok(());
+        }
+        let name = member_name(&raw).map_err(|error| UnpackError::Name { name: shown(&raw), error })?;
+        let mode = entry.header().mode().map_err(UnpackError::Read)?;
+        let refuse = |what| UnpackError::Kind { name: shown(&raw), what };
+        match kind {
+            EntryType::Directory => self.directory(&name, mode),
+            EntryType::Regular | EntryType::Continuous => {
+                if mode & SETUID_OR_SETGID != 0 {
+                    return Err(refuse("a setuid or setgid file"));
+                }
+                if name.is_empty() || raw.ends_with(b"/") {
+                    return Err(refuse("a file with a directory's name"));
+                }
+                self.file(&name, mode, entry)
+            }
+            EntryType::Symlink => {
+                let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+                if name.is_empty() {
+                    return Err(refuse("a link in place of the tree itself"));
+                }
+                if self.links.iter().any(|(known, _)| known == name) {
+                    return Err(UnpackError::Twice { name: shown(&name) });
+                }
+                self.links.insert(name, target);
+                Ok(())
+            }
+            EntryType::Link => {
+                let target = entry.link_name_bytes().unwrap_or_default().into_owned();
+                self.hard_link(&name, &target)
+            }
+            EntryType::Char | EntryType::Block => Err(refuse("a device")),
+            EntryType::Fifo => Err(refuse("a named pipe")),
+            _ => Err(refuse("of a kind that is not unpacked")),
+        }
+    }
+
+    fn directory(&mut self, name: &[u8], mode: u32) -> Result<(), UnpackError> {
+        if name.is_empty() {
+            return Ok(());
+        }
+        self.make_directories(name)?;
+        // Its owner must be able to fill it now and to remove it one day.
+        self.modes.insert(name.to_vec(), mode & 0o777 | 0o700);
+        Ok(())
+    }
+
+    fn make_directories(&self, name: &[u8]) -> Result<(), UnpackError> {
+        let path = path(name);
+        let made = match self.dir.create_dir(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => self.dir.create_dir_all(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.dir.symlink_metadata(path) {
+                Ok(meta) if meta.is_dir() => Ok(()),
+                _ => return Err(UnpackError::Twice { name: shown(name) }),
+            },
+            other => other,
+        };
+        made.map_err(|source| write_error(name, source))
+    }
+
+    fn file(&mut self, name: &[u8], mode: u32, entry: &mut Entry<'_, impl Read>) -> Result<(), UnpackError> {
+        self.left.bytes = self
+            .left
+            .bytes
+            .checked_sub(entry.size())
+            .ok_or_else(|| UnpackError::TooMuch { what: format!("{} bytes", self.limits.bytes) })?;
+        let mut file = self.create(name)?;
+        copy(entry, &mut file, name)?;
+        let finish = || -> io::Result<()> {
+            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o777))?;
+            let seconds = entry.header().mtime().unwrap_or(0);
+            let mtime = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(0), tv_nsec: 0 };
+            let atime = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+            Ok(rustix::fs::futimens(&file, &Timestamps { last_access: atime, last_modification: mtime })?)
+        };
+        finish().map_err(|source| write_error(name, source))
+    }
+
+    fn create(&self, name: &[u8]) -> Result<File, UnpackError> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let opened = match self.dir.open_with(path(name), &options) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if let Some(parent) = path(name).parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                    self.make_directories(parent.as_os_str().as_bytes())?;
+                }
+                self.dir.open_with(path(name), &options)
+            }
+            other => other,
+        };
+        opened.map_err(|source| write_error(name, source))
+    }
+
+    fn hard_link(&self, name: &[u8], target: &[u8]) -> Result<(), UnpackError> {
+        let target =
+            member_name(target).map_err(|error| UnpackError::Name { name: shown(target), error })?;
+        let plain = self.dir.symlink_metadata(path(&target)).is_ok_and(|meta| meta.is_file());
+        if !plain {
+            return Err(UnpackError::Kind { name: shown(name), what: "a hard link to no file of the archive" });
+        }
+        let link = || self.dir.hard_link(path(&target), &self.dir, path(name));
+        let linked = match link() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if let Some(parent) = path(name).parent() {
+                    self.make_directories(parent.as_os_str().as_bytes())?;
+                }
+                link()
+            }
+            other => other,
+        };
+        linked.map_err(|source| write_error(name, source))
+    }
+
+    fn finish(self) -> Result<(), UnpackError> {
+        self.links.check().map_err(|(name, error)| UnpackError::Link { name: shown(&name), error })?;
+        for (name, target) in self.links.iter() {
+            if let Some(parent) = path(name).parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                self.make_directories(parent.as_os_str().as_bytes())?;
+            }
+            let made = self.dir.symlink_contents(path(target), path(name));
+            made.map_err(|source| write_error(name, source))?;
+        }
+        // Deepest first, so that a directory is still open to us when its own turn comes.
+        for (name, mode) in self.modes.iter().rev() {
+            let set = self.dir.open_dir(path(name)).and_then(|dir| Ok(rustix::fs::fchmod(&dir, Mode::from_raw_mode(*mode))?));
+            set.map_err(|source| write_error(name, source))?;
+        }
+        Ok(())
+    }
+}
+
+fn copy(from: &mut impl Read, to: &mut File, name: &[u8]) -> Result<(), UnpackError> {
+    let mut buffer = [0; 64 * 1024];
+    loop {
+        let length = from.read(&mut buffer).map_err(UnpackError::Read)?;
+        if length == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..length]).map_err(|source| write_error(name, source))?;
+    }
+}
+
+fn write_error(name: &[u8], source: io::Error) -> UnpackError {
+    if source.kind() == ErrorKind::AlreadyExists {
+        return UnpackError::Twice { name: shown(name) };
+    }
+    UnpackError::Write { name: shown(name), source }
+}
+
+fn path(name: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(name))
+}

@@ -1,0 +1,65 @@
+//! The options that every tool on AWS takes, and the SDK configuration they make.
+
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_smithy_http_client::tls;
+use std::time::Duration;
+
+/// Where AWS is and how long to wait for it. Everything else is the SDK's standard chain: environment, profile, instance role.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "AWS")]
+pub struct AwsArgs {
+    /// Region, instead of the one the environment or profile names
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Profile in the AWS configuration files
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+    /// Endpoint of an S3-compatible store
+    #[arg(long, value_name = "URL")]
+    pub endpoint_url: Option<String>,
+    /// Longest wait for one answer; transfers that still move are not ended
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::duration)]
+    pub timeout: Duration,
+}
+
+impl AwsArgs {
+    /// Tries of one request, the first one included.
+    const ATTEMPTS: u32 = 6;
+    const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+    const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+    const CONNECT: Duration = Duration::from_secs(5);
+
+    /// The SDK's configuration. Reads the environment and the AWS files; asks nobody yet.
+    pub async fn sdk_config(&self) -> SdkConfig {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build_https();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Self::CONNECT.min(self.timeout))
+            .operation_timeout(self.timeout)
+            .build();
+        let retries = RetryConfig::standard()
+            .with_max_attempts(Self::ATTEMPTS)
+            .with_initial_backoff(Self::FIRST_BACKOFF)
+            .with_max_backoff(Self::LONGEST_BACKOFF);
+        let stalled = StalledStreamProtectionConfig::enabled().grace_period(self.timeout).build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .timeout_config(timeouts)
+            .retry_config(retries)
+            .stalled_stream_protection(stalled);
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(profile) = &self.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(url) = &self.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        loader.load().await
+    }
+}

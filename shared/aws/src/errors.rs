@@ -1,0 +1,107 @@
+//! What an SDK error means: whether a retry can help, in one line a person can act on.
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use cli::{Class, Failure};
+use std::error::Error;
+use std::fmt::Display;
+
+/// Codes that say "not now" although their HTTP status says "wrong request".
+const TEMPORARY_CODES: [&str; 12] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "TokenRefreshRequired",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+];
+
+/// Whether trying again can help, by the service's error code and the HTTP status of its answer.
+#[must_use]
+pub fn classify(code: Option<&str>, status: u16) -> Class {
+    if code.is_some_and(|code| TEMPORARY_CODES.contains(&code)) {
+        return Class::Temporary;
+    }
+    match status {
+        408 | 409 | 425 | 429 | 500.. => Class::Temporary,
+        _ => Class::Permanent,
+    }
+}
+
+/// The failure of one request; `what` says verb and object.
+pub fn failure<E>(what: impl Display, error: SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match &error {
+        SdkError::ServiceError(service) => {
+            let status = service.raw().status().as_u16();
+            let code = service.err().code();
+            let words = match (code, service.err().message()) {
+                (Some(code), Some(message)) => format!("{code}: {}", message.trim_end_matches('.')),
+                (Some(code), None) => code.to_owned(),
+                (None, _) => by_status(status),
+            };
+            Failure::new(classify(code, status), format!("{what}: {words}"))
+        }
+        SdkError::TimeoutError(_) => Failure::temporary(format!("{what}: no answer in time")),
+        SdkError::DispatchFailure(failed) if failed.is_timeout() => {
+            Failure::temporary(format!("{what}: no answer in time"))
+        }
+        SdkError::ResponseError(response) => {
+            let status = response.raw().status().as_u16();
+            let class = if status >= 400 { classify(None, status) } else { Class::Temporary };
+            Failure::new(class, format!("{what}: unreadable answer: {}", causes(&error)))
+        }
+        // A request that can't be built is wrong in itself, unless what it lacks is a credential that may come.
+        SdkError::ConstructionFailure(_) => {
+            let words = causes(&error);
+            let class = if words.contains("credential") { Class::Temporary } else { Class::Permanent };
+            Failure::new(class, format!("{what}: {words}"))
+        }
+        _ => Failure::temporary(format!("{what}: {}", causes(&error))),
+    }
+}
+
+fn by_status(status: u16) -> String {
+    match status {
+        403 => "access denied (HTTP 403)".to_owned(),
+        404 => "not found (HTTP 404)".to_owned(),
+        other => format!("HTTP {other}"),
+    }
+}
+
+/// The causes below `error`, outermost first, without those that only repeat what stands before them.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !matches!(text.as_str(), "other" | "io error" | "dispatch failure") && !words.iter().any(|w| w.contains(&text)) {
+            words.push(text);
+        }
+        next = cause.source();
+    }
+    if words.is_empty() { error.to_string() } else { words.join(": ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes() {
+        assert_eq!(classify(Some("AccessDenied"), 403), Class::Permanent);
+        assert_eq!(classify(Some("RequestTimeTooSkewed"), 403), Class::Permanent);
+        assert_eq!(classify(Some("NoSuchBucket"), 404), Class::Permanent);
+        assert_eq!(classify(Some("ExpiredToken"), 400), Class::Temporary);
+        assert_eq!(classify(Some("SlowDown"), 503), Class::Temporary);
+        assert_eq!(classify(None, 500), Class::Temporary);
+    }
+}

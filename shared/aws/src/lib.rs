@@ -1,0 +1,7 @@
+//! How the tools reach AWS: the SDK's standard chain, bounded waits, and what its errors mean for a retry.
+
+mod args;
+mod errors;
+
+pub use args::AwsArgs;
+pub use errors::{classify, failure};

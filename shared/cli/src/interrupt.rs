@@ -1,0 +1,57 @@
+//! SIGTERM and SIGINT as something a tool can wait for, so that it can clean up before it ends by them.
+
+use crate::Failure;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals that ask a tool to end.
+#[derive(Debug)]
+pub struct Interrupts {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Interrupts {
+    /// From here on SIGTERM, SIGINT and SIGHUP no longer end the process by themselves.
+    ///
+    /// # Errors
+    /// The kernel refuses the handlers.
+    pub fn catch() -> Result<Self, Failure> {
+        let catch = |kind| signal(kind).map_err(|error| Failure::io("unable to catch signals", error));
+        Ok(Self {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            hangup: catch(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal and returns its number.
+    pub async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+            _ = self.hangup.recv() => SignalKind::hangup(),
+        }
+        .as_raw_value()
+    }
+
+    /// Runs `work` to its end, or drops it at the first signal, which is then the failure returned.
+    ///
+    /// # Errors
+    /// What `work` failed with, or the interruption.
+    pub async fn or<T>(&mut self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            signal = self.next() => Err(Failure::interrupted(signal)),
+            result = work => result,
+        }
+    }
+
+    /// Fails if a signal has come: for work that must not be dropped in the middle.
+    ///
+    /// # Errors
+    /// The interruption.
+    pub async fn check(&mut self) -> Result<(), Failure> {
+        self.or(std::future::ready(Ok(()))).await
+    }
+}

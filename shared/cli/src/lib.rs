@@ -1,0 +1,34 @@
+//! The process boundary of every tool: what a run ends as, what it says, and where its records go.
+//!
+//! A tool's `main` is `cli::finish(name, run())`; `run` parses with [`parse`], writes records to an [`Output`],
+//! speaks to people through a [`Console`], and returns a [`Failure`] that knows its exit code.
+
+mod console;
+mod failure;
+mod finish;
+mod interrupt;
+mod output;
+mod parse;
+mod runtime;
+mod text;
+
+pub use console::{Console, Progress, Verbosity};
+pub use failure::{Class, Failure};
+pub use finish::finish;
+pub use interrupt::Interrupts;
+pub use output::Output;
+pub use parse::{duration, parse};
+pub use runtime::block_on;
+pub use text::{printable, read_input};
+
+/// Version of the workspace and the commit it was built from.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SOURCE_COMMIT"), ")");
+
+/// The exit codes, the same for all tools; the last lines of every `--help`.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   failed, and trying again will not help
+  2   wrong usage
+  75  temporary failure, try again later
+  A run ended by SIGTERM or SIGINT cleans up, then ends by that signal.";

@@ -1,0 +1,64 @@
+//! Command lines: help and version go to stdout, a wrong one is one line on stderr and exit code 2.
+
+use crate::{Failure, Output};
+use clap::Parser;
+use clap::error::ErrorKind;
+use std::time::Duration;
+
+/// Parses the process's arguments; `None` when help or version was asked for and has been printed.
+///
+/// # Errors
+/// A wrong command line, or stdout that can't take the help.
+pub fn parse<A: Parser>() -> Result<Option<A>, Failure> {
+    let error = match A::try_parse() {
+        Ok(args) => return Ok(Some(args)),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let mut out = Output::default();
+            out.write(error.render().to_string().as_bytes())?;
+            out.close()?;
+            Ok(None)
+        }
+        _ => Err(Failure::usage(one_line(&error.render().to_string()))),
+    }
+}
+
+/// clap's message without its usage paragraph, on one line.
+fn one_line(rendered: &str) -> String {
+    let body = rendered.split("\n\nUsage:").next().unwrap_or(rendered);
+    let body = body.split("\n\nFor more information").next().unwrap_or(body);
+    let words: Vec<&str> = body.split_whitespace().collect();
+    let message = words.join(" ");
+    format!("{} (see --help)", message.strip_prefix("error: ").unwrap_or(&message))
+}
+
+/// A duration as people write it: `30s`, `5m`, `24h`, `1h30m`.
+///
+/// # Errors
+/// Not a duration, or negative.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let signed: jiff::SignedDuration =
+        text.parse().map_err(|_| "expected a duration such as 30s, 5m or 24h".to_owned())?;
+    Duration::try_from(signed).map_err(|_| "a duration can't be negative".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert!(duration("soon").is_err());
+        assert!(duration("-5s").is_err());
+    }
+
+    #[test]
+    fn usage_errors_become_one_line() {
+        let rendered = "error: unexpected argument '--x' found\n\n  tip: a similar one\n\nUsage: t [OPTIONS]\n\nFor more information, try '--help'.\n";
+        assert_eq!(one_line(rendered), "unexpected argument '--x' found tip: a similar one (see --help)");
+    }
+}

@@ -1,0 +1,57 @@
+//! Taking a number: a conditional create that one builder wins, on a store that has shown to keep conditions.
+
+use crate::claim::{Builder, Claim};
+use crate::layout::Layout;
+use crate::number::ReleaseNumber;
+use crate::settle::{self, Settled};
+use crate::store::{Attributes, Condition, Put, Store, Tag};
+use crate::sweep::Own;
+use cli::Failure;
+use uuid::Uuid;
+
+/// Numbers tried in a row before giving up: more builders than that never race.
+const TRIES: u64 = 10_000;
+
+/// Claims the first free number from `first` on. `trying` hears of every number before it is asked for, so that
+/// whoever cleans up knows which claim may exist although its reply never came.
+///
+/// # Errors
+/// The store fails, or ignores conditions (permanent: two builds could take one number).
+pub async fn claim(
+    store: &dyn Store,
+    layout: &Layout,
+    first: ReleaseNumber,
+    build: Uuid,
+    attributes: &Attributes,
+    trying: impl Fn(ReleaseNumber) + Send,
+) -> Result<Own, Failure> {
+    let body = Claim::Claimed { build, builder: Builder::this_process() }.to_bytes();
+    let mut number = first;
+    for _ in 0..TRIES {
+        trying(number);
+        let key = layout.record(number);
+        match settle::put(store, &key, &body, Condition::Absent, attributes).await? {
+            Settled::Ours(tag) => {
+                probe(store, &key, &body, attributes).await?;
+                return Ok(Own { number, build, tag });
+            }
+            Settled::Theirs(_) => number = number.next(),
+        }
+    }
+    Err(Failure::temporary(format!("unable to claim a number in {}: others took {TRIES} in a row", store.url(""))))
+}
+
+/// Two more writes of our own claim, both of which a store that keeps conditions refuses.
+async fn probe(store: &dyn Store, key: &str, body: &[u8], attributes: &Attributes) -> Result<(), Failure> {
+    let wrong = Tag::of_nothing();
+    for (when, header) in [(Condition::Absent, "If-None-Match"), (Condition::Unchanged(&wrong), "If-Match")] {
+        if let Put::Done(_) = store.put(key, body, when, attributes).await? {
+            store.delete(key).await?;
+            return Err(Failure::permanent(format!(
+                "{} ignores conditional writes ({header}): two builds could take the same number, so none is taken",
+                store.url("")
+            )));
+        }
+    }
+    Ok(())
+}

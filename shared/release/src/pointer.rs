@@ -1,0 +1,109 @@
+//! Pointers: `latest.txt`, which only moves forward, and the channels' records; resolving what `--release` asks for.
+
+use crate::layout::{self, Layout};
+use crate::number::ReleaseNumber;
+use crate::record::Record;
+use crate::settle::{self, Settled};
+use crate::store::{Attributes, Condition, Object, Store};
+use cli::Failure;
+
+/// A pointer as it stands in the store.
+#[derive(Debug)]
+pub struct Pointer {
+    /// The record it carries.
+    pub record: Record,
+    /// The object it was read from.
+    pub object: Object,
+}
+
+/// Reads a record or pointer; `None` if there is none.
+///
+/// # Errors
+/// The store fails, or what is there is no record.
+pub async fn read(store: &dyn Store, key: &str) -> Result<Option<Pointer>, Failure> {
+    let Some(object) = store.get(key).await? else { return Ok(None) };
+    let record = Record::parse(&object.body)
+        .map_err(|error| Failure::permanent(format!("{} is no release record: {error}", store.url(key))))?;
+    Ok(Some(Pointer { record, object }))
+}
+
+/// Reads the record of a release, whole and checked. `None` if there is none: an old release without a record, or no
+/// release at all.
+///
+/// # Errors
+/// The store fails, the number is claimed or abandoned, or the record is damaged or another release's.
+pub async fn read_release(store: &dyn Store, layout: &Layout, number: ReleaseNumber) -> Result<Option<Pointer>, Failure> {
+    let key = layout.record(number);
+    let Some(object) = store.get(&key).await? else { return Ok(None) };
+    match crate::Claim::parse(&object.body) {
+        Some(crate::Claim::Claimed { .. }) => {
+            let what = format!("release {number} of {layout} is not finished: a build has claimed it");
+            return Err(Failure::permanent(what));
+        }
+        Some(crate::Claim::Abandoned { .. }) => {
+            return Err(Failure::permanent(format!("release {number} of {layout} was abandoned by its build")));
+        }
+        None => {}
+    }
+    let damaged = |why: String| Failure::permanent(format!("{} is no release record: {why}", store.url(&key)));
+    let record = Record::parse(&object.body).map_err(|error| damaged(error.to_string()))?;
+    check(layout, &record).map_err(|why| damaged(why.clone()))?;
+    if record.number() != number {
+        return Err(damaged(format!("its VERSION is {}", record.number())));
+    }
+    if record.artifact().is_none() {
+        return Err(damaged("it is not sealed".to_owned()));
+    }
+    Ok(Some(Pointer { record, object }))
+}
+
+/// Whether a record belongs to the artifact: its file must be the one that its number names.
+///
+/// # Errors
+/// Says what does not fit.
+pub fn check(layout: &Layout, record: &Record) -> Result<(), String> {
+    match record.artifact() {
+        Some(artifact) if artifact.file != layout.archive(record.number(), artifact.format) => {
+            Err(format!("its FILE {:?} is not release {} of {layout}", artifact.file, record.number()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where `latest.txt` stands after [`advance`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Advance {
+    /// It names this release now.
+    Moved,
+    /// It names a later release already.
+    Later(ReleaseNumber),
+}
+
+/// Moves `latest.txt` to a sealed record, never back.
+///
+/// # Errors
+/// The store fails, or the pointer keeps changing (temporary).
+pub async fn advance(store: &dyn Store, record: &Record, attributes: &Attributes) -> Result<Advance, Failure> {
+    let key = layout::pointer(layout::LATEST);
+    let body = record.to_bytes();
+    let mut current = store.get(&key).await?;
+    for attempt in 0..100 {
+        let standing = match &current {
+            Some(object) if object.body == body => return Ok(Advance::Moved),
+            Some(object) => Some(Record::parse(&object.body).map_err(|error| {
+                Failure::permanent(format!("{} is no release record: {error}", store.url(&key)))
+            })?),
+            None => None,
+        };
+        if let Some(later) = standing.map(|standing| standing.number()).filter(|number| *number > record.number()) {
+            return Ok(Advance::Later(later));
+        }
+        let when = current.as_ref().map_or(Condition::Absent, |object| Condition::Unchanged(&object.tag));
+        match settle::put(store, &key, &body, when, attributes).await? {
+            Settled::Ours(_) => return Ok(Advance::Moved),
+            Settled::Theirs(found) => current = found,
+        }
+        settle::pause(attempt).await;
+    }
+    Err(Failure::temporary(format!("unable to move {}: others keep moving it", store.url(&key))))
+}

@@ -1,0 +1,58 @@
+//! Conditional writes whose outcome is certain, although replies get lost and stores answer "conflict".
+
+use crate::store::{Attributes, Condition, Object, Put, Store, Tag};
+use cli::Failure;
+use std::time::Duration;
+
+/// What became of a conditional write, for certain.
+#[derive(Debug)]
+pub enum Settled {
+    /// The object has our bytes.
+    Ours(Tag),
+    /// The condition did not hold: this is there instead (`None`: nothing).
+    Theirs(Option<Object>),
+}
+
+/// Tries of a write that the store refuses although its condition holds.
+const TRIES: u32 = 40;
+
+/// Writes `body` under `key` if the condition holds, and finds out what really happened.
+///
+/// A retry after a lost reply meets its own write and is refused, so every refusal is settled by reading the object
+/// back: our bytes are a success, bytes that break the condition are a loss, anything else is tried again. Bodies must
+/// differ between writers for that, as claims, records and pointers do.
+///
+/// # Errors
+/// The store fails, or keeps refusing while the condition holds (temporary).
+pub async fn put(
+    store: &dyn Store,
+    key: &str,
+    body: &[u8],
+    when: Condition<'_>,
+    attributes: &Attributes,
+) -> Result<Settled, Failure> {
+    for attempt in 0..TRIES {
+        if let Put::Done(tag) = store.put(key, body, when, attributes).await? {
+            return Ok(Settled::Ours(tag));
+        }
+        let found = store.get(key).await?;
+        let holds = match (&when, &found) {
+            (_, Some(object)) if object.body == body => return Ok(Settled::Ours(object.tag.clone())),
+            (Condition::Absent, None) => true,
+            (Condition::Unchanged(tag), Some(object)) => **tag == object.tag,
+            _ => false,
+        };
+        if !holds {
+            return Ok(Settled::Theirs(found));
+        }
+        pause(attempt).await;
+    }
+    Err(Failure::temporary(format!("unable to write {}: the store keeps answering that others write it", store.url(key))))
+}
+
+/// Waits before try `attempt + 1` of something others are doing too: full jitter, growing, at most half a second.
+pub async fn pause(attempt: u32) {
+    let longest = 10_u64.saturating_mul(1 << attempt.min(6)).min(500);
+    let random = u64::from(uuid::Uuid::new_v4().as_fields().0);
+    tokio::time::sleep(Duration::from_millis(random % (longest + 1))).await;
+}

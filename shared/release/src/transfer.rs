@@ -1,0 +1,127 @@
+//! One pass over an archive in the store: downloaded, hashed and consumed at the same time, on bounded memory.
+
+use crate::record::Artifact;
+use crate::settle::pause;
+use crate::store::{Head, Store};
+use bytes::{Buf, Bytes};
+use cli::Failure;
+use crc_fast::{CrcAlgorithm, Digest as Crc};
+use futures_util::{StreamExt, stream};
+use sha2::{Digest, Sha256};
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use tokio::sync::mpsc;
+
+/// Bytes asked for at once.
+const RANGE: u64 = 4 << 20;
+/// Requests under way at once.
+const AT_ONCE: usize = 3;
+/// Tries of one range whose answer breaks off.
+const TRIES: u32 = 6;
+
+/// Checksums of what arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sums {
+    /// SHA-256 of all bytes.
+    pub sha256: [u8; 32],
+    /// CRC-64/NVME of all bytes.
+    pub crc64nvme: u64,
+}
+
+impl Sums {
+    /// Whether what arrived is the artifact.
+    #[must_use]
+    pub fn are_of(&self, artifact: &Artifact) -> bool {
+        self.sha256 == artifact.sha256 && artifact.crc64nvme.is_none_or(|crc| crc == self.crc64nvme)
+    }
+}
+
+/// Reads the object `key`, in the state that `head` saw, from end to end, and gives its bytes to `consume` on a thread
+/// of its own. `arrived` hears of every range. A consumer that ends early does not end the pass: only the checksums
+/// tell whether the archive or the transfer was at fault. Dropping the future stops everything, and the consumer's
+/// reader fails then instead of seeming to end.
+///
+/// # Errors
+/// The store fails, or threads can't be had.
+pub async fn read_through<T: Send + 'static>(
+    store: &Arc<dyn Store>,
+    key: &str,
+    head: &Head,
+    arrived: impl Fn(u64),
+    consume: impl FnOnce(Arriving) -> T + Send + 'static,
+) -> Result<(Sums, T), Failure> {
+    let (to_hash, arriving) = mpsc::channel(1);
+    let (to_consumer, hashed) = sync_channel(1);
+    let unable = |error| Failure::io("unable to start a thread", error);
+    let hasher = thread::Builder::new().name("hash".into()).spawn(move || hash(arriving, &to_consumer));
+    let hasher = hasher.map_err(unable)?;
+    let consumer = move || consume(Arriving { from: hashed, now: Bytes::new() });
+    let consumer = thread::Builder::new().name("unpack".into()).spawn(consumer).map_err(unable)?;
+
+    let size = head.size;
+    let ranges = (0..size.div_ceil(RANGE)).map(|index| (index * RANGE, RANGE.min(size - index * RANGE)));
+    let mut parts = stream::iter(ranges)
+        .map(|(offset, length)| range(store.as_ref(), key, head, offset, length))
+        .buffered(AT_ONCE);
+    while let Some(bytes) = parts.next().await {
+        let bytes = bytes?;
+        arrived(bytes.len() as u64);
+        if to_hash.send(Some(bytes)).await.is_err() {
+            break;
+        }
+    }
+    // The end said aloud: a stream that merely stops was given up, and must not look whole to anybody.
+    let _ = to_hash.send(None).await;
+    let broken = || Failure::temporary("a thread broke down while reading");
+    let joined = tokio::task::spawn_blocking(move || (hasher.join(), consumer.join())).await;
+    let (Ok(Some(sums)), Ok(consumed)) = joined.map_err(|_| broken())? else { return Err(broken()) };
+    Ok((sums, consumed))
+}
+
+/// One range, asked for again when its answer breaks off.
+async fn range(store: &dyn Store, key: &str, head: &Head, offset: u64, length: u64) -> Result<Bytes, Failure> {
+    let mut attempt = 0;
+    loop {
+        match store.read(key, &head.tag, offset, length).await {
+            Err(failure) if failure.is_temporary() && attempt + 1 < TRIES => pause(attempt).await,
+            other => return other,
+        }
+        attempt += 1;
+    }
+}
+
+fn hash(mut arriving: mpsc::Receiver<Option<Bytes>>, to_consumer: &SyncSender<Option<Bytes>>) -> Option<Sums> {
+    let mut sha256 = Sha256::new();
+    let mut crc = Crc::new(CrcAlgorithm::Crc64Nvme);
+    while let Some(bytes) = arriving.blocking_recv()? {
+        sha256.update(&bytes);
+        crc.update(&bytes);
+        let _ = to_consumer.send(Some(bytes));
+    }
+    let _ = to_consumer.send(None);
+    Some(Sums { sha256: sha256.finalize().into(), crc64nvme: crc.finalize() })
+}
+
+/// The archive's bytes as they arrive.
+#[derive(Debug)]
+pub struct Arriving {
+    from: Receiver<Option<Bytes>>,
+    now: Bytes,
+}
+
+impl Read for Arriving {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.now.is_empty() {
+            match self.from.recv() {
+                Ok(Some(bytes)) => self.now = bytes,
+                Ok(None) => return Ok(0),
+                Err(_) => return Err(io::Error::other("the download was given up")),
+            }
+        }
+        let length = self.now.len().min(buffer.len());
+        self.now.copy_to_slice(&mut buffer[..length]);
+        Ok(length)
+    }
+}

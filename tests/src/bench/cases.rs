@@ -1,0 +1,370 @@
+//! The tables of `bench release`: packing, fetching, a small build, the start of a process.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use crate::data::{self, Files};
+use crate::measure::{Env, Pipeline, Sample, empty, run};
+use crate::site::{BUCKET, Site, stage};
+use crate::table::{Contestant, compare, median, progress};
+
+/// The tree that is packed and fetched.
+pub struct Tree {
+    dir: PathBuf,
+    bytes: u64,
+    files: u64,
+}
+
+impl Tree {
+    /// Writes it: about 1 GiB, 20,000 small files and 200 of 4 MiB.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn new(site: &Site, quick: bool) -> Result<Self> {
+        let scale = if quick { 100 } else { 1 };
+        let kinds = [
+            Files {
+                count: 20_000 / scale,
+                least: 2_000,
+                most: 40_000,
+            },
+            Files {
+                count: 200 / scale,
+                least: 4 << 20,
+                most: 4 << 20,
+            },
+        ];
+        progress("writing the tree");
+        let dir = site.scratch.join("tree");
+        fs::create_dir_all(&dir)?;
+        Ok(Self {
+            bytes: data::write(&dir, &kinds)?,
+            files: kinds.iter().map(|kind| kind.count).sum(),
+            dir,
+        })
+    }
+
+    /// One line for the report.
+    pub fn described(&self) -> String {
+        format!(
+            "The tree: {} files, {} bytes, incompressible, in directories of 100. CPU and memory are the clients' alone; the \
+             server runs on the same cores.\n\n",
+            self.files, self.bytes
+        )
+    }
+
+    fn tar(&self) -> Vec<String> {
+        stage(["tar", "-C", &self.dir.to_string_lossy(), "-cf", "-", "."])
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        // The scratch directory goes in the end anyway; a gigabyte less until then.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// The command line that stores its stdin under a key.
+type Command = Box<dyn Fn(&str) -> Vec<String>>;
+
+/// One setting of a peer: what it is called, and how it is run with the object's key.
+struct Upload {
+    label: String,
+    env: Env,
+    command: Command,
+}
+
+/// The settings that are tried for each peer. Sizes in MiB.
+fn settings(site: &Site, env: &Env, key_prefix: &str) -> Result<Vec<Vec<Upload>>> {
+    let sizes: [(u32, u32); 4] = [(5, 8), (10, 8), (2, 32), (4, 64)];
+    let mut peers = vec![Vec::new(), Vec::new(), Vec::new()];
+    for (jobs, size) in sizes {
+        let prefix = key_prefix.to_owned();
+        let config = site.path(&format!("aws-{jobs}-{size}"));
+        fs::write(
+            &config,
+            format!(
+                "[default]\ns3 =\n  max_concurrent_requests = {jobs}\n  multipart_chunksize = {size}MB\n  multipart_threshold = {size}MB\n"
+            ),
+        )?;
+        let mut aws_env = env.clone();
+        aws_env.insert("AWS_CONFIG_FILE".into(), config);
+        let (aws, at) = (site.peer("aws"), prefix.clone());
+        peers[0].push(Upload {
+            label: format!("tar | aws s3 cp - ({jobs} requests, {size} MiB parts)"),
+            env: aws_env,
+            command: Box::new(move |key| {
+                stage([
+                    &aws,
+                    "s3",
+                    "cp",
+                    "--no-progress",
+                    "-",
+                    &format!("s3://{BUCKET}/{at}{key}"),
+                ])
+            }),
+        });
+        let (s5cmd, at) = (site.peer("s5cmd"), prefix.clone());
+        peers[1].push(Upload {
+            label: format!("tar | s5cmd pipe --concurrency {jobs} --part-size {size}"),
+            env: env.clone(),
+            command: Box::new(move |key| {
+                stage([
+                    &s5cmd,
+                    "pipe",
+                    "--concurrency",
+                    &jobs.to_string(),
+                    "--part-size",
+                    &size.to_string(),
+                    &format!("s3://{BUCKET}/{at}{key}"),
+                ])
+            }),
+        });
+        let (rclone, at) = (site.peer("rclone"), prefix);
+        peers[2].push(Upload {
+            label: format!(
+                "tar | rclone rcat --s3-upload-concurrency {jobs} --s3-chunk-size {size}M"
+            ),
+            env: env.clone(),
+            command: Box::new(move |key| {
+                stage([
+                    &rclone,
+                    "rcat",
+                    "--s3-upload-concurrency",
+                    &jobs.to_string(),
+                    "--s3-chunk-size",
+                    &format!("{size}M"),
+                    &format!("peer:{BUCKET}/{at}{key}"),
+                ])
+            }),
+        });
+    }
+    Ok(peers)
+}
+
+/// Packing `tree` to the server behind `env`. Each peer runs at the best of a few settings, found here first.
+///
+/// # Errors
+/// When a run fails.
+pub fn pack(site: &Site, env: &Env, server: &str, tree: &Tree, rounds: usize) -> Result<String> {
+    let dir = tree.dir.to_string_lossy();
+    let mut contestants = Vec::new();
+    if !site.peers_only {
+        contestants.push(Contestant::new("artifact-pack", |_| {
+            let store = format!("s3://{BUCKET}/packed");
+            vec![Pipeline::new(
+                env,
+                vec![pack_command(site, "bench", &store, &dir)],
+            )]
+        }));
+    }
+    let upload = |setting: &Upload, key: &str| {
+        vec![Pipeline::new(
+            &setting.env,
+            vec![tree.tar(), (setting.command)(key)],
+        )]
+    };
+    for tried in settings(site, env, "peers/")? {
+        let mut best: Option<(Sample, Upload)> = None;
+        for setting in tried {
+            progress(&format!("trying {} to {server}", setting.label));
+            let sample = run(&upload(&setting, "tried.tar"))?;
+            if best
+                .as_ref()
+                .is_none_or(|(fastest, _)| sample.wall < fastest.wall)
+            {
+                best = Some((sample, setting));
+            }
+        }
+        let (_, setting) = best.context("no setting")?;
+        contestants.push(Contestant::new(setting.label.clone(), move |number| {
+            upload(&setting, &format!("{number}.tar"))
+        }));
+    }
+    compare(&format!("Pack to {server}"), rounds, &contestants)
+}
+
+/// The command line that packs `dir`.
+pub fn pack_command(site: &Site, artifact: &str, store: &str, dir: &str) -> Vec<String> {
+    let pack = site.ours("artifact-pack");
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    stage([
+        &pack,
+        "-q",
+        "--artifact",
+        artifact,
+        "--store",
+        store,
+        "--build",
+        "1",
+        "--commit",
+        commit,
+        "--timestamp",
+        "2024-01-01_00-00-00",
+        "-C",
+        dir,
+        ".",
+    ])
+}
+
+/// Fetching and unpacking what was packed. artifact-fetch has its files on the disk when it ends, so the peers stand here
+/// twice: as they are, and with a `sync` of the file system behind them.
+///
+/// # Errors
+/// When a run fails.
+pub fn fetch(site: &Site, env: &Env, tree: &Tree, rounds: usize) -> Result<String> {
+    progress("storing what is fetched");
+    let object = format!("s3://{BUCKET}/fetch/peer.tar");
+    let aws = site.peer("aws");
+    run(&[Pipeline::new(
+        env,
+        vec![
+            tree.tar(),
+            stage([&aws, "s3", "cp", "--no-progress", "-", &object]),
+        ],
+    )])?;
+    let store = format!("s3://{BUCKET}/fetched");
+    let into = site.scratch.join("into");
+    let target = into.to_string_lossy().into_owned();
+    let clear = |_| empty(&into);
+    let mut contestants = Vec::new();
+    if !site.peers_only {
+        let dir = tree.dir.to_string_lossy();
+        run(&[Pipeline::new(
+            env,
+            vec![pack_command(site, "bench", &store, &dir)],
+        )])?;
+        let command = stage([
+            &site.ours("artifact-fetch"),
+            "-q",
+            "--artifact",
+            "bench",
+            "--store",
+            &store,
+            "--into",
+            &target,
+            "--release",
+            "latest",
+        ]);
+        contestants.push(
+            Contestant::new("artifact-fetch", move |_| {
+                vec![Pipeline::new(env, vec![command.clone()])]
+            })
+            .prepared(clear),
+        );
+    }
+    let untar = stage(["tar", "-C", &target, "-xf", "-"]);
+    let peers = [
+        (
+            "aws s3 cp - | tar x",
+            stage([&aws, "s3", "cp", "--no-progress", &object, "-"]),
+        ),
+        (
+            "s5cmd cat | tar x",
+            stage([&site.peer("s5cmd"), "cat", &object]),
+        ),
+        (
+            "rclone cat | tar x",
+            stage([
+                &site.peer("rclone"),
+                "cat",
+                &format!("peer:{BUCKET}/fetch/peer.tar"),
+            ]),
+        ),
+    ];
+    for (label, command) in peers {
+        for synced in [false, true] {
+            let mut steps = vec![Pipeline::new(env, vec![command.clone(), untar.clone()])];
+            let mut label = label.to_owned();
+            if synced {
+                label.push_str(" && sync -f");
+                steps.push(Pipeline::new(env, vec![stage(["sync", "-f", &target])]));
+            }
+            contestants.push(Contestant::new(label, move |_| steps.clone()).prepared(clear));
+        }
+    }
+    compare("Fetch from SeaweedFS and unpack", rounds, &contestants)
+}
+
+/// What the Jenkins job did before there was artifact-pack, with the AWS client.
+const ORIGINAL: &str = r#"set -e
+cd "$WORKSPACE"
+if aws s3 cp --quiet "$STORE/latest.txt" latest.txt; then VERSION=$(grep VERSION latest.txt | cut -d'=' -f2); else VERSION=0; fi
+VERSION=$((VERSION + 1))
+printf 'MODULE=%s\nVERSION=%s\nBUILD=%s\nGIT_COMMIT=%s\nTIMESTAMP=%s\n' \
+    "$ARTIFACT" "$VERSION" "$BUILD_NUMBER" "$GIT_COMMIT" "$BUILD_TIMESTAMP" >RELEASE
+tar -cf - --exclude=latest.txt . | aws s3 cp --quiet - "$STORE/$ARTIFACT-$VERSION.tar"
+aws s3 cp --quiet RELEASE "$STORE/latest.txt"
+"#;
+
+/// A build of 1 MB: here the number of requests and the start of processes count, not the bytes.
+///
+/// # Errors
+/// When a run fails.
+pub fn small_build(site: &Site, env: &Env, rounds: usize) -> Result<String> {
+    let build = |name: &str| -> Result<Env> {
+        let workspace = site.scratch.join(name);
+        fs::create_dir_all(&workspace)?;
+        data::write(
+            &workspace,
+            &[Files {
+                count: 50,
+                least: 20_000,
+                most: 20_000,
+            }],
+        )?;
+        let mut env = env.clone();
+        for (key, value) in [
+            ("WORKSPACE", &*workspace.to_string_lossy()),
+            ("ARTIFACT", "small"),
+            ("BUILD_NUMBER", "7"),
+            ("GIT_COMMIT", "0123456789abcdef0123456789abcdef01234567"),
+            ("BUILD_TIMESTAMP", "2024-01-01_00-00-00"),
+            ("STORE", &format!("s3://{BUCKET}/{name}")),
+        ] {
+            env.insert(key.into(), value.into());
+        }
+        Ok(env)
+    };
+    let (ours, theirs) = (build("small-ours")?, build("small-original")?);
+    let mut contestants = Vec::new();
+    if !site.peers_only {
+        contestants.push(Contestant::new("scripts/create-build", |_| {
+            vec![Pipeline::new(
+                &ours,
+                vec![stage([&site.script("create-build")])],
+            )]
+        }));
+    }
+    contestants.push(Contestant::new("the original's shell, with aws", |_| {
+        vec![Pipeline::new(
+            &theirs,
+            vec![stage(["bash", "-c", ORIGINAL])],
+        )]
+    }));
+    compare("A build of 1 MB to SeaweedFS", rounds, &contestants)
+}
+
+/// How long a process takes that does nothing.
+///
+/// # Errors
+/// When a run fails.
+pub fn start(site: &Site, runs: usize) -> Result<String> {
+    progress("starts");
+    let env = Env::new();
+    let command = [Pipeline::new(
+        &env,
+        vec![stage([&site.ours("artifact-pack"), "--version"])],
+    )];
+    run(&command)?;
+    let walls = (0..runs)
+        .map(|_| Ok(run(&command)?.wall.as_secs_f64() * 1000.0))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(format!(
+        "### Start\n\n`artifact-pack --version`, median of {runs} runs: {:.1} ms\n\n",
+        median(walls)
+    ))
+}

@@ -1,0 +1,101 @@
+//! `bench NAME`: measures the built tools against their peers, on real servers, and prints Markdown. `scripts/bench` builds
+//! and starts what it needs.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+
+#[path = "../bench/cases.rs"]
+mod cases;
+#[path = "../bench/data.rs"]
+mod data;
+#[path = "../bench/growth.rs"]
+mod growth;
+#[path = "../bench/measure.rs"]
+mod measure;
+#[path = "../bench/site.rs"]
+mod site;
+#[path = "../bench/table.rs"]
+mod table;
+
+/// Measures the built tools against their peers and prints Markdown tables
+#[derive(Parser)]
+struct Args {
+    /// What to measure
+    name: Name,
+    /// Directory of our release binaries
+    #[arg(long)]
+    ours: PathBuf,
+    /// Directory of aws, s5cmd and rclone
+    #[arg(long)]
+    peers: PathBuf,
+    /// Directory of the project's scripts
+    #[arg(long)]
+    scripts: PathBuf,
+    /// Endpoint of an S3 that takes everything and keeps nothing, with a bucket `bench`
+    #[arg(long)]
+    sink: String,
+    /// Endpoint of a real S3; keys and region are read from the environment
+    #[arg(long)]
+    store: String,
+    /// Measured rounds of each table
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Tiny sizes and two rounds: shows that the harness works, measures nothing
+    #[arg(long)]
+    quick: bool,
+    /// Leave our own tools out, to try the peers alone
+    #[arg(long)]
+    peers_only: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Name {
+    /// Packing, fetching and promoting releases
+    Release,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let scratch = tempfile::tempdir().context("unable to make a scratch directory")?;
+    let site = site::Site::new(
+        &args.ours,
+        &args.peers,
+        &args.scripts,
+        args.peers_only,
+        scratch.path(),
+    )?;
+    let rounds = if args.quick {
+        2
+    } else {
+        usize::from(args.rounds)
+    };
+    let sink = site.endpoint(&args.sink)?;
+    let store = site.endpoint(&args.store)?;
+    match args.name {
+        Name::Release => {
+            let tree = cases::Tree::new(&site, args.quick)?;
+            site.make_bucket(&store)?;
+            print(&tree.described())?;
+            print(&cases::pack(&site, &sink, "the null sink", &tree, rounds)?)?;
+            print(&cases::pack(&site, &store, "SeaweedFS", &tree, rounds)?)?;
+            print(&cases::fetch(&site, &store, &tree, rounds)?)?;
+            drop(tree);
+            print(&cases::small_build(&site, &store, rounds)?)?;
+            if !args.peers_only {
+                print(&cases::start(&site, if args.quick { 5 } else { 100 })?)?;
+                print(&growth::linearity(&site, &sink, args.quick)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Prints a table as soon as it is there: a bench of an hour that fails at its end has still said what it found.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}

@@ -1,0 +1,74 @@
+//! What was typed, checked without touching anything.
+
+use archive::Limits;
+use bytesize::ByteSize;
+use clap::Parser;
+use cli::Verbosity;
+use release::{Selector, StoreArgs};
+use std::path::PathBuf;
+
+const LONG_ABOUT: &str = "\
+Fetch a release, verify it, unpack it and switch DIR/current to it
+
+Examples:
+  Install what is promoted, at boot:
+    artifact-fetch --artifact obelix --store s3://build/obelix/prod --into /srv/obelix
+  Go back to release 41, which is still on the host, without a byte of download:
+    artifact-fetch --artifact obelix --store s3://build/obelix/prod --into /srv/obelix --release 41
+  Run something from the directory it was unpacked to:
+    cd \"$(artifact-fetch --artifact obelix --store file:///srv/releases --into /srv/obelix --print-path)\"";
+
+/// Command line of artifact-fetch.
+#[derive(Debug, Parser)]
+#[command(
+    name = "artifact-fetch",
+    version = cli::VERSION,
+    about = "Fetch a release, verify it, unpack it and switch DIR/current to it",
+    long_about = LONG_ABOUT,
+    after_help = cli::EXIT_CODES,
+    max_term_width = 120
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Directory that holds the releases and the link `current`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: PathBuf,
+    /// Release to fetch: latest-stable, latest, another channel, a number, or - for a record on stdin
+    #[arg(long, value_name = "RELEASE", default_value = "latest-stable")]
+    pub(crate) release: Selector,
+    /// Releases to keep beside the current one
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) keep: u32,
+    /// Print the directory instead of the record
+    #[arg(long)]
+    pub(crate) print_path: bool,
+    /// Refuse releases that unpack to more than this
+    #[arg(long, value_name = "SIZE", default_value = "64GiB")]
+    max_size: ByteSize,
+    /// Refuse releases with more files, directories and links than this
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    max_entries: u64,
+    /// Resolve the release and say what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+}
+
+impl Args {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { bytes: self.max_size.as_u64(), members: self.max_entries }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,149 @@
+//! A fetch from its first question to the switched link.
+
+use crate::args::Args;
+use crate::resolve::{Wanted, resolve};
+use crate::shelf::{Draft, Shelf};
+use archive::{UnpackError, unpack};
+use cli::{Console, Failure, Interrupts, Output};
+use release::record::Artifact;
+use release::store::{Head, Store};
+use release::transfer::{Sums, read_through};
+use release::{Record, Selector};
+use std::fs;
+use std::sync::Arc;
+
+/// Fetches the release and makes it the current one.
+///
+/// # Errors
+/// `current` is as it was then, and nothing half is visible.
+pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::catch()?;
+    let shelf = Shelf::new(&args.into, &args.store.artifact);
+    let (wanted, here) = interrupts.or(find(args, &shelf, console)).await?;
+    let number = wanted.number;
+    let record = match here {
+        Some(record) => {
+            console.step(format!("release {number} is here already"));
+            record
+        }
+        None if args.dry_run => wanted.record.clone().ok_or_else(|| {
+            Failure::permanent(format!("release {number} has no record outside its archive, so nothing can be said of it"))
+        })?,
+        None => interrupts.or(install(args, &shelf, &wanted, console)).await?,
+    };
+    if args.dry_run {
+        let now = shelf.current().map_or_else(|| "no release".to_owned(), |number| number.to_string());
+        console.warn(format!("dry run: current would change from {now} to {number}"));
+    } else {
+        shelf.switch(number, args.keep as usize)?;
+    }
+    let path = format!("{}\n", shelf.tree(number).display());
+    let bytes = if args.print_path { path.into_bytes() } else { record.to_bytes() };
+    out.report(&bytes, &format!("release {number} is current"))?;
+    interrupts.check().await
+}
+
+/// The release asked for, and its record if it is on the shelf.
+async fn find(args: &Args, shelf: &Shelf, console: Console) -> Result<(Wanted, Option<Record>), Failure> {
+    // A number that is here needs no store: going back works while the store is away.
+    if let Selector::Number(number) = args.release
+        && let Some(record) = shelf.record(number)?
+    {
+        return Ok((Wanted { number, record: Some(record.clone()) }, Some(record)));
+    }
+    let store = args.store.open().await?;
+    let wanted = resolve(store.as_ref(), &args.store.artifact, &args.release, console).await?;
+    let here = shelf.record(wanted.number)?;
+    if let (Some(here), Some(there)) = (&here, &wanted.record)
+        && let (Some(here), Some(there)) = (here.artifact(), there.artifact())
+        && here.sha256 != there.sha256
+    {
+        let tree = shelf.tree(wanted.number);
+        return Err(Failure::permanent(format!("{} is another release than the store's: its SHA-256 differs", tree.display())));
+    }
+    Ok((wanted, here))
+}
+
+/// Downloads, verifies and unpacks a release, and puts it on the shelf.
+async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) -> Result<Record, Failure> {
+    shelf.prepare()?;
+    let store = args.store.open().await?;
+    let key = wanted.key(&args.store.artifact);
+    let artifact = wanted.record.as_ref().and_then(Record::artifact);
+    let head = look(&store, &key, artifact).await?;
+    check_space(args, head.size)?;
+    // One fresh download settles whether the network or the store has the damage.
+    let mut draft = shelf.draft()?;
+    let (mut sums, mut unpacked) = pass(args, &store, &key, &head, wanted, &draft, console).await?;
+    if let Some(artifact) = artifact.filter(|artifact| !sums.are_of(artifact)) {
+        console.warn(format!("{key} does not match its record, downloading it once more"));
+        draft = shelf.draft()?;
+        (sums, unpacked) = pass(args, &store, &key, &head, wanted, &draft, console).await?;
+        if !sums.are_of(artifact) {
+            let url = store.url(&key);
+            return Err(Failure::permanent(format!("{url} does not match its record: the SHA-256 differs, also of a second download")));
+        }
+    }
+    unpacked.map_err(|error| refused(&store.url(&key), error))?;
+    let record = match &wanted.record {
+        Some(record) => record.clone(),
+        None => inner_record(&draft, wanted)?,
+    };
+    shelf.put(&draft, wanted.number, &record)?;
+    console.step(format!("{key} is verified and unpacked"));
+    Ok(record)
+}
+
+async fn look(store: &Arc<dyn Store>, key: &str, artifact: Option<&Artifact>) -> Result<Head, Failure> {
+    let url = store.url(key);
+    let head = store.head(key).await?.ok_or_else(|| Failure::permanent(format!("{url} does not exist")))?;
+    match artifact {
+        Some(artifact) if artifact.size != head.size => {
+            let (found, size) = (head.size, artifact.size);
+            Err(Failure::permanent(format!("{url} does not match its record: it has {found} bytes instead of {size}")))
+        }
+        _ => Ok(head),
+    }
+}
+
+async fn pass(
+    args: &Args,
+    store: &Arc<dyn Store>,
+    key: &str,
+    head: &Head,
+    wanted: &Wanted,
+    draft: &Draft,
+    console: Console,
+) -> Result<(Sums, Result<(), UnpackError>), Failure> {
+    let (into, format, limits) = (draft.dir.clone(), wanted.format(), args.limits());
+    let progress = console.progress(Some(head.size));
+    let consume = move |packed| unpack(format.reader(packed).map_err(UnpackError::Read)?, &into, limits);
+    read_through(store, key, head, |bytes| progress.add(bytes), consume).await
+}
+
+fn refused(url: &str, error: UnpackError) -> Failure {
+    match error {
+        UnpackError::Write { name, source } => Failure::io(format!("unable to write {name} of {url}"), source),
+        other => Failure::permanent(format!("{url}: {other}")),
+    }
+}
+
+/// The record inside the archive of an old script, which has none beside it.
+fn inner_record(draft: &Draft, wanted: &Wanted) -> Result<Record, Failure> {
+    let number = wanted.number;
+    let no_record = |why: String| Failure::permanent(format!("the archive of release {number} has no record: {why}"));
+    let bytes = fs::read(draft.dir.join("RELEASE")).map_err(|error| no_record(format!("RELEASE: {error}")))?;
+    let record = Record::parse(&bytes).map_err(|error| no_record(error.to_string()))?;
+    if record.number() == number { Ok(record) } else { Err(no_record(format!("its VERSION is {}", record.number()))) }
+}
+
+/// An archive that can't fit is not worth its first byte.
+fn check_space(args: &Args, size: u64) -> Result<(), Failure> {
+    let what = || format!("unable to unpack into {}", args.into.display());
+    let disk = rustix::fs::statvfs(&args.into).map_err(|error| Failure::io(what(), error.into()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free >= size {
+        return Ok(());
+    }
+    Err(Failure::temporary(format!("{}: {free} bytes are free and the archive alone has {size}", what())))
+}

@@ -1,0 +1,246 @@
+//! The directory of releases on a host: `<artifact>-<n>`, each whole, and the link `current`.
+//!
+//! All that is not for others to see lies under `.artifact-fetch`: a lock, the record of every release on the shelf, and
+//! trees that are being unpacked or removed, each with a lock of its own so that the ones of dead runs can be told.
+
+use cli::Failure;
+use durable::Lock;
+use release::{Layout, Record, ReleaseNumber};
+use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const HIDDEN: &str = ".artifact-fetch";
+const CURRENT: &str = "current";
+/// Only renames and small writes happen under the lock.
+const LOCK_LIMIT: Duration = Duration::from_secs(60);
+const REMOVAL_TRIES: u32 = 50;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(2);
+
+/// A directory of releases.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    dir: PathBuf,
+    layout: Layout,
+}
+
+/// A tree that nobody sees yet; removed with this value unless it was put on the shelf.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// Where to unpack to.
+    pub(crate) dir: PathBuf,
+    lock_path: PathBuf,
+    _lock: Lock,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // A thread that unpacks may make one more file before it notices; what stays all the same, the next run sweeps.
+        for _ in 0..REMOVAL_TRIES {
+            match fs::remove_dir_all(&self.dir) {
+                Err(error) if error.kind() != ErrorKind::NotFound => std::thread::sleep(REMOVAL_PAUSE),
+                _ => break,
+            }
+        }
+        let _ = fs::remove_file(&self.lock_path);
+    }
+}
+
+impl Shelf {
+    /// The shelf in `dir`; touches nothing.
+    pub(crate) fn new(dir: &Path, layout: &Layout) -> Self {
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        Self { dir, layout: layout.clone() }
+    }
+
+    /// Makes the directories.
+    ///
+    /// # Errors
+    /// They can't be made or written.
+    pub(crate) fn prepare(&self) -> Result<(), Failure> {
+        let hidden = self.hidden();
+        fs::create_dir_all(&hidden).map_err(|error| unable("write", &hidden, error))?;
+        self.sweep()
+    }
+
+    /// Directory of a release.
+    pub(crate) fn tree(&self, number: ReleaseNumber) -> PathBuf {
+        self.dir.join(self.layout.name(number))
+    }
+
+    /// The record of a release that stands on the shelf whole.
+    ///
+    /// # Errors
+    /// Something else has the release's name.
+    pub(crate) fn record(&self, number: ReleaseNumber) -> Result<Option<Record>, Failure> {
+        let tree = self.tree(number);
+        if !tree.is_dir() {
+            return Ok(None);
+        }
+        let path = self.record_path(number);
+        let parsed = fs::read(&path).ok().and_then(|bytes| Record::parse(&bytes).ok());
+        parsed.filter(|record| record.number() == number).map(Some).ok_or_else(|| {
+            Failure::permanent(format!("{} is there, but was not put there by artifact-fetch", tree.display()))
+        })
+    }
+
+    /// The release that `current` leads to.
+    pub(crate) fn current(&self) -> Option<ReleaseNumber> {
+        let target = fs::read_link(self.dir.join(CURRENT)).ok()?;
+        let name = target.to_str()?.strip_prefix(&self.layout.prefix())?.to_owned();
+        name.parse().ok()
+    }
+
+    /// An empty directory to unpack into, on the same file system.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub(crate) fn draft(&self) -> Result<Draft, Failure> {
+        let hidden = self.hidden();
+        // Under the lock, since between its two steps a draft looks like one of a dead run.
+        let _lock = self.lock()?;
+        let dir = tempfile::Builder::new().prefix("unpack-").tempdir_in(&hidden);
+        let dir = dir.map_err(|error| unable("write", &hidden, error))?.keep();
+        let lock_path = lock_path(&dir);
+        let own = Lock::acquire(&lock_path, LOCK_LIMIT)?;
+        Ok(Draft { dir, lock_path, _lock: own })
+    }
+
+    /// Puts a whole, verified tree on the shelf. Another run may have done so meanwhile, which is as good.
+    ///
+    /// # Errors
+    /// It can't be written; nothing is visible then.
+    pub(crate) fn put(&self, draft: &Draft, number: ReleaseNumber, record: &Record) -> Result<(), Failure> {
+        let tree = self.tree(number);
+        rustix::fs::chmod(&draft.dir, rustix::fs::Mode::from_raw_mode(0o755))
+            .map_err(|error| unable("write", &draft.dir, error.into()))?;
+        durable::sync_file_system(&draft.dir)?;
+        let _lock = self.lock()?;
+        // The record first: a tree without one is nobody's.
+        durable::replace(&self.record_path(number), &record.to_bytes())?;
+        match rustix::fs::renameat_with(CWD, &draft.dir, CWD, &tree, RenameFlags::NOREPLACE) {
+            Ok(()) => durable::sync_dir(&self.dir),
+            Err(rustix::io::Errno::EXIST) => Ok(()),
+            Err(error) => Err(unable("write", &tree, error.into())),
+        }
+    }
+
+    /// Lets `current` lead to a release of the shelf, and removes old ones beyond the `keep` most lately used.
+    ///
+    /// # Errors
+    /// The link can't be changed, and is as it was; or what is too old can't be removed.
+    pub(crate) fn switch(&self, number: ReleaseNumber, keep: usize) -> Result<(), Failure> {
+        let lock = self.lock()?;
+        let tree = self.tree(number);
+        let before = self.current();
+        if before != Some(number) {
+            // A tree's own time says when it was last current, which is the order in which they go.
+            if let Some(before) = before {
+                touch(&self.tree(before))?;
+            }
+            touch(&tree)?;
+            durable::switch_link(&self.dir.join(CURRENT), Path::new(&self.layout.name(number)))?;
+        }
+        let removed = self.retire(number, keep)?;
+        drop(lock);
+        removed.iter().try_for_each(|draft| {
+            fs::remove_dir_all(&draft.dir).map_err(|error| unable("remove", &draft.dir, error))
+        })
+    }
+
+    /// Takes the trees that are too old off the shelf.
+    fn retire(&self, current: ReleaseNumber, keep: usize) -> Result<Vec<Draft>, Failure> {
+        let mut others: Vec<(SystemTime, ReleaseNumber)> = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(|error| unable("read", &self.dir, error))? {
+            let entry = entry.map_err(|error| unable("read", &self.dir, error))?;
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix(&self.layout.prefix())?.parse().ok());
+            if let Some(number) = number.filter(|number| *number != current)
+                && self.record_path(number).exists()
+            {
+                let used = entry.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+                others.push((used, number));
+            }
+        }
+        others.sort_unstable_by(|a, b| b.cmp(a));
+        let mut removed = Vec::new();
+        for (_, number) in others.into_iter().skip(keep) {
+            let tree = self.tree(number);
+            let dir = self.hidden().join(format!("old-{}-{}", self.layout.name(number), std::process::id()));
+            let lock_path = lock_path(&dir);
+            let own = Lock::acquire(&lock_path, LOCK_LIMIT)?;
+            fs::rename(&tree, &dir).map_err(|error| unable("remove", &tree, error))?;
+            removed.push(Draft { dir, lock_path, _lock: own });
+            let record = self.record_path(number);
+            fs::remove_file(&record).map_err(|error| unable("remove", &record, error))?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes what dead runs left.
+    fn sweep(&self) -> Result<(), Failure> {
+        let hidden = self.hidden();
+        let _lock = self.lock()?;
+        for entry in fs::read_dir(&hidden).map_err(|error| unable("read", &hidden, error))? {
+            let path = entry.map_err(|error| unable("read", &hidden, error))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with(durable::TEMPORARY_PREFIX) {
+                fs::remove_file(&path).map_err(|error| unable("remove", &path, error))?;
+            } else if path.is_dir() && (name.starts_with("unpack-") || name.starts_with("old-")) {
+                let lock_path = lock_path(&path);
+                if let Some(lock) = Lock::try_acquire(&lock_path)? {
+                    drop(Draft { dir: path, lock_path, _lock: lock });
+                }
+            } else if name.ends_with(".lock") && !path.with_extension("").is_dir() {
+                let gone = Lock::try_acquire(&path)?;
+                if gone.is_some() {
+                    remove_if_there(&path)?;
+                }
+            }
+        }
+        for entry in fs::read_dir(&self.dir).map_err(|error| unable("read", &self.dir, error))?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(durable::TEMPORARY_PREFIX) {
+                remove_if_there(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<Lock, Failure> {
+        Lock::acquire(&self.hidden().join("lock"), LOCK_LIMIT)
+    }
+
+    fn hidden(&self) -> PathBuf {
+        self.dir.join(HIDDEN)
+    }
+
+    fn record_path(&self, number: ReleaseNumber) -> PathBuf {
+        self.hidden().join(self.layout.record(number))
+    }
+}
+
+fn lock_path(dir: &Path) -> PathBuf {
+    dir.with_added_extension("lock")
+}
+
+fn remove_if_there(path: &Path) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(unable("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+fn touch(dir: &Path) -> Result<(), Failure> {
+    let at = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    let now = Timestamps { last_access: at(UTIME_OMIT), last_modification: at(UTIME_NOW) };
+    match rustix::fs::utimensat(CWD, dir, &now, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(unable("write", dir, error.into())),
+    }
+}
+
+fn unable(verb: &str, path: &Path, error: io::Error) -> Failure {
+    Failure::io(format!("unable to {verb} {}", path.display()), error)
+}

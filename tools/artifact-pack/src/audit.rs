@@ -1,0 +1,50 @@
+//! `--audit`: what in the store belongs to no finished release.
+
+use crate::args::Args;
+use cli::{Failure, Output};
+use jiff::Timestamp;
+use release::sweep::{self, Orphan};
+use std::time::SystemTime;
+
+/// Prints a row for every number claimed and not finished, every orphan upload and every orphan archive.
+///
+/// # Errors
+/// The store fails, or stdout does.
+pub(crate) async fn run(args: &Args, out: Output) -> Result<(), Failure> {
+    let store = args.store.open().await?;
+    let layout = &args.store.artifact;
+    let survey = sweep::survey(store.as_ref(), layout).await?;
+    let mut rows = csv::Writer::from_writer(Vec::new());
+    let mut row = |fields: [&str; 6]| rows.write_record(fields).map_err(|error| Failure::temporary(format!("unable to list: {error}")));
+    row(["state", "object", "release", "build", "builder", "last_seen"])?;
+    for claim in &survey.claims {
+        let state = match (claim.builder.is_proven_dead(), claim.is_dead(args.orphan_age)) {
+            (true, _) => "dead",
+            (false, true) => "silent",
+            (false, false) => "building",
+        };
+        let (number, build) = (claim.number.to_string(), claim.build.to_string());
+        let seen = shown(claim.last_seen);
+        row([state, &layout.record(claim.number), &number, &build, &claim.builder.place(), &seen])?;
+        for upload in &claim.uploads {
+            row([state, &upload.key, &number, &build, &claim.builder.place(), &seen])?;
+        }
+    }
+    for orphan in &survey.orphans {
+        let (key, build, seen) = match orphan {
+            Orphan::Upload { upload, last_seen, .. } => (&upload.key, String::new(), shown(*last_seen)),
+            Orphan::Archive { key, build } => (key, build.to_string(), String::new()),
+        };
+        let number = layout.parse(key).map(|key| key.number().to_string()).unwrap_or_default();
+        row(["orphan", key, &number, &build, "", &seen])?;
+    }
+    for number in &survey.abandoned {
+        row(["abandoned", &layout.record(*number), &number.to_string(), "", "", ""])?;
+    }
+    let text = rows.into_inner().map_err(|error| Failure::temporary(format!("unable to list: {error}")))?;
+    out.write_and_close(&text)
+}
+
+fn shown(time: SystemTime) -> String {
+    Timestamp::try_from(time).map(|time| time.to_string()).unwrap_or_default()
+}

@@ -1,0 +1,205 @@
+//! A build from its first request to its last: claim, upload, seal, `latest.txt`, and cleaning up if it ends early.
+
+use crate::args::{Args, Job, record};
+use crate::source::{self, Provenance};
+use crate::stream::{Packing, Piece};
+use crate::tree::Tree;
+use crate::upload::{self, Target};
+use cli::{Console, Failure, Interrupts, Output};
+use release::pointer::{self, Advance};
+use release::record::Artifact;
+use release::settle::{self, Settled};
+use release::store::{Condition, Store, StoreUrl};
+use release::sweep::{self, Survey};
+use release::{Record, ReleaseNumber, allocate};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Longest time that cleaning up may take before a signal ends the run all the same.
+const LONGEST_CLEANUP: Duration = Duration::from_secs(20);
+
+/// Packs and publishes one release.
+///
+/// # Errors
+/// Nothing is published then, unless the message says so.
+pub(crate) async fn run(args: &Args, job: Job, console: Console, out: Output) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::catch()?;
+    if let Some(warning) = &job.warning {
+        console.warn(warning);
+    }
+    let paths = source::paths(args)?;
+    let provenance = source::provenance(args, console)?;
+    let (directory, exclude) = (args.directory.clone(), job.exclude.clone());
+    let walk = tokio::task::spawn_blocking(move || Tree::find(&directory, &paths, &exclude));
+    let walked = async { walk.await.map_err(|error| Failure::temporary(format!("the walk broke down: {error}")))? };
+    let tree = interrupts.or(walked).await?;
+    console.step(format!("{} members found", tree.entries().len()));
+    let store = args.store.open().await?;
+    let build = Build {
+        args,
+        job: &job,
+        provenance: &provenance,
+        store: &store,
+        id: Uuid::new_v4(),
+        claimed: Mutex::new(None),
+        console,
+    };
+    if args.dry_run {
+        let record = build.rehearse(tree).await?;
+        out.write_and_close(&record.to_bytes())?;
+        console.warn("dry run: nothing was published");
+        return Ok(());
+    }
+    match build.publish(tree, &mut interrupts).await {
+        Ok(record) => {
+            let done = format!("release {} is published", record.number());
+            out.report(&record.to_bytes(), &done)?;
+            interrupts.check().await
+        }
+        Err(failure) => {
+            build.clean_up().await;
+            Err(failure)
+        }
+    }
+}
+
+struct Build<'a> {
+    args: &'a Args,
+    job: &'a Job,
+    provenance: &'a Provenance,
+    store: &'a Arc<dyn Store>,
+    id: Uuid,
+    /// The number whose claim may exist, noted before the store is asked for it.
+    claimed: Mutex<Option<ReleaseNumber>>,
+    console: Console,
+}
+
+impl Build<'_> {
+    async fn publish(&self, tree: Tree, interrupts: &mut Interrupts) -> Result<Record, Failure> {
+        let (store, attributes, layout) = (self.store.as_ref(), &self.job.attributes, &self.args.store.artifact);
+        store.prepare().await?;
+        let survey = sweep::survey(store, layout).await?;
+        for line in sweep::sweep(store, layout, &survey, self.args.orphan_age, attributes).await? {
+            self.console.step(line);
+        }
+        let first = self.first_number(&survey);
+        let note = |number| *self.claimed.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
+        let own = allocate::claim(store, layout, first, self.id, attributes, note).await?;
+        self.console.step(format!("release {} is claimed", own.number));
+        self.check_attributes(&layout.record(own.number)).await?;
+        interrupts.check().await?;
+
+        let unsealed = self.record(own.number)?;
+        let packing = Arc::new(self.packing(tree, &unsealed));
+        let target = Target { store: self.store, layout, number: own.number, build: self.id, attributes };
+        let artifact = upload::run(&target, &packing, self.console, interrupts).await?;
+        self.console.step(format!("{} is uploaded, {} bytes", artifact.file, artifact.size));
+        self.check_attributes(&artifact.file).await?;
+        interrupts.check().await?;
+
+        let sealed = self.seal(&unsealed, artifact)?;
+        let when = Condition::Unchanged(&own.tag);
+        if let Settled::Theirs(_) = settle::put(store, &layout.record(own.number), &sealed.to_bytes(), when, attributes).await? {
+            return Err(Failure::temporary(format!(
+                "release {} was swept by another build, which took this one for dead; nothing is published",
+                own.number
+            )));
+        }
+        self.finish(&sealed).await.map_err(|failure| {
+            failure.context(format!("release {} is sealed and can be promoted, but latest.txt was not moved", own.number))
+        })?;
+        Ok(sealed)
+    }
+
+    /// What may still be done once the record is sealed; the release exists whatever becomes of it.
+    async fn finish(&self, sealed: &Record) -> Result<(), Failure> {
+        if let Some(artifact) = sealed.artifact() {
+            self.store.settled(&artifact.file, self.id).await?;
+        }
+        match pointer::advance(self.store.as_ref(), sealed, &self.job.attributes).await? {
+            Advance::Moved => self.console.step(format!("latest.txt names release {}", sealed.number())),
+            Advance::Later(number) => self.console.step(format!("latest.txt names the later release {number} already")),
+        }
+        Ok(())
+    }
+
+    /// Reads and hashes everything as a build would, and returns the record it would seal now.
+    async fn rehearse(&self, tree: Tree) -> Result<Record, Failure> {
+        let survey = sweep::survey(self.store.as_ref(), &self.args.store.artifact).await?;
+        let number = self.first_number(&survey);
+        let unsealed = self.record(number)?;
+        let packing = Arc::new(self.packing(tree, &unsealed));
+        let mut pieces = packing.start()?;
+        while let Some(piece) = pieces.recv().await {
+            match piece {
+                Piece::Part(_) => {}
+                Piece::Failed(failure) => return Err(failure),
+                Piece::End(sums) => {
+                    return self.seal(&unsealed, Artifact {
+                        file: self.args.store.artifact.archive(number, self.job.format),
+                        size: sums.size,
+                        sha256: sums.sha256,
+                        crc64nvme: Some(sums.crc64nvme),
+                        format: self.job.format,
+                    });
+                }
+            }
+        }
+        Err(Failure::temporary("the packing thread broke down"))
+    }
+
+    fn first_number(&self, survey: &Survey) -> ReleaseNumber {
+        if survey.highest.is_none() {
+            let shown = match &self.args.store.store {
+                StoreUrl::S3 { .. } => self.store.url(""),
+                StoreUrl::Files { dir } => dir.display().to_string(),
+            };
+            self.console.warn(format!("no release of {} in {shown} yet: numbers start at 1", self.args.store.artifact));
+        }
+        survey.highest.map_or(ReleaseNumber::FIRST, ReleaseNumber::next)
+    }
+
+    fn record(&self, number: ReleaseNumber) -> Result<Record, Failure> {
+        let layout = &self.args.store.artifact;
+        record(layout, number, &self.job.build, &self.provenance.commit, &self.provenance.timestamp)
+    }
+
+    fn packing(&self, tree: Tree, unsealed: &Record) -> Packing {
+        let (mtime, format) = (self.provenance.mtime, self.job.format);
+        Packing { tree, release: unsealed.original_lines(), mtime, format }
+    }
+
+    fn seal(&self, unsealed: &Record, artifact: Artifact) -> Result<Record, Failure> {
+        unsealed.sealed(artifact).map_err(|error| Failure::usage(format!("unable to record this build: {error}")))
+    }
+
+    /// Reads back whether storage class and encryption are what was asked for.
+    async fn check_attributes(&self, key: &str) -> Result<(), Failure> {
+        let asked = &self.job.attributes;
+        if asked.is_default() {
+            return Ok(());
+        }
+        let found = self.store.head(key).await?.map(|head| head.attributes).unwrap_or_default();
+        if asked.are_met_by(&found) {
+            return Ok(());
+        }
+        let class = found.storage_class.as_deref().unwrap_or("STANDARD");
+        let encryption = found.encryption.map_or_else(|| "no encryption".to_owned(), |sse| sse.to_string());
+        let url = self.store.url(key);
+        Err(Failure::permanent(format!("{url} was kept as {class} with {encryption}, which is not what was asked for")))
+    }
+
+    /// Leaves nothing but an abandoned number. What it can't do now, the next build does.
+    async fn clean_up(&self) {
+        let claimed = *self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(number) = claimed else { return };
+        let layout = &self.args.store.artifact;
+        let work = sweep::give_up(self.store.as_ref(), layout, number, self.id, &self.job.attributes);
+        match tokio::time::timeout(LONGEST_CLEANUP, work).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => self.console.warn(format!("{failure}; the next build cleans up after this one")),
+            Err(_) => self.console.warn("cleaning up takes too long; the next build does it"),
+        }
+    }
+}

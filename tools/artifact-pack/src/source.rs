@@ -1,0 +1,96 @@
+//! What the archive is made from: the paths asked for, and the commit and time that its record names.
+
+use crate::args::Args;
+use cli::{Console, Failure};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Longest list of paths, in bytes.
+const LONGEST_LIST: u64 = 1 << 30;
+
+/// The paths to pack.
+///
+/// # Errors
+/// The list can't be read, or is empty.
+pub(crate) fn paths(args: &Args) -> Result<Vec<PathBuf>, Failure> {
+    let Some(list) = &args.files_from else { return Ok(args.paths.clone()) };
+    let bytes = if list == Path::new("-") {
+        cli::read_input("list of paths", LONGEST_LIST)?
+    } else {
+        fs::read(list).map_err(|error| Failure::io(format!("unable to read {}", list.display()), error))?
+    };
+    let end = if args.null { 0 } else { b'\n' };
+    let named = bytes.split(|&b| b == end).filter(|name| !name.is_empty());
+    let paths: Vec<PathBuf> = named.map(|name| PathBuf::from(OsString::from_vec(name.to_vec()))).collect();
+    if paths.is_empty() {
+        return Err(Failure::permanent(format!("no paths in {}", list.display())));
+    }
+    Ok(paths)
+}
+
+/// Commit and times of a build.
+#[derive(Debug)]
+pub(crate) struct Provenance {
+    pub(crate) commit: String,
+    pub(crate) timestamp: String,
+    /// Time of every member, in seconds since 1970.
+    pub(crate) mtime: u64,
+}
+
+/// Finds out what is being built.
+///
+/// # Errors
+/// `SOURCE_DATE_EPOCH` is no number.
+pub(crate) fn provenance(args: &Args, console: Console) -> Result<Provenance, Failure> {
+    let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
+    let commit = given(&args.commit).or_else(|| git(&args.directory, &["rev-parse", "--verify", "-q", "HEAD"]));
+    if commit.is_none() {
+        let place = args.directory.display();
+        console.warn(format!("{place} is no git checkout and no --commit was given: the record names no commit"));
+    }
+    let commit = commit.unwrap_or_default();
+    let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) if !text.is_empty() => {
+            let wrong = || Failure::usage(format!("SOURCE_DATE_EPOCH={text:?} is no number of seconds"));
+            Some(text.parse::<u32>().map_err(|_| wrong())?.into())
+        }
+        _ => None,
+    };
+    let committed = || {
+        let named = commit.bytes().all(|b| b.is_ascii_hexdigit()) && !commit.is_empty();
+        let time = named.then(|| git(&args.directory, &["show", "-s", "--format=%ct", &commit])).flatten();
+        time.and_then(|time| time.parse::<u32>().ok()).map(u64::from)
+    };
+    let source_time = epoch.or_else(committed);
+    let timestamp = given(&args.timestamp).unwrap_or_else(|| date(source_time));
+    Ok(Provenance { commit, timestamp, mtime: source_time.unwrap_or(0) })
+}
+
+/// A time as date(1) writes it, which is how the original records have it; now if there is none.
+fn date(seconds: Option<u64>) -> String {
+    let given = seconds.and_then(|seconds| Timestamp::from_second(seconds.try_into().ok()?).ok());
+    let time = given.unwrap_or_else(Timestamp::now);
+    time.to_zoned(TimeZone::UTC).strftime("%a %b %e %H:%M:%S UTC %Y").to_string()
+}
+
+fn git(dir: &Path, args: &[&str]) -> Option<String> {
+    let run = Command::new("git").arg("-C").arg(dir).args(args).stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(run.stdout).ok()?;
+    (run.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn date_as_the_shell_writes_it() {
+        assert_eq!(date(Some(1_453_548_002)), "Sat Jan 23 11:20:02 UTC 2016");
+        assert_eq!(date(Some(1_454_400_000)), "Tue Feb  2 08:00:00 UTC 2016");
+    }
+}

@@ -1,0 +1,173 @@
+//! The files to pack, as they were found: every member of the archive before its first byte is read.
+
+use archive::{Kind, Links, Member, TRAILER_LEN, member_name};
+use cli::Failure;
+use globset::GlobSet;
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
+
+/// The name of the record inside the archive.
+pub(crate) const RELEASE: &[u8] = b"RELEASE";
+
+/// Everything to pack, sorted by name.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: PathBuf,
+    entries: Vec<Entry>,
+}
+
+/// One file, directory or link.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    name: Box<[u8]>,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Directory,
+    File { executable: bool, state: State },
+    Link { target: Box<[u8]> },
+}
+
+/// What tells whether a file is still the one that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) size: u64,
+    inode: u64,
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl State {
+    pub(crate) fn of(meta: &Metadata) -> Self {
+        Self { size: meta.size(), inode: meta.ino(), seconds: meta.mtime(), nanoseconds: meta.mtime_nsec() }
+    }
+}
+
+impl Entry {
+    /// The entry as a member of the archive.
+    pub(crate) fn member(&self) -> Member<'_> {
+        let kind = match &self.what {
+            What::Directory => Kind::Directory,
+            What::File { executable, state } => Kind::File { size: state.size, executable: *executable },
+            What::Link { target } => Kind::Link { target },
+        };
+        Member { name: &self.name, kind }
+    }
+
+    /// How a file was found; `None` for anything else.
+    pub(crate) fn state(&self) -> Option<State> {
+        match &self.what {
+            What::File { state, .. } => Some(*state),
+            _ => None,
+        }
+    }
+
+    /// Its path below the root.
+    pub(crate) fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.name))
+    }
+}
+
+impl Tree {
+    /// Finds what is at and below `paths`, which are relative to `root`.
+    ///
+    /// # Errors
+    /// A path that is not there, is unsafe or can't be read; something that is neither file, directory nor link; a
+    /// link that leads out of the tree, which no host would accept.
+    pub(crate) fn find(root: &Path, paths: &[PathBuf], exclude: &GlobSet) -> Result<Self, Failure> {
+        let mut entries = Vec::new();
+        for path in paths {
+            let name = member_name(path.as_os_str().as_bytes()).map_err(|error| {
+                Failure::usage(format!("unable to pack {}: {error}; paths are relative to --directory", path.display()))
+            })?;
+            // Joining an empty name would add a slash, which makes a file of it a missing directory.
+            let start = if name.is_empty() { root.to_owned() } else { root.join(OsStr::from_bytes(&name)) };
+            walk(root, &start, exclude, &mut entries)?;
+        }
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        entries.dedup_by(|a, b| a.name == b.name);
+        entries.retain(|entry| &*entry.name != RELEASE);
+        let tree = Self { root: root.to_owned(), entries };
+        tree.check_links()?;
+        Ok(tree)
+    }
+
+    /// The members, sorted.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Where a member is found.
+    pub(crate) fn location(&self, entry: &Entry) -> PathBuf {
+        self.root.join(entry.path())
+    }
+
+    /// Bytes of the plain tar whose `RELEASE` has `release` bytes.
+    pub(crate) fn tar_len(&self, release: u64) -> u64 {
+        let first = Member { name: RELEASE, kind: Kind::File { size: release, executable: false } };
+        let members = self.entries.iter().map(Entry::member).chain([first]);
+        TRAILER_LEN + members.map(|member| member.header_len() + member.content_len()).sum::<u64>()
+    }
+
+    fn check_links(&self) -> Result<(), Failure> {
+        let mut links = Links::default();
+        for entry in &self.entries {
+            if let What::Link { target } = &entry.what {
+                links.insert(entry.name.to_vec(), target.to_vec());
+            }
+        }
+        links.check().map_err(|(name, error)| {
+            Failure::permanent(format!("unable to pack {}: {error}", Path::new(OsStr::from_bytes(&name)).display()))
+        })
+    }
+}
+
+fn walk(root: &Path, start: &Path, exclude: &GlobSet, entries: &mut Vec<Entry>) -> Result<(), Failure> {
+    let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
+    let walk = WalkDir::new(start).follow_links(false).follow_root_links(start == root);
+    let mut found = walk.into_iter();
+    while let Some(entry) = found.next() {
+        let entry = entry.map_err(|error| {
+            let path = error.path().map_or_else(|| start.to_owned(), below);
+            let why = error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of directories"));
+            Failure::io(format!("unable to pack {}", path.display()), why)
+        })?;
+        let path = below(entry.path());
+        if path.as_os_str().is_empty() {
+            continue;
+        }
+        let unable = |why: &str| Failure::permanent(format!("unable to pack {}: {why}", path.display()));
+        if exclude.is_match(&path) {
+            if entry.file_type().is_dir() {
+                found.skip_current_dir();
+            }
+            continue;
+        }
+        let unreadable = |error| Failure::io(format!("unable to pack {}", path.display()), error);
+        let kind = entry.file_type();
+        let what = if kind.is_dir() {
+            What::Directory
+        } else if kind.is_file() {
+            let meta = entry.metadata().map_err(|error| unreadable(error.into()))?;
+            What::File { executable: meta.mode() & 0o100 != 0, state: State::of(&meta) }
+        } else if kind.is_symlink() {
+            let target = fs::read_link(entry.path()).map_err(unreadable)?;
+            What::Link { target: target.into_os_string().into_vec().into() }
+        } else if kind.is_socket() {
+            return Err(unable("it is a socket"));
+        } else if kind.is_fifo() {
+            return Err(unable("it is a named pipe"));
+        } else {
+            return Err(unable("it is a device"));
+        };
+        let name = member_name(path.as_os_str().as_bytes()).map_err(|error| unable(&error.to_string()))?;
+        entries.push(Entry { name: name.into(), what });
+    }
+    Ok(())
+}

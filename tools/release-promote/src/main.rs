@@ -1,0 +1,25 @@
+//! release-promote: makes a release the stable one, keeps the history of promotions and moves the git tag along.
+
+mod args;
+mod promote;
+mod seal;
+mod tag;
+
+use cli::{Console, Failure, Output};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::finish(env!("CARGO_BIN_NAME"), run())
+}
+
+fn run() -> Result<(), Failure> {
+    let Some(args) = cli::parse::<args::Args>()? else { return Ok(()) };
+    let console = Console::new(env!("CARGO_BIN_NAME"), args.verbosity);
+    let out = Output::default();
+    cli::block_on(1, async {
+        match args.release.clone() {
+            Some(selector) => promote::run(&args, selector, console, out).await,
+            None => promote::print_history(&args, out).await,
+        }
+    })
+}

@@ -1,0 +1,324 @@
+//! A promotion: pointer, row, tag, in this order, each step repaired by whoever comes next.
+//!
+//! The pointer is the truth. It is swapped first and carries the promotion's number; the list of promotions and the tag
+//! follow it. A run that finds them behind brings them up before it does anything of its own.
+
+use crate::args::Args;
+use crate::seal::{self, Candidate};
+use crate::tag::{Push, Standing, Tag, Words};
+use cli::{Console, Failure, Interrupts, Output};
+use jiff::Timestamp;
+use release::history::{History, Row};
+use release::layout;
+use release::pointer::{self, Pointer};
+use release::record::Promotion;
+use release::settle::{self, Settled};
+use release::store::{Attributes, Condition, Object, Store};
+use release::{Layout, Record, ReleaseNumber, Selector};
+use std::sync::Arc;
+
+/// Rounds against others who promote at the same moment.
+const ROUNDS: u32 = 200;
+
+/// Promotes what `selector` asks for.
+///
+/// # Errors
+/// Nothing was changed, or the message says what was.
+pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: Output) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::catch()?;
+    let store = args.store.open().await?;
+    let run = Run {
+        args,
+        layout: &args.store.artifact,
+        store: &store,
+        pointer_key: layout::pointer(&args.channel),
+        history_key: layout::promotions(&args.channel),
+        tag: args.tag.as_ref().map(|name| Tag {
+            name: name.clone(),
+            repo: args.repo.clone(),
+            remote: args.remote.clone(),
+            timeout: args.store.timeout(),
+        }),
+        console,
+    };
+    let promoted = interrupts.or(run.promote(&selector)).await?;
+    if args.dry_run {
+        out.write_and_close(&promoted.to_bytes())?;
+        console.warn("dry run: nothing was changed");
+        return Ok(());
+    }
+    out.report(&promoted.to_bytes(), &format!("release {} is {}", promoted.number(), args.channel))
+}
+
+/// Prints all promotions of the channel.
+///
+/// # Errors
+/// The store fails, or stdout does.
+pub(crate) async fn print_history(args: &Args, out: Output) -> Result<(), Failure> {
+    let store = args.store.open().await?;
+    let key = layout::promotions(&args.channel);
+    let (history, _) = read_history(store.as_ref(), &key).await?;
+    out.write_and_close(&history.to_bytes())
+}
+
+struct Run<'a> {
+    args: &'a Args,
+    layout: &'a Layout,
+    store: &'a Arc<dyn Store>,
+    pointer_key: String,
+    history_key: String,
+    tag: Option<Tag>,
+    console: Console,
+}
+
+impl Run<'_> {
+    async fn promote(&self, selector: &Selector) -> Result<Record, Failure> {
+        let given = match selector {
+            Selector::Stdin => Some(seal::from_stdin(self.layout)?),
+            _ => None,
+        };
+        let mut target: Option<ReleaseNumber> = None;
+        for round in 0..ROUNDS {
+            let standing = pointer::read(self.store.as_ref(), &self.pointer_key).await?;
+            let history = self.bring_row_up(standing.as_ref()).await?;
+            if let Some(unfinished) = self.finish_tag(standing.as_ref(), &history).await?
+                && *selector == Selector::Previous
+            {
+                return Ok(unfinished);
+            }
+            if history.repaired && *selector == Selector::Previous {
+                let pointer = standing.ok_or_else(|| Failure::temporary("the pointer vanished"))?;
+                self.console.warn(format!(
+                    "finished the promotion of release {}, which had been cut off; nothing else is changed",
+                    pointer.record.number()
+                ));
+                return Ok(pointer.record);
+            }
+            // Settled once: `previous` must not come to mean another release because somebody else promoted meanwhile.
+            let number = match target {
+                Some(number) => number,
+                None => *target.insert(self.resolve(selector, given.as_ref(), &history.list).await?),
+            };
+            let candidate = self.candidate(number, given.as_ref(), &history.list).await?;
+            if let Some(pointer) = standing.as_ref().filter(|pointer| same_release(&pointer.record, &candidate.record)) {
+                self.console.step(format!("release {number} is {} already", self.args.channel));
+                return self.follow_tag(pointer.record.clone()).await;
+            }
+            let promoted = self.next_pointer(&candidate, &history.list)?;
+            if self.args.dry_run {
+                return Ok(promoted);
+            }
+            match self.swap(standing.as_ref(), &promoted, &candidate.attributes).await? {
+                Settled::Ours(_) => {}
+                Settled::Theirs(_) => {
+                    settle::pause(round).await;
+                    continue;
+                }
+            }
+            let moved = |failure: Failure| {
+                failure.context(format!("release {number} is {} now, but its promotion is not finished; run again to finish it", self.args.channel))
+            };
+            self.add_row(&promoted, &candidate.attributes).await.map_err(moved)?;
+            return self.follow_tag(promoted).await;
+        }
+        Err(Failure::temporary(format!("unable to move {}: others keep moving it", self.store.url(&self.pointer_key))))
+    }
+
+    /// The number that is asked for.
+    async fn resolve(&self, selector: &Selector, given: Option<&Record>, history: &History) -> Result<ReleaseNumber, Failure> {
+        match selector {
+            Selector::Number(number) => Ok(*number),
+            Selector::Pointer(name) => {
+                let key = layout::pointer(name);
+                let found = pointer::read(self.store.as_ref(), &key).await?;
+                let missing = || Failure::permanent(format!("no release is {name}: {} does not exist", self.store.url(&key)));
+                found.map(|pointer| pointer.record.number()).ok_or_else(missing)
+            }
+            Selector::Previous => {
+                let none = || Failure::permanent(format!("there is no release before the one that is {}", self.args.channel));
+                let last = history.last().ok_or_else(none)?;
+                last.from.parse().map_err(|_| none())
+            }
+            Selector::Stdin => given.map(Record::number).ok_or_else(|| Failure::temporary("no release record on stdin")),
+        }
+    }
+
+    async fn candidate(&self, number: ReleaseNumber, given: Option<&Record>, history: &History) -> Result<Candidate, Failure> {
+        let known = history.rows().iter().any(|row| row.to == number.to_string());
+        let candidate = seal::candidate(self.store, self.layout, number, known, self.args.dry_run, self.console).await?;
+        if let Some(given) = given
+            && given.artifact().is_some()
+            && !same_release(given, &candidate.record)
+        {
+            let place = self.store.url(&self.layout.record(number));
+            return Err(Failure::permanent(format!("the record on stdin is not the one of release {number} in {place}")));
+        }
+        if let Some(tag) = &self.tag {
+            let commit = candidate.record.git_commit();
+            let commit = commit.ok_or_else(|| Failure::permanent(format!("release {number} names no commit to tag")))?;
+            tag.check(commit).await?;
+        }
+        Ok(candidate)
+    }
+
+    fn next_pointer(&self, candidate: &Candidate, history: &History) -> Result<Record, Failure> {
+        let promotion = Promotion {
+            n: history.last().map_or(0, |row| row.n) + 1,
+            at: Timestamp::now().to_string(),
+            by: who(),
+            reason: self.args.reason.clone(),
+        };
+        let promoted = candidate.record.promoted(&promotion);
+        promoted.map_err(|error| Failure::usage(format!("unable to record this promotion: {error}")))
+    }
+
+    async fn swap(&self, standing: Option<&Pointer>, promoted: &Record, attributes: &Attributes) -> Result<Settled, Failure> {
+        let when = standing.map_or(Condition::Absent, |pointer| Condition::Unchanged(&pointer.object.tag));
+        settle::put(self.store.as_ref(), &self.pointer_key, &promoted.to_bytes(), when, attributes).await
+    }
+
+    /// Makes sure that the present pointer has its row. An old script's pointer carries no number and gets the next one.
+    async fn bring_row_up(&self, standing: Option<&Pointer>) -> Result<Standings, Failure> {
+        let (list, _) = read_history(self.store.as_ref(), &self.history_key).await?;
+        let Some(pointer) = standing else { return Ok(Standings { list, repaired: false }) };
+        let complete = match pointer.record.promotion() {
+            Some(promotion) => list.row(promotion.n).is_some(),
+            None => list.last().is_some_and(|row| row.to == pointer.record.number().to_string()),
+        };
+        if complete || self.args.dry_run {
+            return Ok(Standings { list, repaired: false });
+        }
+        let list = self.add_row(&pointer.record, &pointer.object.attributes).await?;
+        // An old script's promotion was whole in itself.
+        Ok(Standings { list, repaired: pointer.record.promotion().is_some() })
+    }
+
+    /// Adds the row of a pointer's record, wherever the list stands by now.
+    async fn add_row(&self, record: &Record, attributes: &Attributes) -> Result<History, Failure> {
+        for round in 0..ROUNDS {
+            let (mut list, object) = read_history(self.store.as_ref(), &self.history_key).await?;
+            let to = record.number().to_string();
+            let promotion = match record.promotion() {
+                Some(promotion) if list.row(promotion.n).is_some() => return Ok(list),
+                Some(promotion) => promotion,
+                None if list.last().is_some_and(|row| row.to == to) => return Ok(list),
+                None => Promotion {
+                    n: list.last().map_or(0, |row| row.n) + 1,
+                    at: record.get("TIMESTAMP").unwrap_or_default().to_owned(),
+                    by: String::new(),
+                    reason: String::new(),
+                },
+            };
+            let before = list.rows().iter().rev().find(|row| row.n < promotion.n);
+            let from = before.map(|row| row.to.clone()).unwrap_or_default();
+            list.add(Row {
+                n: promotion.n,
+                time: promotion.at,
+                who: promotion.by,
+                from,
+                to,
+                commit: record.git_commit().unwrap_or_default().to_owned(),
+                reason: promotion.reason,
+            });
+            let when = object.as_ref().map_or(Condition::Absent, |object| Condition::Unchanged(&object.tag));
+            match settle::put(self.store.as_ref(), &self.history_key, &list.to_bytes(), when, attributes).await? {
+                Settled::Ours(_) => return Ok(list),
+                Settled::Theirs(_) => settle::pause(round).await,
+            }
+        }
+        Err(Failure::temporary(format!("unable to write {}: others keep writing it", self.store.url(&self.history_key))))
+    }
+
+    /// Brings the tag up to the present pointer, if it is behind; the pointer's record if there was something to do.
+    async fn finish_tag(&self, standing: Option<&Pointer>, history: &Standings) -> Result<Option<Record>, Failure> {
+        let (Some(tag), Some(pointer)) = (&self.tag, standing) else { return Ok(None) };
+        let Some(promotion) = pointer.record.promotion() else { return Ok(None) };
+        if self.args.dry_run || pointer.record.git_commit().is_none() {
+            return Ok(None);
+        }
+        let read = tag.read().await?;
+        // A tag that shows no promotion yet is one of the old job's, or none: the next promotion moves it. Only the
+        // row of this promotion missing as well says that somebody was cut off.
+        let behind = match read.promotion {
+            Some(shown) => shown < promotion.n,
+            None => history.repaired,
+        };
+        if !behind {
+            return Ok(None);
+        }
+        let record = self.follow_tag(pointer.record.clone()).await?;
+        self.console.warn(format!("finished the promotion of release {}, whose tag had not been moved", record.number()));
+        Ok(Some(record))
+    }
+
+    /// Moves the tag until it names the pointer's promotion, whoever moved the pointer last.
+    async fn follow_tag(&self, promoted: Record) -> Result<Record, Failure> {
+        let Some(tag) = &self.tag else { return Ok(promoted) };
+        if self.args.dry_run {
+            return Ok(promoted);
+        }
+        let behind = |failure: Failure| {
+            let what = format!("release {} is {}, but the tag {} was not moved; run again to move it", promoted.number(), self.args.channel, tag.name);
+            failure.with_class(cli::Class::Temporary).context(what)
+        };
+        for round in 0..ROUNDS {
+            // The tag first, then the pointer: a lease on an older tag fails, one on a newer can't carry an older pointer.
+            let read = tag.read().await.map_err(behind)?;
+            let now = pointer::read(self.store.as_ref(), &self.pointer_key).await.map_err(behind)?;
+            let now = now.ok_or_else(|| behind(Failure::temporary("the pointer vanished")))?.record;
+            let Some(promotion) = now.promotion() else {
+                return Err(behind(Failure::temporary("an old script moved the pointer meanwhile")));
+            };
+            if self.shows(&read, &promotion) {
+                if now.promotion() != promoted.promotion() {
+                    self.console.warn(format!("overtaken: release {} was promoted after release {}", now.number(), promoted.number()));
+                }
+                return Ok(promoted);
+            }
+            let commit = now.git_commit().ok_or_else(|| behind(Failure::permanent(format!("release {} names no commit", now.number()))))?;
+            tag.check(commit).await.map_err(behind)?;
+            let words = Words {
+                commit,
+                promotion: promotion.n,
+                release: format!("{}-{}", self.layout, now.number()),
+                promoted_at: &promotion.at,
+                reason: &promotion.reason,
+            };
+            if tag.push(&read, &words).await.map_err(behind)? == Push::Overtaken {
+                settle::pause(round).await;
+            }
+        }
+        Err(behind(Failure::temporary("others keep moving it")))
+    }
+
+    fn shows(&self, read: &Standing, promotion: &Promotion) -> bool {
+        read.promotion == Some(promotion.n)
+    }
+}
+
+/// The list of promotions, and whether a row had to be added that a dead run left out.
+struct Standings {
+    list: History,
+    repaired: bool,
+}
+
+async fn read_history(store: &dyn Store, key: &str) -> Result<(History, Option<Object>), Failure> {
+    let Some(object) = store.get(key).await? else { return Ok((History::default(), None)) };
+    let list = History::parse(&object.body)
+        .map_err(|error| Failure::permanent(format!("{} is no list of promotions: {error}", store.url(key))))?;
+    Ok((list, Some(object)))
+}
+
+/// Whether both records speak of the same release and the same bytes.
+fn same_release(a: &Record, b: &Record) -> bool {
+    a.artifact().is_some() && a.artifact() == b.artifact() && a.number() == b.number()
+}
+
+/// user@host, as people look for it in the history.
+fn who() -> String {
+    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
+    let user = user.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string());
+    let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
+    format!("{}@{}", plain(&user), plain(&node))
+}

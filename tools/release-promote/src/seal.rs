@@ -1,0 +1,128 @@
+//! The release to promote: found, checked against its artifact, and sealed if an old script built it.
+
+use archive::{Format, UnpackError, read_member};
+use cli::{Console, Failure};
+use release::pointer;
+use release::record::{Artifact, MAX_BYTES};
+use release::settle::{self, Settled};
+use release::store::{Attributes, Condition, Head, Store};
+use release::transfer::{Sums, read_through};
+use release::{Layout, Record, ReleaseNumber};
+use std::sync::Arc;
+
+/// A release that may be promoted, and how its record is kept.
+#[derive(Debug)]
+pub(crate) struct Candidate {
+    pub(crate) record: Record,
+    pub(crate) attributes: Attributes,
+}
+
+/// The record on stdin, and the number that it names.
+///
+/// # Errors
+/// Nothing on stdin, or no record.
+pub(crate) fn from_stdin(layout: &Layout) -> Result<Record, Failure> {
+    let bytes = cli::read_input("release record", MAX_BYTES as u64)?;
+    let record =
+        Record::parse(&bytes).map_err(|error| Failure::permanent(format!("stdin is no release record: {error}")))?;
+    pointer::check(layout, &record).map_err(|why| Failure::permanent(format!("stdin is no record of {layout}: {why}")))?;
+    Ok(record)
+}
+
+/// Finds release `number` and makes sure that its artifact is there and is what its record says. `known` tells that it
+/// was promoted before, so that going back to it needs no second look at its bytes.
+///
+/// # Errors
+/// There is no such release, or it is not whole.
+pub(crate) async fn candidate(
+    store: &Arc<dyn Store>,
+    layout: &Layout,
+    number: ReleaseNumber,
+    known: bool,
+    dry_run: bool,
+    console: Console,
+) -> Result<Candidate, Failure> {
+    let Some(found) = pointer::read_release(store.as_ref(), layout, number).await? else {
+        return seal_old(store, layout, number, dry_run, console).await;
+    };
+    let artifact = found.record.artifact().ok_or_else(|| Failure::permanent(format!("release {number} is not sealed")))?;
+    let head = look(store, layout, number, &artifact.file).await?;
+    if head.size != artifact.size {
+        return Err(mismatch(store, artifact, &format!("it has {} bytes instead of {}", head.size, artifact.size)));
+    }
+    match (head.crc64nvme, artifact.crc64nvme) {
+        (Some(kept), Some(recorded)) if kept == recorded => {}
+        (Some(_), Some(_)) => return Err(mismatch(store, artifact, "its CRC-64/NVME differs")),
+        _ if known => {}
+        // A store that keeps no checksum vouches for nothing, so the bytes themselves are looked at once.
+        _ => {
+            console.step(format!("{} keeps no checksum, reading it in full", store.url(&artifact.file)));
+            let (sums, _) = read_release_file(store, &artifact.file, &head, artifact.format, console).await?;
+            if !sums.are_of(artifact) {
+                return Err(mismatch(store, artifact, "its SHA-256 differs"));
+            }
+        }
+    }
+    Ok(Candidate { record: found.record.without_promotion(), attributes: found.object.attributes })
+}
+
+/// Seals a release of the old scripts: its archive is read once, and verified from then on.
+async fn seal_old(
+    store: &Arc<dyn Store>,
+    layout: &Layout,
+    number: ReleaseNumber,
+    dry_run: bool,
+    console: Console,
+) -> Result<Candidate, Failure> {
+    let key = layout.archive(number, Format::Tar);
+    let head = look(store, layout, number, &key).await?;
+    console.step(format!("{} has no record of its own, reading it in full", store.url(&key)));
+    let (sums, inside) = read_release_file(store, &key, &head, Format::Tar, console).await?;
+    let damaged = |why: String| Failure::permanent(format!("{}: {why}", store.url(&key)));
+    let inside = inside.map_err(|error| damaged(error.to_string()))?;
+    let inside = inside.ok_or_else(|| damaged("there is no RELEASE in it".to_owned()))?;
+    let old = Record::parse(&inside).map_err(|error| damaged(format!("its RELEASE is no record: {error}")))?;
+    if old.number() != number {
+        return Err(damaged(format!("its RELEASE names release {}", old.number())));
+    }
+    let artifact = Artifact {
+        file: key.clone(),
+        size: head.size,
+        sha256: sums.sha256,
+        crc64nvme: Some(sums.crc64nvme),
+        format: Format::Tar,
+    };
+    let sealed = old.sealed(artifact).map_err(|error| damaged(format!("its RELEASE can't be sealed: {error}")))?;
+    let candidate = Candidate { record: sealed, attributes: head.attributes };
+    if dry_run {
+        return Ok(candidate);
+    }
+    let body = candidate.record.to_bytes();
+    let record_key = layout.record(number);
+    match settle::put(store.as_ref(), &record_key, &body, Condition::Absent, &candidate.attributes).await? {
+        Settled::Ours(_) => Ok(candidate),
+        // Another promote sealed it from the same bytes, or somebody claimed it: the record tells.
+        Settled::Theirs(_) => match pointer::read_release(store.as_ref(), layout, number).await? {
+            Some(found) => Ok(Candidate { record: found.record, attributes: found.object.attributes }),
+            None => Err(Failure::temporary(format!("{} comes and goes", store.url(&record_key)))),
+        },
+    }
+}
+
+type Inside = Result<Option<Vec<u8>>, UnpackError>;
+
+/// Reads an archive from end to end: its checksums and the `RELEASE` inside.
+async fn read_release_file(store: &Arc<dyn Store>, key: &str, head: &Head, format: Format, console: Console) -> Result<(Sums, Inside), Failure> {
+    let progress = console.progress(Some(head.size));
+    let consume = move |packed| read_member(format.reader(packed).map_err(UnpackError::Read)?, "RELEASE");
+    read_through(store, key, head, |bytes| progress.add(bytes), consume).await
+}
+
+async fn look(store: &Arc<dyn Store>, layout: &Layout, number: ReleaseNumber, key: &str) -> Result<Head, Failure> {
+    let head = store.head(key).await?;
+    head.ok_or_else(|| Failure::permanent(format!("there is no release {number} of {layout}: {} does not exist", store.url(key))))
+}
+
+fn mismatch(store: &Arc<dyn Store>, artifact: &Artifact, why: &str) -> Failure {
+    Failure::permanent(format!("{} does not match its record: {why}", store.url(&artifact.file)))
+}
