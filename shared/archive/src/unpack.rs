@@ -3,12 +3,13 @@
 use crate::links::{LinkError, Links};
 use crate::member::{NameError, member_name, shown};
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
+use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt, Permissions};
 use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tar::{Archive, Entry, EntryType};
 
@@ -287,7 +288,7 @@ impl Tree {
         }
         // Deepest first, so that a directory is still open to us when its own turn comes.
         for (name, mode) in self.modes.iter().rev() {
-            let set = self.dir.open_dir(path(name)).and_then(|dir| Ok(rustix::fs::fchmod(&dir, Mode::from_raw_mode(*mode))?));
+            let set = self.dir.set_permissions(path(name), Permissions::from_std(PermissionsExt::from_mode(*mode)));
             set.map_err(|source| write_error(name, source))?;
         }
         Ok(())

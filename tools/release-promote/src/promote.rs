@@ -316,8 +316,9 @@ fn same_release(a: &Record, b: &Record) -> bool {
 
 /// user@host, as people look for it in the history.
 fn who() -> String {
-    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()));
-    let user = user.unwrap_or_else(|| rustix::process::getuid().as_raw().to_string());
+    // Under sudo the person, not root.
+    let person = std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty());
+    let user = person.or_else(|| whoami::username().ok()).unwrap_or_else(|| "unknown".to_owned());
     let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let plain = |text: &str| text.chars().filter(|c| !c.is_control()).collect::<String>();
     format!("{}@{}", plain(&user), plain(&node))
