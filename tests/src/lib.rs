@@ -1,1 +1,42 @@
-//! Skeleton.
+//! What the end-to-end tests share: the built tools, the places that releases are kept in, and checkers for both.
+
+pub mod checker;
+pub mod place;
+pub mod tree;
+
+use std::path::{Path, PathBuf};
+use testkit::Tool;
+
+/// Whether the larger figures were asked for.
+#[must_use]
+pub fn long() -> bool {
+    std::env::var_os("TEST_LONG").is_some()
+}
+
+/// `short`, or `long` under `scripts/test --long`.
+#[must_use]
+pub fn figure<T>(short: T, long_one: T) -> T {
+    if long() { long_one } else { short }
+}
+
+/// Root of the workspace.
+#[must_use]
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace")
+}
+
+/// Directory of the built tools: the one that this test was built into.
+///
+/// # Panics
+/// The tools were not built.
+#[must_use]
+pub fn bin_dir() -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let dir = test.ancestors().find(|dir| dir.join("artifact-pack").is_file());
+    dir.expect("build the tools first: cargo build --release").to_owned()
+}
+
+/// A built tool.
+pub fn tool(name: &str) -> Tool {
+    Tool::new(bin_dir().join(name))
+}

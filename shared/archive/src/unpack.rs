@@ -5,17 +5,24 @@ use crate::member::{NameError, member_name, shown};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt, Permissions};
 use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::rc::Rc;
 use tar::{Archive, Entry, EntryType};
 
 /// Zeros that end every archive, in bytes.
 const END_MARK: u64 = crate::TRAILER_LEN;
 const SETUID_OR_SETGID: u32 = 0o6000;
+const USUAL_DIRECTORY: u32 = 0o755;
+/// Longest headers of one member, long names and PAX records included: the reader keeps them in memory.
+const LONGEST_HEADERS: u64 = 1 << 20;
+/// Most bytes behind the end mark: tar fills its last record up with zeros, and a bomb may hide there.
+const LONGEST_TAIL: u64 = 64 << 20;
 
 /// How much an archive may hold.
 #[derive(Clone, Copy, Debug)]
@@ -92,15 +99,7 @@ pub fn unpack(from: impl Read, into: &Path, limits: Limits) -> Result<(), Unpack
     let dir = Dir::open_ambient_dir(into, ambient_authority())
         .map_err(|source| UnpackError::Write { name: into.display().to_string(), source })?;
     let mut tree = Tree { dir, links: Links::default(), modes: BTreeMap::new(), left: limits, limits };
-    let mut archive = Archive::new(EndMark { from, zeros: 0 });
-    for entry in archive.entries().map_err(UnpackError::Read)? {
-        tree.add(&mut entry.map_err(UnpackError::Read)?)?;
-    }
-    let mut rest = archive.into_inner();
-    io::copy(&mut rest, &mut io::sink()).map_err(UnpackError::Read)?;
-    if rest.zeros < END_MARK {
-        return Err(UnpackError::Truncated);
-    }
+    each_member(from, |entry| tree.add(entry))?;
     tree.finish()
 }
 
@@ -111,35 +110,66 @@ pub fn unpack(from: impl Read, into: &Path, limits: Limits) -> Result<(), Unpack
 /// The archive can't be read or is cut short.
 pub fn read_member(from: impl Read, wanted: &str) -> Result<Option<Vec<u8>>, UnpackError> {
     let mut found = None;
-    let mut archive = Archive::new(EndMark { from, zeros: 0 });
-    for entry in archive.entries().map_err(UnpackError::Read)? {
-        let entry = entry.map_err(UnpackError::Read)?;
+    each_member(from, |entry| {
         let named = member_name(&entry.path_bytes()).is_ok_and(|name| name == wanted.as_bytes());
         if named && found.is_none() && entry.header().entry_type() == EntryType::Regular {
             let mut content = Vec::new();
             entry.take(64 * 1024).read_to_end(&mut content).map_err(UnpackError::Read)?;
             found = Some(content);
         }
-    }
-    let mut rest = archive.into_inner();
-    io::copy(&mut rest, &mut io::sink()).map_err(UnpackError::Read)?;
-    if rest.zeros < END_MARK { Err(UnpackError::Truncated) } else { Ok(found) }
+        Ok(())
+    })?;
+    Ok(found)
 }
 
-/// Counts the zeros at the end of what was read: a tar without them was cut off, even where a member ends neatly.
-struct EndMark<R> {
+/// Gives every member of the tar `from` to `take`, and reads `from` to its end.
+fn each_member<R: Read>(
     from: R,
-    zeros: u64,
+    mut take: impl FnMut(&mut Entry<'_, Watched<R>>) -> Result<(), UnpackError>,
+) -> Result<(), UnpackError> {
+    let watch = Rc::new(Watch { zeros: Cell::new(0), allowed: Cell::new(LONGEST_HEADERS) });
+    let mut archive = Archive::new(Watched { from, ended: false, watch: Rc::clone(&watch) });
+    for entry in archive.entries().map_err(UnpackError::Read)? {
+        let mut entry = entry.map_err(UnpackError::Read)?;
+        watch.allowed.set(u64::MAX);
+        take(&mut entry)?;
+        io::copy(&mut entry, &mut io::sink()).map_err(UnpackError::Read)?;
+        // Zeros of a file are no end mark: those behind the last member alone are.
+        watch.zeros.set(0);
+        watch.allowed.set(LONGEST_HEADERS);
+    }
+    watch.allowed.set(LONGEST_TAIL);
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(UnpackError::Read)?;
+    if watch.zeros.get() < END_MARK { Err(UnpackError::Truncated) } else { Ok(()) }
 }
 
-impl<R: Read> Read for EndMark<R> {
+/// What is known of the bytes read so far, and how many more may come.
+#[derive(Debug)]
+struct Watch {
+    /// Zeros at the end of what was read: a tar without them was cut off, even where a member ends neatly.
+    zeros: Cell<u64>,
+    allowed: Cell<u64>,
+}
+
+struct Watched<R> {
+    from: R,
+    ended: bool,
+    watch: Rc<Watch>,
+}
+
+impl<R: Read> Read for Watched<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.from.read(buffer)?;
+        // A reader at its end need not be one that can be asked again.
+        let length = if self.ended { 0 } else { self.from.read(buffer)? };
+        self.ended |= length == 0 && !buffer.is_empty();
         let read = &buffer[..length];
+        let (zeros, allowed) = (&self.watch.zeros, &self.watch.allowed);
         match read.iter().rposition(|&byte| byte != 0) {
-            Some(last) => self.zeros = (length - 1 - last) as u64,
-            None => self.zeros += length as u64,
+            Some(last) => zeros.set((length - 1 - last) as u64),
+            None => zeros.set(zeros.get() + length as u64),
         }
+        let left = allowed.get().checked_sub(length as u64);
+        allowed.set(left.ok_or_else(|| io::Error::other("more headers or padding than any archive has"))?);
         Ok(length)
     }
 }
@@ -156,11 +186,13 @@ struct Tree {
 
 impl Tree {
     fn add(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<(), UnpackError> {
-        self.left.members = self
+        self.count_member()?;
+        // Of every kind: what is not written must be read all the same.
+        self.left.bytes = self
             .left
-            .members
-            .checked_sub(1)
-            .ok_or_else(|| UnpackError::TooMuch { what: format!("{} members", self.limits.members) })?;
+            .bytes
+            .checked_sub(entry.size())
+            .ok_or_else(|| UnpackError::TooMuch { what: format!("{} bytes", self.limits.bytes) })?;
         let raw = entry.path_bytes().into_owned();
         let kind = entry.header().entry_type();
         if kind == EntryType::XGlobalHeader {
@@ -169,6 +201,12 @@ impl Tree {
         let name = member_name(&raw).map_err(|error| UnpackError::Name { name: shown(&raw), error })?;
         let mode = entry.header().mode().map_err(UnpackError::Read)?;
         let refuse = |what| UnpackError::Kind { name: shown(&raw), what };
+        for extension in entry.pax_extensions().map_err(UnpackError::Read)?.into_iter().flatten() {
+            // Its content is a map and the data behind it, which no plain file of a release ever was.
+            if extension.map_err(UnpackError::Read)?.key_bytes().starts_with(b"GNU.sparse.") {
+                return Err(refuse("a sparse file"));
+            }
+        }
         match kind {
             EntryType::Directory => self.directory(&name, mode),
             EntryType::Regular | EntryType::Continuous => {
@@ -211,25 +249,39 @@ impl Tree {
         Ok(())
     }
 
-    fn make_directories(&self, name: &[u8]) -> Result<(), UnpackError> {
-        let path = path(name);
-        let made = match self.dir.create_dir(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => self.dir.create_dir_all(path),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.dir.symlink_metadata(path) {
-                Ok(meta) if meta.is_dir() => Ok(()),
+    /// Directories that only the names of others speak of count too, or a few long names would fill the disk with them.
+    fn count_member(&mut self) -> Result<(), UnpackError> {
+        let left = self.left.members.checked_sub(1);
+        let what = || UnpackError::TooMuch { what: format!("{} members", self.limits.members) };
+        self.left.members = left.ok_or_else(what)?;
+        Ok(())
+    }
+
+    fn make_directories(&mut self, name: &[u8]) -> Result<(), UnpackError> {
+        match self.dir.create_dir(path(name)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                if let Some(parent) = parent(name) {
+                    self.count_member()?;
+                    self.make_directories(parent)?;
+                }
+                self.dir.create_dir(path(name)).map_err(|source| write_error(name, source))?;
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.dir.symlink_metadata(path(name)) {
+                Ok(meta) if meta.is_dir() => return Ok(()),
                 _ => return Err(UnpackError::Twice { name: shown(name) }),
             },
-            other => other,
-        };
-        made.map_err(|source| write_error(name, source))
+            other => other.map_err(|source| write_error(name, source))?,
+        }
+        // What nobody packed gets the usual mode, whatever the umask of this run is.
+        self.modes.insert(name.to_vec(), USUAL_DIRECTORY);
+        Ok(())
+    }
+
+    fn make_parents(&mut self, name: &[u8]) -> Result<(), UnpackError> {
+        parent(name).map_or(Ok(()), |parent| self.make_directories(parent))
     }
 
     fn file(&mut self, name: &[u8], mode: u32, entry: &mut Entry<'_, impl Read>) -> Result<(), UnpackError> {
-        self.left.bytes = self
-            .left
-            .bytes
-            .checked_sub(entry.size())
-            .ok_or_else(|| UnpackError::TooMuch { what: format!("{} bytes", self.limits.bytes) })?;
         let mut file = self.create(name)?;
         copy(entry, &mut file, name)?;
         let finish = || -> io::Result<()> {
@@ -242,14 +294,12 @@ impl Tree {
         finish().map_err(|source| write_error(name, source))
     }
 
-    fn create(&self, name: &[u8]) -> Result<File, UnpackError> {
+    fn create(&mut self, name: &[u8]) -> Result<File, UnpackError> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         let opened = match self.dir.open_with(path(name), &options) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                if let Some(parent) = path(name).parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                    self.make_directories(parent.as_os_str().as_bytes())?;
-                }
+                self.make_parents(name)?;
                 self.dir.open_with(path(name), &options)
             }
             other => other,
@@ -257,32 +307,28 @@ impl Tree {
         opened.map_err(|source| write_error(name, source))
     }
 
-    fn hard_link(&self, name: &[u8], target: &[u8]) -> Result<(), UnpackError> {
+    fn hard_link(&mut self, name: &[u8], target: &[u8]) -> Result<(), UnpackError> {
         let target =
             member_name(target).map_err(|error| UnpackError::Name { name: shown(target), error })?;
         let plain = self.dir.symlink_metadata(path(&target)).is_ok_and(|meta| meta.is_file());
         if !plain {
             return Err(UnpackError::Kind { name: shown(name), what: "a hard link to no file of the archive" });
         }
-        let link = || self.dir.hard_link(path(&target), &self.dir, path(name));
-        let linked = match link() {
+        let link = |dir: &Dir| dir.hard_link(path(&target), dir, path(name));
+        let linked = match link(&self.dir) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                if let Some(parent) = path(name).parent() {
-                    self.make_directories(parent.as_os_str().as_bytes())?;
-                }
-                link()
+                self.make_parents(name)?;
+                link(&self.dir)
             }
             other => other,
         };
         linked.map_err(|source| write_error(name, source))
     }
 
-    fn finish(self) -> Result<(), UnpackError> {
+    fn finish(mut self) -> Result<(), UnpackError> {
         self.links.check().map_err(|(name, error)| UnpackError::Link { name: shown(&name), error })?;
-        for (name, target) in self.links.iter() {
-            if let Some(parent) = path(name).parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                self.make_directories(parent.as_os_str().as_bytes())?;
-            }
+        for (name, target) in std::mem::take(&mut self.links).iter() {
+            self.make_parents(name)?;
             let made = self.dir.symlink_contents(path(target), path(name));
             made.map_err(|source| write_error(name, source))?;
         }
@@ -307,10 +353,15 @@ fn copy(from: &mut impl Read, to: &mut File, name: &[u8]) -> Result<(), UnpackEr
 }
 
 fn write_error(name: &[u8], source: io::Error) -> UnpackError {
-    if source.kind() == ErrorKind::AlreadyExists {
-        return UnpackError::Twice { name: shown(name) };
+    match source.kind() {
+        ErrorKind::AlreadyExists => UnpackError::Twice { name: shown(name) },
+        ErrorKind::NotADirectory => UnpackError::Kind { name: shown(name), what: "below a name that is no directory" },
+        _ => UnpackError::Write { name: shown(name), source },
     }
-    UnpackError::Write { name: shown(name), source }
+}
+
+fn parent(name: &[u8]) -> Option<&[u8]> {
+    name.iter().rposition(|&b| b == b'/').map(|slash| &name[..slash])
 }
 
 fn path(name: &[u8]) -> &Path {

@@ -173,11 +173,12 @@ pub async fn sweep(
     for claim in survey.claims.iter().filter(|claim| claim.is_dead(orphan_age)) {
         let own = Own { number: claim.number, build: claim.build, tag: claim.tag.clone() };
         if abandon(store, layout, &own, attributes).await? {
-            for upload in &claim.uploads {
-                store.abort(upload).await?;
-            }
+            // Archives first: in a directory the upload's name is what proves whose archive it is.
             for key in &claim.archives {
                 remove_archive_of(store, key, claim.build).await?;
+            }
+            for upload in &claim.uploads {
+                store.abort(upload).await?;
             }
             done.push(format!("release {} is abandoned: its builder {} is gone", claim.number, claim.builder.place()));
         }
@@ -250,13 +251,13 @@ pub async fn give_up(
         _ => return Ok(()),
     }
     let prefix = format!("{}.", layout.name(number));
-    for upload in store.uploads(&prefix).await? {
-        store.abort(&upload).await?;
-    }
     for entry in store.list(&prefix).await? {
         if matches!(layout.parse(&entry.key), Some(Key::Artifact(..))) {
             remove_archive_of(store, &entry.key, build).await?;
         }
+    }
+    for upload in store.uploads(&prefix).await? {
+        store.abort(&upload).await?;
     }
     Ok(())
 }

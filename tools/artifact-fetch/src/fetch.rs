@@ -8,9 +8,12 @@ use cli::{Console, Failure, Interrupts, Output};
 use release::record::Artifact;
 use release::store::{Head, Store};
 use release::transfer::{Sums, read_through};
-use release::{Record, Selector};
+use release::{Record, ReleaseNumber, Selector};
 use std::fs;
 use std::sync::Arc;
+
+/// Times that a release may vanish between its unpacking and the switch to it, when many runs share a small shelf.
+const TRIES: u32 = 5;
 
 /// Fetches the release and makes it the current one.
 ///
@@ -19,7 +22,25 @@ use std::sync::Arc;
 pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
     let mut interrupts = Interrupts::catch()?;
     let shelf = Shelf::new(&args.into, &args.store.artifact);
-    let (wanted, here) = interrupts.or(find(args, &shelf, console)).await?;
+    for _ in 0..TRIES {
+        let Some((number, record)) = attempt(args, &shelf, &mut interrupts, console).await? else { continue };
+        let path = format!("{}\n", shelf.tree(number).display());
+        let bytes = if args.print_path { path.into_bytes() } else { record.to_bytes() };
+        let done = if args.dry_run { "nothing was changed".to_owned() } else { format!("release {number} is current") };
+        out.report(&bytes, &done)?;
+        return interrupts.check().await;
+    }
+    Err(Failure::temporary(format!("other runs keep taking the release off {}: is --keep too small?", args.into.display())))
+}
+
+/// Brings the release to the shelf and makes it the current one; `None` if another run removed it in between.
+async fn attempt(
+    args: &Args,
+    shelf: &Shelf,
+    interrupts: &mut Interrupts,
+    console: Console,
+) -> Result<Option<(ReleaseNumber, Record)>, Failure> {
+    let (wanted, here) = interrupts.or(find(args, shelf, console)).await?;
     let number = wanted.number;
     let record = match here {
         Some(record) => {
@@ -29,18 +50,15 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
         None if args.dry_run => wanted.record.clone().ok_or_else(|| {
             Failure::permanent(format!("release {number} has no record outside its archive, so nothing can be said of it"))
         })?,
-        None => interrupts.or(install(args, &shelf, &wanted, console)).await?,
+        None => interrupts.or(install(args, shelf, &wanted, console)).await?,
     };
     if args.dry_run {
         let now = shelf.current().map_or_else(|| "no release".to_owned(), |number| number.to_string());
         console.warn(format!("dry run: current would change from {now} to {number}"));
-    } else {
-        shelf.switch(number, args.keep as usize)?;
+    } else if !shelf.switch(number, args.keep as usize)? {
+        return Ok(None);
     }
-    let path = format!("{}\n", shelf.tree(number).display());
-    let bytes = if args.print_path { path.into_bytes() } else { record.to_bytes() };
-    out.report(&bytes, &format!("release {number} is current"))?;
-    interrupts.check().await
+    Ok(Some((number, record)))
 }
 
 /// The release asked for, and its record if it is on the shelf.
@@ -76,13 +94,14 @@ async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) 
     let mut draft = shelf.draft()?;
     let (mut sums, mut unpacked) = pass(args, &store, &key, &head, wanted, &draft, console).await?;
     if let Some(artifact) = artifact.filter(|artifact| !sums.are_of(artifact)) {
-        console.warn(format!("{key} does not match its record, downloading it once more"));
+        console.step(format!("{key} does not match its record, downloading it once more"));
         draft = shelf.draft()?;
         (sums, unpacked) = pass(args, &store, &key, &head, wanted, &draft, console).await?;
         if !sums.are_of(artifact) {
             let url = store.url(&key);
             return Err(Failure::permanent(format!("{url} does not match its record: the SHA-256 differs, also of a second download")));
         }
+        console.warn(format!("{key} was damaged on its way and downloaded twice"));
     }
     unpacked.map_err(|error| refused(&store.url(&key), error))?;
     let record = match &wanted.record {

@@ -76,12 +76,14 @@ impl Shelf {
     /// Something else has the release's name.
     pub(crate) fn record(&self, number: ReleaseNumber) -> Result<Option<Record>, Failure> {
         let tree = self.tree(number);
-        if !tree.is_dir() {
-            return Ok(None);
+        match fs::symlink_metadata(&tree) {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+            Err(error) => return Err(unable("read", &tree, error)),
         }
         let path = self.record_path(number);
         let parsed = fs::read(&path).ok().and_then(|bytes| Record::parse(&bytes).ok());
-        parsed.filter(|record| record.number() == number).map(Some).ok_or_else(|| {
+        parsed.filter(|record| record.number() == number && tree.is_dir() && !tree.is_symlink()).map(Some).ok_or_else(|| {
             Failure::permanent(format!("{} is there, but was not put there by artifact-fetch", tree.display()))
         })
     }
@@ -118,22 +120,28 @@ impl Shelf {
             .map_err(|error| unable("write", &draft.dir, error.into()))?;
         durable::sync_file_system(&draft.dir)?;
         let _lock = self.lock()?;
+        if self.record(number)?.is_some() {
+            return Ok(());
+        }
         // The record first: a tree without one is nobody's.
         durable::replace(&self.record_path(number), &record.to_bytes())?;
-        match rustix::fs::renameat_with(CWD, &draft.dir, CWD, &tree, RenameFlags::NOREPLACE) {
-            Ok(()) => durable::sync_dir(&self.dir),
-            Err(rustix::io::Errno::EXIST) => Ok(()),
-            Err(error) => Err(unable("write", &tree, error.into())),
-        }
+        let moved = rustix::fs::renameat_with(CWD, &draft.dir, CWD, &tree, RenameFlags::NOREPLACE);
+        moved.map_err(|error| unable("write", &tree, error.into()))?;
+        durable::sync_dir(&self.dir)
     }
 
     /// Lets `current` lead to a release of the shelf, and removes old ones beyond the `keep` most lately used.
+    /// `false`: another run took the release off the shelf meanwhile, and nothing is changed.
     ///
     /// # Errors
     /// The link can't be changed, and is as it was; or what is too old can't be removed.
-    pub(crate) fn switch(&self, number: ReleaseNumber, keep: usize) -> Result<(), Failure> {
+    pub(crate) fn switch(&self, number: ReleaseNumber, keep: usize) -> Result<bool, Failure> {
         let lock = self.lock()?;
         let tree = self.tree(number);
+        if self.record(number)?.is_none() {
+            return Ok(false);
+        }
+        self.sweep_locked()?;
         let before = self.current();
         if before != Some(number) {
             // A tree's own time says when it was last current, which is the order in which they go.
@@ -147,7 +155,8 @@ impl Shelf {
         drop(lock);
         removed.iter().try_for_each(|draft| {
             fs::remove_dir_all(&draft.dir).map_err(|error| unable("remove", &draft.dir, error))
-        })
+        })?;
+        Ok(true)
     }
 
     /// Takes the trees that are too old off the shelf.
@@ -181,8 +190,12 @@ impl Shelf {
 
     /// Removes what dead runs left.
     fn sweep(&self) -> Result<(), Failure> {
-        let hidden = self.hidden();
         let _lock = self.lock()?;
+        self.sweep_locked()
+    }
+
+    fn sweep_locked(&self) -> Result<(), Failure> {
+        let hidden = self.hidden();
         for entry in fs::read_dir(&hidden).map_err(|error| unable("read", &hidden, error))? {
             let path = entry.map_err(|error| unable("read", &hidden, error))?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -198,10 +211,17 @@ impl Shelf {
                 if gone.is_some() {
                     remove_if_there(&path)?;
                 }
+            } else if let Some(tree) = name.strip_suffix(".release")
+                && fs::symlink_metadata(self.dir.join(tree)).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+            {
+                // A record and its tree come and go under the lock: this one's run died in between.
+                remove_if_there(&path)?;
             }
         }
         for entry in fs::read_dir(&self.dir).map_err(|error| unable("read", &self.dir, error))?.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(durable::TEMPORARY_PREFIX) {
+            // Ours is always a link: files that only look alike are somebody else's.
+            let temporary = entry.file_name().to_string_lossy().starts_with(durable::TEMPORARY_PREFIX);
+            if temporary && entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
                 remove_if_there(&entry.path())?;
             }
         }

@@ -110,6 +110,10 @@ impl Args {
         if !attributes.is_default() && matches!(self.store.store, release::store::StoreUrl::Files { .. }) {
             return Err(Failure::usage("--storage-class and --sse need a store on s3://"));
         }
+        // clap lets -0 pass where PATHs stand, since they rule out what it requires.
+        if self.null && self.files_from.is_none() && !self.audit {
+            return Err(Failure::usage("-0 says how paths in --files-from end, which is not given (see --help)"));
+        }
         let job = Job {
             exclude: self.globs()?,
             format: match self.compress {

@@ -10,7 +10,7 @@ pub(crate) const PART: u64 = 8 * MIB;
 /// S3 takes no more parts of one object.
 const MOST_PARTS: u64 = 10_000;
 /// Memory for all buffers together, as long as two parts fit into it.
-const BUDGET: u64 = 40 * MIB;
+const BUDGET: u64 = 32 * MIB;
 
 /// How large the parts of an archive are.
 #[derive(Clone, Copy, Debug)]

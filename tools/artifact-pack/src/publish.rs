@@ -24,12 +24,13 @@ const LONGEST_CLEANUP: Duration = Duration::from_secs(20);
 /// # Errors
 /// Nothing is published then, unless the message says so.
 pub(crate) async fn run(args: &Args, job: Job, console: Console, out: Output) -> Result<(), Failure> {
-    let mut interrupts = Interrupts::catch()?;
     if let Some(warning) = &job.warning {
         console.warn(warning);
     }
     let paths = source::paths(args)?;
     let provenance = source::provenance(args, console)?;
+    // Only from here on: whoever waits for a list on stdin has nothing to clean up and must end by the first signal.
+    let mut interrupts = Interrupts::catch()?;
     let (directory, exclude) = (args.directory.clone(), job.exclude.clone());
     let walk = tokio::task::spawn_blocking(move || Tree::find(&directory, &paths, &exclude));
     let walked = async { walk.await.map_err(|error| Failure::temporary(format!("the walk broke down: {error}")))? };
@@ -46,7 +47,7 @@ pub(crate) async fn run(args: &Args, job: Job, console: Console, out: Output) ->
         console,
     };
     if args.dry_run {
-        let record = build.rehearse(tree).await?;
+        let record = interrupts.or(build.rehearse(tree)).await?;
         out.write_and_close(&record.to_bytes())?;
         console.warn("dry run: nothing was published");
         return Ok(());
@@ -78,11 +79,8 @@ struct Build<'a> {
 impl Build<'_> {
     async fn publish(&self, tree: Tree, interrupts: &mut Interrupts) -> Result<Record, Failure> {
         let (store, attributes, layout) = (self.store.as_ref(), &self.job.attributes, &self.args.store.artifact);
-        store.prepare().await?;
-        let survey = sweep::survey(store, layout).await?;
-        for line in sweep::sweep(store, layout, &survey, self.args.orphan_age, attributes).await? {
-            self.console.step(line);
-        }
+        // Nothing is ours yet, and each step of a sweep stands for itself: these may be dropped at any point.
+        let survey = interrupts.or(self.survey_and_sweep()).await?;
         let first = self.first_number(&survey);
         let note = |number| *self.claimed.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
         let own = allocate::claim(store, layout, first, self.id, attributes, note).await?;
@@ -110,6 +108,17 @@ impl Build<'_> {
             failure.context(format!("release {} is sealed and can be promoted, but latest.txt was not moved", own.number))
         })?;
         Ok(sealed)
+    }
+
+    /// Looks at what is in the store, and ends what dead builders left there.
+    async fn survey_and_sweep(&self) -> Result<Survey, Failure> {
+        let (store, layout) = (self.store.as_ref(), &self.args.store.artifact);
+        store.prepare().await?;
+        let survey = sweep::survey(store, layout).await?;
+        for line in sweep::sweep(store, layout, &survey, self.args.orphan_age, &self.job.attributes).await? {
+            self.console.step(line);
+        }
+        Ok(survey)
     }
 
     /// What may still be done once the record is sealed; the release exists whatever becomes of it.

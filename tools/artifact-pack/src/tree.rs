@@ -3,8 +3,10 @@
 use archive::{Kind, Links, Member, TRAILER_LEN, member_name};
 use cli::Failure;
 use globset::GlobSet;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -38,14 +40,16 @@ enum What {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) size: u64,
-    inode: u64,
-    seconds: i64,
-    nanoseconds: i64,
+    /// Of inode and times, since there may be very many files. The time of the last change is one of them: it tells what
+    /// the time of writing does not, a tool that sets that one back or an inode that was freed and used again.
+    fingerprint: u64,
 }
 
 impl State {
     pub(crate) fn of(meta: &Metadata) -> Self {
-        Self { size: meta.size(), inode: meta.ino(), seconds: meta.mtime(), nanoseconds: meta.mtime_nsec() }
+        let mut hasher = DefaultHasher::new();
+        (meta.ino(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()).hash(&mut hasher);
+        Self { size: meta.size(), fingerprint: hasher.finish() }
     }
 }
 
@@ -86,15 +90,20 @@ impl Tree {
             let name = member_name(path.as_os_str().as_bytes()).map_err(|error| {
                 Failure::usage(format!("unable to pack {}: {error}; paths are relative to --directory", path.display()))
             })?;
+            if is_below_excluded(&name, exclude) {
+                continue;
+            }
             // Joining an empty name would add a slash, which makes a file of it a missing directory.
             let start = if name.is_empty() { root.to_owned() } else { root.join(OsStr::from_bytes(&name)) };
             walk(root, &start, exclude, &mut entries)?;
         }
+        entries.shrink_to_fit();
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         entries.dedup_by(|a, b| a.name == b.name);
         entries.retain(|entry| &*entry.name != RELEASE);
         let tree = Self { root: root.to_owned(), entries };
         tree.check_links()?;
+        tree.check_ancestors()?;
         Ok(tree)
     }
 
@@ -126,6 +135,30 @@ impl Tree {
             Failure::permanent(format!("unable to pack {}: {error}", Path::new(OsStr::from_bytes(&name)).display()))
         })
     }
+
+    /// No host could unpack a member below one that is no directory: below a link that was packed too, or below `RELEASE`.
+    fn check_ancestors(&self) -> Result<(), Failure> {
+        let links = self.entries.iter().filter(|entry| matches!(entry.what, What::Link { .. }));
+        let blocked: HashSet<&[u8]> = links.map(|entry| &*entry.name).chain([RELEASE]).collect();
+        for entry in &self.entries {
+            let slashes = entry.name.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+            for (at, _) in slashes {
+                let above = &entry.name[..at];
+                if blocked.contains(above) {
+                    let above = Path::new(OsStr::from_bytes(above)).display();
+                    let what = format!("unable to pack {}: {above} is no directory in the release", entry.path().display());
+                    return Err(Failure::permanent(what));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a directory above that path is excluded: a walk would not have come here.
+fn is_below_excluded(name: &[u8], exclude: &GlobSet) -> bool {
+    let path = Path::new(OsStr::from_bytes(name));
+    path.ancestors().skip(1).any(|above| !above.as_os_str().is_empty() && exclude.is_match(above))
 }
 
 fn walk(root: &Path, start: &Path, exclude: &GlobSet, entries: &mut Vec<Entry>) -> Result<(), Failure> {

@@ -77,15 +77,18 @@ async fn pass_once(
     let second = match interrupts.or(next(&mut pieces)).await? {
         Piece::Part(part) => part,
         Piece::End(sums) => {
-            let sent = target.store.send_whole(key, first, target.build, target.attributes).await?;
-            return Ok((sums, sent));
+            let sending = target.store.send_whole(key, first, target.build, target.attributes);
+            return Ok((sums, interrupts.or(sending).await?));
         }
         Piece::Failed(failure) => return Err(failure),
     };
     let upload = Arc::new(target.store.begin(key, target.build, target.attributes).await?);
     let sending = send_all(target.store, &upload, [first, second], pieces, progress);
     let (sums, parts) = interrupts.or(sending).await?;
-    let completion = target.store.complete(&upload, parts, sums.size, sums.crc64nvme).await?;
+    // May be dropped like any other step, and must be: it can take minutes. Should the archive appear all the same, its
+    // number is abandoned by then, and the clean-up or the next build removes it.
+    let completing = target.store.complete(&upload, parts, sums.size, sums.crc64nvme);
+    let completion = interrupts.or(completing).await?;
     if completion == Completion::Unclear {
         target.store.abort(&upload).await?;
     }

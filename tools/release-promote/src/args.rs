@@ -45,13 +45,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) repo: PathBuf,
     /// Remote whose tag is moved: a name or a URL
-    #[arg(long, value_name = "REMOTE", default_value = "origin")]
+    #[arg(long, value_name = "REMOTE", default_value = "origin", value_parser = remote)]
     pub(crate) remote: String,
     /// Why, for the history
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", value_parser = reason)]
     pub(crate) reason: String,
     /// Print all promotions as CSV
-    #[arg(long, conflicts_with_all = ["tag", "reason", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["reason", "dry_run"])]
     pub(crate) history: bool,
     /// Check everything and say what would change
     #[arg(long)]
@@ -65,6 +65,24 @@ fn channel(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("a channel's name is made of lower-case letters, digits, '-' and '_'; latest and previous are taken".to_owned())
+}
+
+/// What a record's value can hold.
+fn reason(text: &str) -> Result<String, String> {
+    if text.chars().any(char::is_control) {
+        return Err("a reason is one line without control characters".to_owned());
+    }
+    if text.contains("VERSION") || text.contains("GIT_COMMIT") {
+        return Err("a reason can't hold VERSION or GIT_COMMIT, since scripts grep the record for them".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn remote(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with('-') {
+        return Err("git would take it for an option".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// git's own rules, as far as a wrong name could mean another ref or an option.

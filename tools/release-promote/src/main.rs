@@ -17,7 +17,7 @@ fn run() -> Result<(), Failure> {
     let console = Console::new(env!("CARGO_BIN_NAME"), args.verbosity);
     let out = Output::default();
     cli::block_on(1, async {
-        match args.release.clone() {
+        match args.release.clone().filter(|_| !args.history) /* set by RELEASE_VERSION, perhaps */ {
             Some(selector) => promote::run(&args, selector, console, out).await,
             None => promote::print_history(&args, out).await,
         }

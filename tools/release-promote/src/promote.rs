@@ -6,7 +6,7 @@
 use crate::args::Args;
 use crate::seal::{self, Candidate};
 use crate::tag::{Push, Standing, Tag, Words};
-use cli::{Console, Failure, Interrupts, Output};
+use cli::{Class, Console, Failure, Interrupts, Output};
 use jiff::Timestamp;
 use release::history::{History, Row};
 use release::layout;
@@ -25,6 +25,11 @@ const ROUNDS: u32 = 200;
 /// # Errors
 /// Nothing was changed, or the message says what was.
 pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: Output) -> Result<(), Failure> {
+    // Before signals are caught: whoever waits for a stdin that never ends must be able to stop this.
+    let given = match selector {
+        Selector::Stdin => Some(seal::from_stdin(&args.store.artifact)?),
+        _ => None,
+    };
     let mut interrupts = Interrupts::catch()?;
     let store = args.store.open().await?;
     let run = Run {
@@ -41,7 +46,7 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
         }),
         console,
     };
-    let promoted = interrupts.or(run.promote(&selector)).await?;
+    let promoted = interrupts.or(run.promote(&selector, given.as_ref())).await?;
     if args.dry_run {
         out.write_and_close(&promoted.to_bytes())?;
         console.warn("dry run: nothing was changed");
@@ -72,35 +77,44 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn promote(&self, selector: &Selector) -> Result<Record, Failure> {
-        let given = match selector {
-            Selector::Stdin => Some(seal::from_stdin(self.layout)?),
-            _ => None,
-        };
+    async fn promote(&self, selector: &Selector, given: Option<&Record>) -> Result<Record, Failure> {
+        if let Some(tag) = &self.tag {
+            tag.open().await?;
+        }
         let mut target: Option<ReleaseNumber> = None;
+        let mut attempted: Option<Record> = None;
         for round in 0..ROUNDS {
             let standing = pointer::read(self.store.as_ref(), &self.pointer_key).await?;
-            let history = self.bring_row_up(standing.as_ref()).await?;
-            if let Some(unfinished) = self.finish_tag(standing.as_ref(), &history).await?
-                && *selector == Selector::Previous
-            {
+            let Some(history) = self.bring_row_up(standing.as_ref()).await? else {
+                settle::pause(round).await;
+                continue;
+            };
+            // A lost reply can hide a swap that others have built upon since. Its row is there then, and it counts.
+            if let Some(mine) = attempted.take().filter(|mine| has_row_of(&history.list, mine)) {
+                if self.tag.is_none() {
+                    self.console.warn(format!("overtaken: another release was promoted after release {}", mine.number()));
+                }
+                return self.follow_tag(mine).await;
+            }
+            let finished = self.finish_tag(selector, standing.as_ref(), &history).await?;
+            if let Some(unfinished) = finished.filter(|_| *selector == Selector::Previous) {
                 return Ok(unfinished);
             }
-            if history.repaired && *selector == Selector::Previous {
-                let pointer = standing.ok_or_else(|| Failure::temporary("the pointer vanished"))?;
+            if let (true, Selector::Previous, Some(pointer)) = (history.repaired, selector, &standing) {
                 self.console.warn(format!(
                     "finished the promotion of release {}, which had been cut off; nothing else is changed",
                     pointer.record.number()
                 ));
-                return Ok(pointer.record);
+                return Ok(pointer.record.clone());
             }
             // Settled once: `previous` must not come to mean another release because somebody else promoted meanwhile.
             let number = match target {
                 Some(number) => number,
-                None => *target.insert(self.resolve(selector, given.as_ref(), &history.list).await?),
+                None => *target.insert(self.resolve(selector, given, &history.list).await?),
             };
-            let candidate = self.candidate(number, given.as_ref(), &history.list).await?;
-            if let Some(pointer) = standing.as_ref().filter(|pointer| same_release(&pointer.record, &candidate.record)) {
+            let candidate = self.candidate(number, given, &history.list).await?;
+            let stands = |pointer: &&Pointer| history.current && same_release(&pointer.record, &candidate.record);
+            if let Some(pointer) = standing.as_ref().filter(stands) {
                 self.console.step(format!("release {number} is {} already", self.args.channel));
                 return self.follow_tag(pointer.record.clone()).await;
             }
@@ -111,14 +125,18 @@ impl Run<'_> {
             match self.swap(standing.as_ref(), &promoted, &candidate.attributes).await? {
                 Settled::Ours(_) => {}
                 Settled::Theirs(_) => {
+                    drop(promoted);
                     settle::pause(round).await;
                     continue;
                 }
             }
             let moved = |failure: Failure| {
-                failure.context(format!("release {number} is {} now, but its promotion is not finished; run again to finish it", self.args.channel))
+                let what = format!("release {number} is {} now, but its promotion is not finished; run again to finish it", self.args.channel);
+                failure.with_class(Class::Temporary).context(what)
             };
-            self.add_row(&promoted, &candidate.attributes).await.map_err(moved)?;
+            if let Some(promotion) = promoted.promotion() {
+                self.add_row(&promoted, &promotion, &candidate.attributes).await.map_err(moved)?;
+            }
             return self.follow_tag(promoted).await;
         }
         Err(Failure::temporary(format!("unable to move {}: others keep moving it", self.store.url(&self.pointer_key))))
@@ -136,7 +154,8 @@ impl Run<'_> {
             }
             Selector::Previous => {
                 let none = || Failure::permanent(format!("there is no release before the one that is {}", self.args.channel));
-                let last = history.last().ok_or_else(none)?;
+                // A release promoted over itself, to renew an old script's pointer, left nothing behind.
+                let last = history.rows().iter().rev().find(|row| row.from != row.to).ok_or_else(none)?;
                 last.from.parse().map_err(|_| none())
             }
             Selector::Stdin => given.map(Record::number).ok_or_else(|| Failure::temporary("no release record on stdin")),
@@ -146,10 +165,11 @@ impl Run<'_> {
     async fn candidate(&self, number: ReleaseNumber, given: Option<&Record>, history: &History) -> Result<Candidate, Failure> {
         let known = history.rows().iter().any(|row| row.to == number.to_string());
         let candidate = seal::candidate(self.store, self.layout, number, known, self.args.dry_run, self.console).await?;
-        if let Some(given) = given
-            && given.artifact().is_some()
-            && !same_release(given, &candidate.record)
-        {
+        let same = |given: &Record| match given.artifact() {
+            Some(_) => same_release(given, &candidate.record),
+            None => given.original_lines() == candidate.record.original_lines(),
+        };
+        if given.is_some_and(|given| !same(given)) {
             let place = self.store.url(&self.layout.record(number));
             return Err(Failure::permanent(format!("the record on stdin is not the one of release {number} in {place}")));
         }
@@ -163,7 +183,7 @@ impl Run<'_> {
 
     fn next_pointer(&self, candidate: &Candidate, history: &History) -> Result<Record, Failure> {
         let promotion = Promotion {
-            n: history.last().map_or(0, |row| row.n) + 1,
+            n: self.next_number(history)?,
             at: Timestamp::now().to_string(),
             by: who(),
             reason: self.args.reason.clone(),
@@ -177,51 +197,54 @@ impl Run<'_> {
         settle::put(self.store.as_ref(), &self.pointer_key, &promoted.to_bytes(), when, attributes).await
     }
 
-    /// Makes sure that the present pointer has its row. An old script's pointer carries no number and gets the next one.
-    async fn bring_row_up(&self, standing: Option<&Pointer>) -> Result<Standings, Failure> {
-        let (list, _) = read_history(self.store.as_ref(), &self.history_key).await?;
-        let Some(pointer) = standing else { return Ok(Standings { list, repaired: false }) };
-        let complete = match pointer.record.promotion() {
-            Some(promotion) => list.row(promotion.n).is_some(),
-            None => list.last().is_some_and(|row| row.to == pointer.record.number().to_string()),
-        };
-        if complete || self.args.dry_run {
-            return Ok(Standings { list, repaired: false });
+    fn next_number(&self, history: &History) -> Result<u64, Failure> {
+        let next = history.last().map_or(0, |row| row.n).checked_add(1);
+        next.ok_or_else(|| Failure::permanent(format!("{} counts no further", self.store.url(&self.history_key))))
+    }
+
+    /// Makes sure that the present pointer has its row. `None`: the pointer has moved on meanwhile.
+    async fn bring_row_up(&self, standing: Option<&Pointer>) -> Result<Option<Standings>, Failure> {
+        let (mut list, object) = read_history(self.store.as_ref(), &self.history_key).await?;
+        let Some(pointer) = standing else { return Ok(Some(Standings { list, repaired: false, current: false })) };
+        let newest = list.last().map_or(0, |row| row.n);
+        if let Some(own) = pointer.record.promotion().filter(|own| own.n >= newest) {
+            let repaired = list.row(own.n).is_none();
+            if repaired && self.args.dry_run {
+                list.add(row_of(&pointer.record, &own, &list));
+            } else if repaired {
+                list = self.add_row(&pointer.record, &own, &pointer.object.attributes).await?;
+            }
+            return Ok(Some(Standings { list, repaired, current: true }));
         }
-        let list = self.add_row(&pointer.record, &pointer.object.attributes).await?;
+        // No number, or an old one: something else than this tool wrote the pointer, or it moved on since it was read.
+        // Only a pointer that still stands after the list was read tells the one from the other.
+        let now = self.store.get(&self.pointer_key).await?;
+        if now.is_none_or(|now| now.tag != pointer.object.tag) {
+            return Ok(None);
+        }
+        if list.last().is_none_or(|row| row.to != pointer.record.number().to_string()) {
+            let at = Timestamp::try_from(pointer.object.modified).map(|at| at.to_string()).unwrap_or_default();
+            let taken = Promotion { n: self.next_number(&list)?, at, by: String::new(), reason: String::new() };
+            list.add(row_of(&pointer.record, &taken, &list));
+            if !self.args.dry_run
+                && let Settled::Theirs(_) = self.put_history(&list, object.as_ref(), &pointer.object.attributes).await?
+            {
+                return Ok(None);
+            }
+        }
         // An old script's promotion was whole in itself.
-        Ok(Standings { list, repaired: pointer.record.promotion().is_some() })
+        Ok(Some(Standings { list, repaired: false, current: false }))
     }
 
     /// Adds the row of a pointer's record, wherever the list stands by now.
-    async fn add_row(&self, record: &Record, attributes: &Attributes) -> Result<History, Failure> {
+    async fn add_row(&self, record: &Record, promotion: &Promotion, attributes: &Attributes) -> Result<History, Failure> {
         for round in 0..ROUNDS {
             let (mut list, object) = read_history(self.store.as_ref(), &self.history_key).await?;
-            let to = record.number().to_string();
-            let promotion = match record.promotion() {
-                Some(promotion) if list.row(promotion.n).is_some() => return Ok(list),
-                Some(promotion) => promotion,
-                None if list.last().is_some_and(|row| row.to == to) => return Ok(list),
-                None => Promotion {
-                    n: list.last().map_or(0, |row| row.n) + 1,
-                    at: record.get("TIMESTAMP").unwrap_or_default().to_owned(),
-                    by: String::new(),
-                    reason: String::new(),
-                },
-            };
-            let before = list.rows().iter().rev().find(|row| row.n < promotion.n);
-            let from = before.map(|row| row.to.clone()).unwrap_or_default();
-            list.add(Row {
-                n: promotion.n,
-                time: promotion.at,
-                who: promotion.by,
-                from,
-                to,
-                commit: record.git_commit().unwrap_or_default().to_owned(),
-                reason: promotion.reason,
-            });
-            let when = object.as_ref().map_or(Condition::Absent, |object| Condition::Unchanged(&object.tag));
-            match settle::put(self.store.as_ref(), &self.history_key, &list.to_bytes(), when, attributes).await? {
+            if list.row(promotion.n).is_some() {
+                return Ok(list);
+            }
+            list.add(row_of(record, promotion, &list));
+            match self.put_history(&list, object.as_ref(), attributes).await? {
                 Settled::Ours(_) => return Ok(list),
                 Settled::Theirs(_) => settle::pause(round).await,
             }
@@ -229,26 +252,49 @@ impl Run<'_> {
         Err(Failure::temporary(format!("unable to write {}: others keep writing it", self.store.url(&self.history_key))))
     }
 
+    async fn put_history(&self, list: &History, read: Option<&Object>, attributes: &Attributes) -> Result<Settled, Failure> {
+        let when = read.map_or(Condition::Absent, |object| Condition::Unchanged(&object.tag));
+        settle::put(self.store.as_ref(), &self.history_key, &list.to_bytes(), when, attributes).await
+    }
+
     /// Brings the tag up to the present pointer, if it is behind; the pointer's record if there was something to do.
-    async fn finish_tag(&self, standing: Option<&Pointer>, history: &Standings) -> Result<Option<Record>, Failure> {
-        let (Some(tag), Some(pointer)) = (&self.tag, standing) else { return Ok(None) };
-        let Some(promotion) = pointer.record.promotion() else { return Ok(None) };
-        if self.args.dry_run || pointer.record.git_commit().is_none() {
+    async fn finish_tag(&self, selector: &Selector, standing: Option<&Pointer>, history: &Standings) -> Result<Option<Record>, Failure> {
+        let Some(tag) = &self.tag else { return Ok(None) };
+        // Also tells that the remote answers, while nothing is changed yet.
+        let read = tag.read().await?;
+        let (Some(pointer), Some(row)) = (standing, history.list.last()) else { return Ok(None) };
+        if pointer.record.git_commit().is_none() {
             return Ok(None);
         }
-        let read = tag.read().await?;
         // A tag that shows no promotion yet is one of the old job's, or none: the next promotion moves it. Only the
         // row of this promotion missing as well says that somebody was cut off.
-        let behind = match read.promotion {
-            Some(shown) => shown < promotion.n,
-            None => history.repaired,
-        };
-        if !behind {
-            return Ok(None);
+        let behind = history.current && read.promotion.map_or(history.repaired, |shown| shown < row.n);
+        if behind && self.args.dry_run {
+            return Ok(Some(pointer.record.clone()));
         }
-        let record = self.follow_tag(pointer.record.clone()).await?;
-        self.console.warn(format!("finished the promotion of release {}, whose tag had not been moved", record.number()));
-        Ok(Some(record))
+        if behind {
+            let record = self.follow_tag(pointer.record.clone()).await?;
+            self.console.warn(format!("finished the promotion of release {}, whose tag had not been moved", record.number()));
+            return Ok(Some(record));
+        }
+        if read.promotion.is_none() && *selector == Selector::Previous && !self.args.dry_run {
+            let _ = Self::mark;
+        }
+        Ok(None)
+    }
+
+    /// Lets a tag that shows no promotion show the present one before `previous` leaves it. Cut off after that, it is
+    /// seen to be behind; a tag that shows nothing would let the same `previous`, run again, go back to what it left.
+    async fn mark(&self, tag: &Tag, read: &Standing, pointer: &Pointer, row: &Row) -> Result<(), Failure> {
+        let Some(commit) = pointer.record.git_commit() else { return Ok(()) };
+        if let Err(failure) = tag.check(commit).await {
+            self.console.step(format!("the tag {} can't show the present release: {failure}", tag.name));
+            return Ok(());
+        }
+        let release = format!("{}-{}", self.layout, row.to);
+        let words = Words { commit, promotion: row.n, release, promoted_at: &row.time, reason: &row.reason };
+        // Overtaken: somebody else made it show a promotion.
+        tag.push(read, &words).await.map(drop)
     }
 
     /// Moves the tag until it names the pointer's promotion, whoever moved the pointer last.
@@ -259,7 +305,7 @@ impl Run<'_> {
         }
         let behind = |failure: Failure| {
             let what = format!("release {} is {}, but the tag {} was not moved; run again to move it", promoted.number(), self.args.channel, tag.name);
-            failure.with_class(cli::Class::Temporary).context(what)
+            failure.with_class(Class::Temporary).context(what)
         };
         for round in 0..ROUNDS {
             // The tag first, then the pointer: a lease on an older tag fails, one on a newer can't carry an older pointer.
@@ -269,16 +315,16 @@ impl Run<'_> {
             let Some(promotion) = now.promotion() else {
                 return Err(behind(Failure::temporary("an old script moved the pointer meanwhile")));
             };
-            if self.shows(&read, &promotion) {
+            let commit = now.git_commit().ok_or_else(|| behind(Failure::permanent(format!("release {} names no commit", now.number()))))?;
+            let full = tag.check(commit).await.map_err(behind)?;
+            if read.promotion == Some(promotion.n) && read.commit.as_ref() == Some(&full) {
                 if now.promotion() != promoted.promotion() {
                     self.console.warn(format!("overtaken: release {} was promoted after release {}", now.number(), promoted.number()));
                 }
                 return Ok(promoted);
             }
-            let commit = now.git_commit().ok_or_else(|| behind(Failure::permanent(format!("release {} names no commit", now.number()))))?;
-            tag.check(commit).await.map_err(behind)?;
             let words = Words {
-                commit,
+                commit: &full,
                 promotion: promotion.n,
                 release: format!("{}-{}", self.layout, now.number()),
                 promoted_at: &promotion.at,
@@ -290,16 +336,35 @@ impl Run<'_> {
         }
         Err(behind(Failure::temporary("others keep moving it")))
     }
+}
 
-    fn shows(&self, read: &Standing, promotion: &Promotion) -> bool {
-        read.promotion == Some(promotion.n)
+/// The list of promotions as the pointer needs it.
+struct Standings {
+    list: History,
+    /// A row had to be added that a dead run left out.
+    repaired: bool,
+    /// The pointer carries the number of the newest row; one that an old script wrote does not.
+    current: bool,
+}
+
+/// The row of a promotion in `list`.
+fn row_of(record: &Record, promotion: &Promotion, list: &History) -> Row {
+    let before = list.rows().iter().rev().find(|row| row.n < promotion.n);
+    Row {
+        n: promotion.n,
+        time: promotion.at.clone(),
+        who: promotion.by.clone(),
+        from: before.map(|row| row.to.clone()).unwrap_or_default(),
+        to: record.number().to_string(),
+        commit: record.git_commit().unwrap_or_default().to_owned(),
+        reason: promotion.reason.clone(),
     }
 }
 
-/// The list of promotions, and whether a row had to be added that a dead run left out.
-struct Standings {
-    list: History,
-    repaired: bool,
+fn has_row_of(list: &History, record: &Record) -> bool {
+    let Some(promotion) = record.promotion() else { return false };
+    let is_own = |row: &Row| row.time == promotion.at && row.who == promotion.by && row.to == record.number().to_string();
+    list.row(promotion.n).is_some_and(is_own)
 }
 
 async fn read_history(store: &dyn Store, key: &str) -> Result<(History, Option<Object>), Failure> {

@@ -9,6 +9,9 @@ use tokio::process::Command;
 /// The line of a tag's message that says which promotion it shows.
 const PROMOTION: &str = "PROMOTION=";
 
+/// Looks at a tag that moves between being listed and being fetched.
+const READS: u32 = 10;
+
 /// A tag on a remote.
 #[derive(Debug)]
 pub(crate) struct Tag {
@@ -23,6 +26,8 @@ pub(crate) struct Tag {
 pub(crate) struct Standing {
     /// Object that the tag's ref names; `None` if there is no tag.
     oid: Option<String>,
+    /// Commit that an annotated tag names.
+    pub(crate) commit: Option<String>,
     /// The promotion that its message names.
     pub(crate) promotion: Option<u64>,
 }
@@ -46,25 +51,38 @@ pub(crate) enum Push {
 }
 
 impl Tag {
-    /// Makes sure that the commit can be tagged from here, before anything is changed.
+    /// Makes sure that there is a repository to tag in.
+    ///
+    /// # Errors
+    /// git or the repository is not there.
+    pub(crate) async fn open(&self) -> Result<(), Failure> {
+        self.git(&["rev-parse", "--git-dir"], &[]).await.map(drop)
+    }
+
+    /// Makes sure that the commit can be tagged from here, before anything is changed, and returns its full id.
     ///
     /// # Errors
     /// git, the repository, the remote or the commit is not there.
-    pub(crate) async fn check(&self, commit: &str) -> Result<(), Failure> {
+    pub(crate) async fn check(&self, commit: &str) -> Result<String, Failure> {
         let hex = commit.bytes().all(|b| b.is_ascii_hexdigit());
         if !hex || commit.len() < 7 {
             return Err(Failure::permanent(format!("unable to tag commit {commit:?}: it is no commit id")));
         }
-        self.git(&["rev-parse", "--git-dir"], &[]).await?;
-        if self.has_commit(commit).await? {
-            return Ok(());
+        if let Some(full) = self.full_id(commit).await? {
+            return Ok(full);
         }
         // A shallow clone may lack it; by its id alone first, since that is least to fetch.
-        for what in [&["fetch", "-q", "--no-tags", "--no-write-fetch-head", &self.remote, commit][..], &["fetch", "-q", &self.remote]] {
-            let _ = self.try_git(what, &[]).await?;
-            if self.has_commit(commit).await? {
-                return Ok(());
-            }
+        self.try_git(&["fetch", "-q", "--no-tags", "--no-write-fetch-head", &self.remote, commit], &[]).await?;
+        if let Some(full) = self.full_id(commit).await? {
+            return Ok(full);
+        }
+        let fetched = self.try_git(&["fetch", "-q", "--no-write-fetch-head", &self.remote], &[]).await?;
+        if let Some(full) = self.full_id(commit).await? {
+            return Ok(full);
+        }
+        let empty = String::from_utf8_lossy(&fetched.stderr).contains("find remote ref HEAD");
+        if !fetched.status.success() && !empty {
+            return Err(failed("fetch", &fetched).context(format!("unable to tag commit {commit}")));
         }
         let (repo, remote) = (self.repo.display(), &self.remote);
         Err(Failure::permanent(format!("unable to tag commit {commit}: neither {repo} nor {remote} has it")))
@@ -76,21 +94,30 @@ impl Tag {
     /// The remote does not answer.
     pub(crate) async fn read(&self) -> Result<Standing, Failure> {
         let full = self.full_name();
-        let listed = self.git(&["ls-remote", &self.remote, &full], &[]).await?;
-        let oid = listed.lines().find_map(|line| line.strip_suffix(&format!("\t{full}")).map(str::to_owned));
-        let Some(id) = oid.clone() else { return Ok(Standing { oid: None, promotion: None }) };
-        if !self.try_git(&["cat-file", "-e", &id], &[]).await?.status.success() {
-            // Moved again since: its new state says nothing that a lease on the old one would not notice.
-            let fetched = self.try_git(&["fetch", "-q", "--no-tags", "--no-write-fetch-head", &self.remote, &full], &[]).await?;
-            if !fetched.status.success() || !self.try_git(&["cat-file", "-e", &id], &[]).await?.status.success() {
-                return Ok(Standing { oid, promotion: None });
+        let mut tries = 0;
+        loop {
+            let listed = self.git(&["ls-remote", &self.remote, &full], &[]).await?;
+            let oid = listed.lines().find_map(|line| line.strip_suffix(&format!("\t{full}")).map(str::to_owned));
+            let Some(id) = oid.clone() else { return Ok(Standing { oid: None, commit: None, promotion: None }) };
+            let mut fetched = None;
+            if !self.has(&id).await? {
+                let fetch = ["fetch", "-q", "--no-tags", "--no-write-fetch-head", &self.remote, &full];
+                fetched = Some(self.try_git(&fetch, &[]).await?);
+            }
+            if fetched.is_none() || self.has(&id).await? {
+                // A lightweight tag names a commit and has no message.
+                let message = self.try_git(&["cat-file", "tag", &id], &[]).await?;
+                let text = String::from_utf8_lossy(&message.stdout).into_owned();
+                let line = |start: &str| text.lines().find_map(|line| line.strip_prefix(start).map(str::to_owned));
+                let promotion = line(PROMOTION).and_then(|n| n.parse().ok());
+                return Ok(Standing { oid, commit: line("object "), promotion });
+            }
+            // Moved again since it was listed, or not to be had at all: a guess at what it shows would be wrong.
+            tries += 1;
+            if let Some(fetched) = fetched.filter(|_| tries == READS) {
+                return Err(failed("fetch", &fetched).context(format!("unable to read the tag {}", self.name)));
             }
         }
-        // A lightweight tag names a commit and has no message.
-        let message = self.try_git(&["cat-file", "tag", &id], &[]).await?;
-        let text = String::from_utf8_lossy(&message.stdout).into_owned();
-        let promotion = text.lines().find_map(|line| line.strip_prefix(PROMOTION)?.parse().ok());
-        Ok(Standing { oid, promotion })
     }
 
     /// Moves the tag, if it still is what was read.
@@ -98,23 +125,31 @@ impl Tag {
     /// # Errors
     /// The remote refuses or does not answer.
     pub(crate) async fn push(&self, read: &Standing, words: &Words<'_>) -> Result<Push, Failure> {
-        let commit = self.git(&["rev-parse", "--verify", "-q", &format!("{}^{{commit}}", words.commit)], &[]).await?;
+        let commit = self.check(words.commit).await?;
         let tagger = self.tagger().await?;
         let text = format!(
             "object {}\ntype commit\ntag {}\ntagger {tagger}\n\n{}\n\n{PROMOTION}{}\nRELEASE={}\nPROMOTED_AT={}\nREASON={}\n",
-            commit.trim(), self.name, self.name, words.promotion, words.release, words.promoted_at, words.reason,
+            commit, self.name, self.name, words.promotion, words.release, words.promoted_at, words.reason,
         );
         let made = self.git(&["mktag"], text.as_bytes()).await?;
         let full = self.full_name();
         let lease = format!("--force-with-lease={full}:{}", read.oid.as_deref().unwrap_or_default());
         let refspec = format!("{}:{full}", made.trim());
-        let pushed = self.try_git(&["push", "--porcelain", "--no-verify", &lease, &self.remote, &refspec], &[]).await?;
+        let pushed = self.try_git(&["push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no", &lease, &self.remote, &refspec], &[]).await?;
         if pushed.status.success() {
             return Ok(Push::Done);
         }
         let words = String::from_utf8_lossy(&pushed.stdout).into_owned() + &String::from_utf8_lossy(&pushed.stderr);
         // Refused by the lease, by another push's lock on the ref, or by the remote's own comparison.
-        let races = ["stale info", "failed to lock", "cannot lock ref", "reference already exists", "failed to update ref"];
+        let races = [
+            "stale info",
+            "failed to lock",
+            "cannot lock ref",
+            "reference already exists",
+            "reference does not exist",
+            "incorrect old value",
+            "failed to update ref",
+        ];
         if races.iter().any(|race| words.contains(race)) { Ok(Push::Overtaken) } else { Err(failed("push", &pushed)) }
     }
 
@@ -132,9 +167,13 @@ impl Tag {
         format!("refs/tags/{}", self.name)
     }
 
-    async fn has_commit(&self, commit: &str) -> Result<bool, Failure> {
-        let found = self.try_git(&["cat-file", "-e", &format!("{commit}^{{commit}}")], &[]).await?;
-        Ok(found.status.success())
+    async fn full_id(&self, commit: &str) -> Result<Option<String>, Failure> {
+        let found = self.try_git(&["rev-parse", "--verify", "-q", &format!("{commit}^{{commit}}")], &[]).await?;
+        Ok(found.status.success().then(|| String::from_utf8_lossy(&found.stdout).trim().to_owned()))
+    }
+
+    async fn has(&self, id: &str) -> Result<bool, Failure> {
+        Ok(self.try_git(&["cat-file", "-e", id], &[]).await?.status.success())
     }
 
     async fn git(&self, args: &[&str], stdin: &[u8]) -> Result<String, Failure> {
@@ -148,7 +187,10 @@ impl Tag {
     async fn try_git(&self, args: &[&str], stdin: &[u8]) -> Result<Output, Failure> {
         let unable = |error| Failure::io("unable to run git", error);
         let mut command = Command::new("git");
-        command.arg("-C").arg(&self.repo).args(args).env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
+        // Housekeeping is no business of a promotion, and may outlive its deadline.
+        command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false", "-C"]).arg(&self.repo).args(args);
+        // A hook's GIT_DIR would win over the repository that was asked for.
+        command.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE").env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().map_err(unable)?;
         if let Some(mut pipe) = child.stdin.take() {
@@ -167,7 +209,16 @@ fn failed(verb: &str, output: &Output) -> Failure {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let words: Vec<&str> = text.split_whitespace().collect();
     let words = words.join(" ");
-    let permanent = ["not a git repository", "does not appear to be a git repository", "unsafe repository", "dubious ownership"];
+    let permanent = [
+        "not a git repository",
+        "does not appear to be a git repository",
+        "cannot change to",
+        "unsafe repository",
+        "dubious ownership",
+        "Authentication failed",
+        "Permission denied (publickey",
+        "could not read Username",
+    ];
     let message = format!("git {verb}: {}", words.strip_prefix("fatal: ").unwrap_or(&words));
     if permanent.iter().any(|known| words.contains(known)) {
         Failure::permanent(message)

@@ -1,0 +1,91 @@
+//! What every tool does alike, checked from one table. A tool that is not in it fails the first test.
+
+use end_to_end::{bin_dir, root, tool};
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
+
+/// Every tool, with a command line that prints records and changes nothing.
+const TOOLS: [(&str, &[&str]); 3] = [
+    ("artifact-fetch", &["--help"]),
+    ("artifact-pack", &["--artifact", "a", "--store", "file:///", "--audit"]),
+    ("release-promote", &["--artifact", "a", "--store", "file:///", "--history"]),
+];
+
+#[test]
+fn the_table_knows_every_tool() {
+    let dirs = fs::read_dir(root().join("tools")).unwrap().flatten();
+    let mut names: Vec<String> = dirs.map(|dir| dir.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    assert_eq!(names, TOOLS.map(|(name, _)| name));
+}
+
+#[test]
+fn help_opens_with_a_sentence_and_examples_and_ends_with_the_exit_codes() {
+    for (name, _) in TOOLS {
+        let help = tool(name).arg("--help").run().succeeds().stderr_is_empty();
+        let help = help.stdout_str();
+        let lines: Vec<&str> = help.lines().collect();
+        assert!(lines[0].chars().next().is_some_and(char::is_uppercase), "{name}: {}", lines[0]);
+        assert_eq!(lines[2], "Examples:", "{name}");
+        assert!(help.contains(&format!("    {name} --")) || help.contains(&format!("| {name} ")), "{name}");
+        for line in ["Exit codes:", "  0   done", "  1   failed", "  2   wrong usage", "  75  temporary"] {
+            assert!(help.contains(line), "{name}: {line}");
+        }
+    }
+}
+
+#[test]
+fn version_names_the_commit() {
+    for (name, _) in TOOLS {
+        let version = tool(name).arg("--version").run().succeeds();
+        let words: Vec<&str> = version.stdout_str().split_whitespace().collect();
+        assert_eq!(words[0], name);
+        assert!(words[2].starts_with('(') && words[2].len() == 14, "{name}: {words:?}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_one_line_and_exit_2() {
+    for (name, _) in TOOLS {
+        for line in [&["--no-such-option"][..], &[], &["--artifact", "../x", "--store", "file:///tmp"], &["--store", "ftp://x"]] {
+            let run = tool(name).args(line).run().fails_with(2).stderr_is_one_line();
+            assert!(run.stderr_str().starts_with(&format!("{name}: ")), "{}", run.report());
+            assert_eq!(run.stdout, b"");
+        }
+    }
+}
+
+#[test]
+fn a_full_stdout_is_temporary() {
+    for (name, line) in TOOLS {
+        for args in [line, &["--help"][..], &["--version"]] {
+            let full = File::options().write(true).open("/dev/full").unwrap();
+            let run = Command::new(bin_dir().join(name)).args(args).stdout(full).output().unwrap();
+            assert_eq!(run.status.code(), Some(75), "{name} {args:?}");
+            let words = String::from_utf8_lossy(&run.stderr).into_owned();
+            assert!(words.starts_with(&format!("{name}: unable to write stdout: ")), "{words}");
+        }
+    }
+}
+
+#[test]
+fn a_closed_stdout_ends_silently_with_0() {
+    for (name, line) in TOOLS {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let run = Command::new(bin_dir().join(name)).args(line).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!((run.status.code(), run.stderr.as_slice()), (Some(0), &b""[..]), "{name}");
+    }
+}
+
+#[test]
+fn every_tool_and_its_page_are_complete() {
+    for (name, _) in TOOLS {
+        let page = fs::read_to_string(root().join("tools").join(name).join("README.md")).unwrap();
+        for heading in ["Usage", "Input", "Output", "Exit codes", "Examples", "Guarantees and their limits"] {
+            assert!(page.contains(&format!("\n## {heading}\n")), "{name}/README.md has no part {heading}");
+        }
+        let main = fs::read_to_string(root().join("tools").join(name).join("src/main.rs")).unwrap();
+        assert!(main.lines().count() <= 40, "{name}: main.rs is more than one screen");
+    }
+}

@@ -1,0 +1,246 @@
+//! The scripts themselves, as Jenkins and an instance run them, against a directory, a real S3 server and any other S3.
+
+use end_to_end::checker::leftovers;
+use end_to_end::place::{ARTIFACT, Place};
+use end_to_end::{bin_dir, root};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+use testkit::{Finished, Plan, Tool};
+
+/// A job: a checkout with a remote, and the environment that Jenkins sets.
+struct Job {
+    place: Place,
+    dir: TempDir,
+}
+
+impl Job {
+    fn new(place: Place) -> Self {
+        let job = Self { place, dir: tempfile::tempdir().unwrap() };
+        job.git(".", &["init", "-q", "--bare", "origin.git"]);
+        job.git(".", &["clone", "-q", "origin.git", "checkout"]);
+        for (file, text) in [("code/run.sh", "echo 1\n"), ("common/lib.sh", "x=1\n"), ("secret/key", "no\n")] {
+            let path = job.checkout().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        job.commit("first");
+        job
+    }
+
+    fn checkout(&self) -> PathBuf {
+        self.dir.path().join("checkout")
+    }
+
+    fn commit(&self, message: &str) -> String {
+        self.git("checkout", &["add", "-A"]);
+        let who = ["-c", "user.name=jenkins", "-c", "user.email=jenkins@example.com"];
+        self.git("checkout", &[&who[..], &["commit", "-q", "--allow-empty", "-m", message]].concat());
+        self.git("checkout", &["push", "-q", "origin", "HEAD"]);
+        self.git("checkout", &["rev-parse", "HEAD"])
+    }
+
+    fn git(&self, dir: &str, args: &[&str]) -> String {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(self.dir.path().join(dir)).args(args);
+        let run = command.env("GIT_CONFIG_GLOBAL", "/dev/null").output().unwrap();
+        assert!(run.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8(run.stdout).unwrap().trim().to_owned()
+    }
+
+    fn script(&self, name: &str) -> Tool {
+        let path = format!("{}:{}", bin_dir().display(), std::env::var("PATH").unwrap());
+        let tool = Tool::new(root().join("scripts").join(name)).env("PATH", path);
+        self.place.reach(tool).env("ARTIFACT", ARTIFACT).env("STORE", self.place.url()).env("WORKSPACE", self.checkout())
+    }
+
+    fn create_build(&self, number: &str) -> Finished {
+        self.script("create-build").env("BUILD_NUMBER", number).args(["code", "common"]).run()
+    }
+
+    fn promote_build(&self, release: &str) -> Finished {
+        self.script("promote-build").env("RELEASE_VERSION", release).env("GIT_TAG_NAME", "production").run()
+    }
+
+    /// Boots into `srv`; what the instance's script and failure hook say ends up in files beside it.
+    fn boot(&self, version: &str, script: &str) -> Finished {
+        let scripts = self.dir.path().join("deploy-scripts");
+        fs::create_dir_all(&scripts).unwrap();
+        fs::write(scripts.join(format!("{ARTIFACT}.sh")), script).unwrap();
+        let mail = format!("cat > {}", self.dir.path().join("mail").display());
+        self.script("instance-boot")
+            .env("SERVICE", ARTIFACT)
+            .env("VERSION", version)
+            .env("ANS_ARTIFACT", "ansible")
+            .env("ANS_STORE", format!("file://{}", self.dir.path().join("ansible-store").display()))
+            .env("ANS_VERSION", "latest")
+            .env("DEPLOY_SCRIPTS", format!("file://{}", scripts.display()))
+            .env("INSTALL_DIR", self.srv())
+            .env("ON_FAILURE", mail)
+            .run()
+    }
+
+    fn srv(&self) -> PathBuf {
+        self.dir.path().join("srv")
+    }
+}
+
+fn value<'a>(record: &'a str, key: &str) -> &'a str {
+    let line = record.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    line.unwrap_or_else(|| unreachable!("{key} is missing in {record}"))
+}
+
+/// Build, promote, boot, build, promote, boot, revert, boot; tag and history on the way.
+fn the_main_job(place: Place) {
+    let job = Job::new(place);
+    let first = job.git("checkout", &["rev-parse", "HEAD"]);
+    let record = job.create_build("117").succeeds();
+    let record = record.stdout_str();
+    assert_eq!((value(record, "VERSION"), value(record, "BUILD"), value(record, "GIT_COMMIT")), ("1", "117", first.as_str()));
+    job.promote_build("1").succeeds();
+    assert_eq!(job.git("origin.git", &["rev-parse", "production^{commit}"]), first);
+
+    fs::write(job.checkout().join("code/run.sh"), "echo 2\n").unwrap();
+    let second = job.commit("second");
+    job.create_build("118").succeeds();
+    job.promote_build("latest").succeeds();
+    assert_eq!(job.git("origin.git", &["rev-parse", "production^{commit}"]), second);
+
+    let ansible = format!("file://{}", job.dir.path().join("ansible-store").display());
+    let pack = ["--artifact", "ansible", "--store", &ansible, "-C"];
+    end_to_end::tool("artifact-pack").args(pack).arg(job.checkout()).arg("common").run().succeeds();
+    let check = "set -eu\ntest \"$1\" = 1\ntest -f \"$ANS_DIR/common/lib.sh\"\ncat \"$SERVICE_DIR/code/run.sh\" > \"$SERVICE_DIR/../../ran-$2\"\n";
+    job.boot("latest-stable", check).succeeds();
+    assert_eq!(fs::read_to_string(job.srv().join("ran-2")).unwrap(), "echo 2\n");
+    assert_eq!(fs::read_to_string(job.srv().join("healthy")).unwrap(), format!("{ARTIFACT}-2\n"));
+    assert!(!job.srv().join(ARTIFACT).join("current/secret").exists(), "only the folders asked for are packed");
+
+    job.promote_build("previous").succeeds();
+    assert_eq!(job.git("origin.git", &["rev-parse", "production^{commit}"]), first);
+    job.boot("latest-stable", check).succeeds();
+    assert_eq!(fs::read_to_string(job.srv().join("ran-1")).unwrap(), "echo 1\n");
+    assert_eq!(fs::read_to_string(job.srv().join("healthy")).unwrap(), format!("{ARTIFACT}-1\n"));
+
+    let history = job.place.tool("release-promote").arg("--history").run().succeeds();
+    let moves: Vec<(String, String)> = history.stdout_str().lines().skip(1).map(|row| {
+        let fields: Vec<&str> = row.split(',').collect();
+        (fields[3].to_owned(), fields[4].to_owned())
+    }).collect();
+    assert_eq!(moves, [("", "1"), ("1", "2"), ("2", "1")].map(|(from, to)| (from.to_owned(), to.to_owned())));
+    assert_eq!(leftovers(&job.place.look()), Vec::<String>::new());
+}
+
+#[test]
+fn the_main_job_in_a_directory() {
+    the_main_job(Place::files());
+}
+
+#[test]
+fn the_main_job_on_a_real_server() {
+    the_main_job(Place::server(Plan::None));
+}
+
+#[test]
+fn the_main_job_on_any_other_s3() {
+    the_main_job(Place::other());
+}
+
+#[test]
+fn a_boot_that_fails_is_not_healthy_and_says_so() {
+    let job = Job::new(Place::files());
+    job.create_build("1").succeeds();
+    let ansible = format!("file://{}", job.dir.path().join("ansible-store").display());
+    let pack = ["--artifact", "ansible", "--store", &ansible, "-C"];
+    end_to_end::tool("artifact-pack").args(pack).arg(job.checkout()).arg("common").run().succeeds();
+    job.boot("1", "true\n").succeeds();
+    assert!(job.srv().join("healthy").exists());
+    // The play fails: no health file any more, and a mail.
+    job.boot("1", "echo the play broke >&2; exit 7\n").fails_with(7);
+    assert!(!job.srv().join("healthy").exists());
+    let mail = fs::read_to_string(job.dir.path().join("mail")).unwrap();
+    assert!(mail.contains("exit code 7") && mail.contains("the play broke"), "{mail}");
+    // Nothing is promoted: the release can't be resolved.
+    job.boot("latest-stable", "true\n").fails_with(1);
+    assert!(!job.srv().join("healthy").exists());
+    let mail = fs::read_to_string(job.dir.path().join("mail")).unwrap();
+    assert!(mail.contains("no release is latest-stable"), "{mail}");
+}
+
+#[test]
+fn a_failing_build_fails_the_pipe_and_promotes_nothing() {
+    let job = Job::new(Place::files());
+    let record = job.create_build("1").succeeds();
+    let store = ["--artifact", ARTIFACT, "--store", job.place.url()];
+    end_to_end::tool("release-promote").args(store).args(["--release", "-"]).stdin(record.stdout.clone()).run().succeeds();
+    let before = job.place.look().objects();
+    let failed = job.script("create-build").arg("no-such-folder").run().fails_with(1);
+    assert_eq!(failed.stdout, b"");
+    let next = end_to_end::tool("release-promote").args(store).args(["--release", "-"]).run().fails_with(75);
+    assert!(next.stderr_str().contains("no release record on stdin"));
+    assert_eq!(job.place.look().objects(), before);
+}
+
+/// What the original jobs wrote is read, continued and promoted; what we write is read by the original's shell.
+#[test]
+fn a_store_of_the_original_scripts_goes_on() {
+    let job = Job::new(Place::files());
+    let store = PathBuf::from(job.place.url().strip_prefix("file://").unwrap());
+    let commit = job.git("checkout", &["rev-parse", "HEAD"]);
+    let shell = |script: &str, dir: &Path| {
+        let run = Command::new("bash").args(["-euc", script]).current_dir(dir).env("STORE", &store).env("COMMIT", &commit).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8(run.stdout).unwrap()
+    };
+    let old_build = "
+        VERSION=$(($(grep VERSION $STORE/latest.txt | cut -d= -f2) + 1))
+        printf 'MODULE=%s\\nVERSION=%s\\nBUILD=%s\\nGIT_COMMIT=%s\\nTIMESTAMP=%s\\n' obelix $VERSION 9 $COMMIT 'Mon Jan 23 11:20:02 IST 2016' > RELEASE
+        tar -cf $STORE/obelix-$VERSION.tar --exclude .git code common RELEASE
+        cp RELEASE $STORE/latest.txt; rm RELEASE";
+    fs::write(store.join("latest.txt"), "MODULE=obelix\nVERSION=40\nBUILD=8\nTIMESTAMP=x\n").unwrap();
+    shell(old_build, &job.checkout());
+    fs::copy(store.join("latest.txt"), store.join("latest-stable.txt")).unwrap();
+
+    // Fetched as it is, with a warning; continued at 42; the old release promoted and so sealed.
+    let into = job.dir.path().join("old");
+    let fetched = job.place.tool("artifact-fetch").arg("--into").arg(&into).run().succeeds();
+    assert!(fetched.stderr_str().contains("no checksum"));
+    assert!(into.join("current/code/run.sh").exists());
+    let record = job.create_build("10").succeeds();
+    assert_eq!(value(record.stdout_str(), "VERSION"), "42");
+    job.promote_build("42").succeeds();
+    job.promote_build("41").succeeds();
+    let sealed = fs::read_to_string(store.join("obelix-41.release")).unwrap();
+    let sum = shell("sha256sum < $STORE/obelix-41.tar | cut -d' ' -f1", &store);
+    assert_eq!(value(&sealed, "SHA256"), sum.trim());
+    let fetched = job.place.tool("artifact-fetch").arg("--into").arg(job.dir.path().join("new")).run().succeeds();
+    assert!(!fetched.stderr_str().contains("no checksum"));
+
+    // The original's own commands, on records with our keys.
+    for file in ["latest.txt", "latest-stable.txt", "obelix-41.release", "obelix-42.release"] {
+        let number = if file.contains("41") || file == "latest-stable.txt" { "41" } else { "42" };
+        assert_eq!(shell(&format!("grep VERSION $STORE/{file} | cut -d'=' -f2"), &store).trim(), number, "{file}");
+        assert_eq!(shell(&format!("grep GIT_COMMIT $STORE/{file} | cut -d'=' -f2"), &store).trim(), commit, "{file}");
+    }
+    assert_eq!(shell("tar -xOf $STORE/obelix-42.tar RELEASE | grep VERSION | cut -d'=' -f2", &store).trim(), "42");
+    // And the original script builds on top of ours.
+    shell(old_build, &job.checkout());
+    assert_eq!(value(&fs::read_to_string(store.join("latest.txt")).unwrap(), "VERSION"), "43");
+    let record = job.create_build("11").succeeds();
+    assert_eq!(value(record.stdout_str(), "VERSION"), "44");
+}
+
+#[test]
+fn the_demo_runs_on_a_caller_s_odd_environment() {
+    let run = Tool::new(root().join("scripts/demo"))
+        .env("PATH", std::env::var("PATH").unwrap())
+        .env("HOME", std::env::var("HOME").unwrap())
+        .env("CARGO_TARGET_DIR", bin_dir().parent().unwrap())
+        .env("AWS_PROFILE", "no-such-profile")
+        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        .env("ARTIFACT", "other")
+        .env("GIT_COMMIT", "feed")
+        .run()
+        .succeeds();
+    assert!(run.stdout_str().ends_with("== done\n"));
+}

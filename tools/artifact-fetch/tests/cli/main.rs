@@ -1,0 +1,14 @@
+//! artifact-fetch as its users run it: the real binary, in a cleared environment, against stores that lie, break and stall.
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
+
+mod depot;
+mod errors;
+mod flips;
+mod hostile;
+mod kills;
+mod old;
+mod readers;
+mod s3;
+mod shelf;
+mod tars;
+mod trees;

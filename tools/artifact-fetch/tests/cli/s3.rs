@@ -1,0 +1,179 @@
+//! Fetching over S3: bodies that are damaged, cut off, slow or never come.
+
+use crate::depot::{ARTIFACT, Depot, Sealed, fetch, five_lines, sealed, snapshot};
+use crate::tars::Tar;
+use archive::Format;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use testkit::{Fault, FaultProxy, Plan, RequestInfo, S3Model, Tool, wait_until};
+
+pub const BUCKET: &str = "b";
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// A bucket behind a proxy. It is dropped in this order: the proxy first.
+pub struct Remote {
+    pub proxy: FaultProxy,
+    pub model: S3Model,
+}
+
+impl Remote {
+    pub fn new() -> Self {
+        let model = S3Model::start();
+        model.create_bucket(BUCKET);
+        let proxy = FaultProxy::start(&model.endpoint(), Plan::None);
+        Self { proxy, model }
+    }
+
+    pub fn publish(&self, number: u64, archive: Vec<u8>) -> Sealed {
+        let sealed = sealed(number, archive, Format::Tar);
+        self.model.put_raw(BUCKET, &format!("p/{}", sealed.file), sealed.archive.clone());
+        self.model.put_raw(BUCKET, &format!("p/{}", sealed.record_key), sealed.record.to_bytes());
+        self.model.put_raw(BUCKET, "p/latest-stable.txt", sealed.promoted());
+        sealed
+    }
+
+    pub fn fetch(&self, into: &Path) -> Tool {
+        fetch("s3://b/p", into).aws(self.proxy.endpoint())
+    }
+}
+
+/// An archive of several ranges of 4 MiB.
+pub fn large(number: u64) -> Vec<u8> {
+    let content: Vec<u8> = (0..9_000_000_u64).map(|n| (n.wrapping_mul(0x9e37_79b9 + number) >> 24) as u8).collect();
+    let tar = Tar::new().file("RELEASE", &five_lines(number)).file("bin/run", number.to_string().as_bytes());
+    tar.file("big", &content).end()
+}
+
+fn is_archive(info: &RequestInfo) -> bool {
+    info.method == "GET" && info.path.ends_with(".tar")
+}
+
+/// A depot with release 1 current, and release 2 in the bucket.
+fn second() -> (Depot, Remote) {
+    let depot = Depot::with_first();
+    let remote = Remote::new();
+    remote.publish(2, large(2));
+    (depot, remote)
+}
+
+/// The fault meets the first request for the archive, and the run gets over it.
+fn survives(fault: Fault, warns: bool) {
+    let (depot, remote) = second();
+    let met = std::sync::atomic::AtomicBool::new(false);
+    let told = fault.clone();
+    remote.proxy.set_plan(Plan::Custom(Box::new(move |info| {
+        let first = is_archive(info) && !met.swap(true, std::sync::atomic::Ordering::SeqCst);
+        first.then(|| told.clone())
+    })));
+    let run = remote.fetch(&depot.into).run().succeeds();
+    assert!(remote.proxy.log().iter().any(|seen| seen.fault.is_some()), "the fault was never met");
+    if warns {
+        let _run = run.stderr_is_one_line().stderr_contains("downloaded twice");
+    } else {
+        let _run = run.stderr_is_empty();
+    }
+    depot.assert_current(2);
+    depot.assert_tidy();
+}
+
+/// The fault meets every request for the archive: one line, the code, and nothing has changed.
+fn fails(fault: Fault, code: i32, words: &str) {
+    let (depot, remote) = second();
+    remote.proxy.set_plan(Plan::Custom(Box::new(move |info| is_archive(info).then(|| fault.clone()))));
+    let before = snapshot(&depot.into);
+    let run = remote.fetch(&depot.into).args(["--timeout", "2s"]).run();
+    let _run = run.fails_with(code).stderr_is_one_line().stdout_is("").stderr_contains(words);
+    assert!(snapshot(&depot.into) == before);
+}
+
+#[test]
+fn damaged_once_is_downloaded_once_more() {
+    survives(Fault::CorruptBody { offset: 1_000 }, true);
+}
+
+#[test]
+fn broken_off_once_is_no_trouble() {
+    survives(Fault::TruncateBody { at: 1_000 }, false);
+    survives(Fault::LostReply, false);
+    survives(Fault::Reset, false);
+    survives(Fault::SlowDown, false);
+}
+
+#[test]
+fn damaged_always_is_refused_after_two_downloads() {
+    fails(Fault::CorruptBody { offset: 1_000 }, 1, "also of a second download");
+}
+
+#[test]
+fn troubles_that_last_are_temporary() {
+    fails(Fault::TruncateBody { at: 1_000 }, 75, "broke off");
+    fails(Fault::LostReply, 75, "app-2.tar");
+    fails(Fault::SlowDown, 75, "SlowDown");
+    fails(Fault::status(500, "InternalError"), 75, "InternalError");
+}
+
+#[test]
+fn an_archive_that_was_replaced_meanwhile_is_not_mixed() {
+    let (depot, remote) = second();
+    let before = snapshot(&depot.into);
+    remote.proxy.on_match(Box::new(is_archive), testkit::KillPoint::Interleave, {
+        let etag_of_another = large(3);
+        let endpoint = remote.model.endpoint();
+        Box::new(move || {
+            let put = testkit::request(&endpoint, "PUT", "/b/p/app-2.tar", &[], &etag_of_another).unwrap();
+            assert_eq!(put.status, 200);
+        })
+    });
+    let run = remote.fetch(&depot.into).run();
+    assert!(matches!(run.code, Some(1 | 75)), "{}", run.report());
+    let _run = run.stderr_is_one_line();
+    assert!(snapshot(&depot.into) == before);
+}
+
+#[test]
+fn a_record_that_speaks_of_another_length_costs_no_download() {
+    let (depot, remote) = second();
+    remote.model.put_raw(BUCKET, "p/app-2.tar", &b"short"[..]);
+    let _run = remote.fetch(&depot.into).run().fails_with(1).stderr_is_one_line().stderr_contains("5 bytes instead of");
+    assert!(!remote.proxy.log().iter().any(|seen| seen.method == "GET" && seen.path.ends_with(".tar")));
+}
+
+#[test]
+fn sigterm_in_the_middle_leaves_nothing() {
+    for interrupt in [false, true] {
+        let (depot, remote) = second();
+        let before = snapshot(&depot.into);
+        remote.proxy.set_plan(Plan::Custom(Box::new(|info| is_archive(info).then_some(Fault::Slow { bytes_per_second: 100_000 }))));
+        let run = remote.fetch(&depot.into).start();
+        let hidden = depot.into.join(".artifact-fetch");
+        wait_until("a tree that is being unpacked", LIMIT, || {
+            let names = crate::depot::names(&hidden);
+            let asked = remote.proxy.log().iter().any(|seen| seen.fault.is_some());
+            if asked && names.iter().any(|name| name.starts_with("unpack-")) { Ok(()) } else { Err(names.join(" ")) }
+        });
+        if interrupt {
+            run.interrupt();
+        } else {
+            run.terminate();
+        }
+        let _run = run.wait().killed_by(if interrupt { 2 } else { 15 }).stderr_is_empty().stdout_is("");
+        assert!(snapshot(&depot.into) == before);
+        remote.proxy.set_plan(Plan::None);
+        let _run = remote.fetch(&depot.into).run().succeeds().stderr_is_empty();
+        depot.assert_current(2);
+    }
+}
+
+#[test]
+fn the_bucket_needs_no_prefix() {
+    let depot = Depot::new();
+    let remote = Remote::new();
+    let sealed = sealed(1, crate::depot::plain(1), Format::Tar);
+    remote.model.put_raw(BUCKET, &sealed.file, sealed.archive.clone());
+    remote.model.put_raw(BUCKET, "canary.txt", sealed.promoted());
+    let run = fetch("s3://b", &depot.into).aws(remote.proxy.endpoint()).args(["--release", "canary"]).run();
+    let _run = run.succeeds().stdout_is(&String::from_utf8(sealed.record.to_bytes()).unwrap()).stderr_is_empty();
+    depot.assert_current(1);
+    assert!(fs::metadata(depot.into.join(format!("{ARTIFACT}-1/bin/run"))).is_ok());
+}

@@ -1,0 +1,182 @@
+//! Which releases stay on a host, and what needs no store.
+
+use crate::depot::{Depot, fetch, plain, sealed, snapshot, times};
+use archive::Format;
+use std::fs;
+use std::os::unix::fs::symlink;
+use testkit::{FaultProxy, Plan, S3Model};
+
+#[test]
+fn the_most_lately_used_stay() {
+    let depot = Depot::new();
+    for number in 1..=8 {
+        depot.publish(number, plain(number));
+    }
+    for number in 1..=5 {
+        let _run = depot.release(number).run().succeeds();
+    }
+    assert_eq!(depot.shelf(), [2, 3, 4, 5], "three beside the current one, if nothing is said");
+    let _run = depot.release(2).run().succeeds();
+    let _run = depot.release(6).run().succeeds();
+    assert_eq!(depot.shelf(), [2, 4, 5, 6], "2 was in use after 3, 4 and 5 were");
+    let _run = depot.release(7).args(["--keep", "2"]).run().succeeds();
+    assert_eq!(depot.shelf(), [2, 6, 7]);
+    let _run = depot.release(8).args(["--keep", "9"]).run().succeeds();
+    assert_eq!(depot.shelf(), [2, 6, 7, 8]);
+    depot.assert_tidy();
+}
+
+#[test]
+fn other_artifacts_and_strangers_are_left_alone() {
+    let depot = Depot::with_first();
+    fs::create_dir(depot.into.join("app-x")).unwrap();
+    fs::create_dir(depot.into.join("app-90")).unwrap();
+    fs::write(depot.into.join(".tmp-somebody's"), "x").unwrap();
+    fs::create_dir(depot.into.join("apple-1")).unwrap();
+    for number in 2..=6 {
+        depot.publish(number, plain(number));
+        let _run = depot.fetch().args(["--keep", "2"]).run().succeeds().stderr_is_empty();
+    }
+    let names = crate::depot::names(&depot.into);
+    assert_eq!(names, [".artifact-fetch", ".tmp-somebody's", "app-4", "app-5", "app-6", "app-90", "app-x", "apple-1", "current"]);
+}
+
+#[test]
+fn going_back_needs_no_store() {
+    let depot = Depot::with_first();
+    let sealed = depot.publish(2, plain(2));
+    let _run = depot.fetch().run().succeeds();
+    fs::remove_dir_all(&depot.store).unwrap();
+    let back = depot.release(1).run().succeeds().stderr_is_empty();
+    assert!(back.stdout_str().starts_with("MODULE=app\nVERSION=1\n"));
+    depot.assert_current(1);
+    // And forth, in the store's own words.
+    let text = String::from_utf8(sealed.record.to_bytes()).unwrap();
+    let _run = depot.release(2).run().succeeds().stdout_is(&text).stderr_is_empty();
+    depot.assert_current(2);
+    let _run = depot.release(3).run().fails_with(1).stderr_is_one_line();
+}
+
+#[test]
+fn what_is_there_is_not_downloaded() {
+    let model = S3Model::start();
+    let proxy = FaultProxy::start(&model.endpoint(), Plan::None);
+    let depot = Depot::new();
+    let sealed = sealed(1, plain(1), Format::Tar);
+    model.put_raw("b", "p/latest-stable.txt", sealed.promoted());
+    model.put_raw("b", "p/latest.txt", sealed.record.to_bytes());
+    model.put_raw("b", "p/app-1.tar", sealed.archive.clone());
+    model.put_raw("b", "p/app-1.release", sealed.record.to_bytes());
+    let fetch = || fetch("s3://b/p", &depot.into).aws(proxy.endpoint());
+    let text = String::from_utf8(sealed.record.to_bytes()).unwrap();
+    let _run = fetch().run().succeeds().stdout_is(&text).stderr_is_empty();
+    depot.assert_current(1);
+    let before = snapshot(&depot.into);
+    for release in ["latest-stable", "latest"] {
+        let first = proxy.count();
+        let _run = fetch().args(["--release", release]).run().succeeds().stdout_is(&text).stderr_is_empty();
+        let asked: Vec<String> = proxy.log().split_off(usize::try_from(first).unwrap()).into_iter().map(|seen| seen.path).collect();
+        assert_eq!(asked, [format!("/b/p/{release}.txt")], "the pointer alone");
+    }
+    let first = proxy.count();
+    let path = format!("{}\n", depot.into.join("app-1").display());
+    let _run = fetch().args(["--release", "1", "--print-path"]).run().succeeds().stdout_is(&path);
+    assert_eq!(proxy.count(), first, "a number that is here asks nobody");
+    let _run = fetch().args(["--release", "-"]).stdin(sealed.promoted()).run().succeeds().stdout_is(&text);
+    assert_eq!(proxy.count(), first, "nor does a record on stdin");
+    assert!(snapshot(&depot.into) == before);
+}
+
+#[test]
+fn the_same_release_twice_at_once() {
+    for round in 0..times(10, 50) {
+        let depot = Depot::new();
+        let sealed = depot.publish(1, plain(1));
+        let text = String::from_utf8(sealed.record.to_bytes()).unwrap();
+        let runs: Vec<_> = (0..2).map(|_| depot.fetch().start()).collect();
+        for run in runs {
+            let _run = run.wait().succeeds().stderr_is_empty().stdout_is(&text);
+        }
+        assert_eq!(depot.shelf(), [1], "round {round}");
+        depot.assert_current(1);
+        depot.assert_tidy();
+    }
+}
+
+/// Six releases and a shelf for three: runs take each other's releases off it, and `current` never dangles.
+#[test]
+fn different_releases_at_once() {
+    let depot = Depot::new();
+    for number in 1..=6 {
+        depot.publish(number, plain(number));
+    }
+    for round in 0..times(10, 50) {
+        let runs: Vec<_> = (1..=6).map(|number| (number, depot.release(number).args(["--keep", "2"]).start())).collect();
+        for (number, run) in runs {
+            let run = run.wait().succeeds().stderr_is_empty();
+            assert!(run.stdout_str().contains(&format!("\nVERSION={number}\n")), "{}", run.report());
+        }
+        let current = depot.current().unwrap();
+        depot.assert_current(current.strip_prefix("app-").unwrap().parse().unwrap());
+        assert_eq!(depot.shelf().len(), 3, "round {round}");
+        depot.assert_tidy();
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_is_left_alone() {
+    let depot = Depot::with_first();
+    depot.publish(2, plain(2));
+    let taken = depot.into.join("app-2");
+    let refused = |what: &str| {
+        let before = snapshot(&depot.into);
+        for release in ["latest-stable", "2"] {
+            let run = depot.fetch().args(["--release", release]).run().fails_with(1).stderr_is_one_line();
+            let _run = run.stderr_contains("was not put there by artifact-fetch");
+            assert!(snapshot(&depot.into) == before, "{what}");
+        }
+    };
+    fs::create_dir(&taken).unwrap();
+    refused("a directory");
+    fs::remove_dir(&taken).unwrap();
+    fs::write(&taken, "x").unwrap();
+    refused("a file");
+    fs::remove_file(&taken).unwrap();
+    for target in ["app-1", "/etc", "nowhere"] {
+        symlink(target, &taken).unwrap();
+        refused(target);
+        fs::remove_file(&taken).unwrap();
+    }
+    // `current` as somebody's directory can't be swapped either, but the release may stand beside it.
+    fs::remove_file(depot.into.join("current")).unwrap();
+    fs::create_dir(depot.into.join("current")).unwrap();
+    fs::write(depot.into.join("current/x"), "x").unwrap();
+    let _run = depot.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("current");
+    assert_eq!(fs::read(depot.into.join("current/x")).unwrap(), b"x");
+    fs::remove_dir_all(depot.into.join("current")).unwrap();
+    let _run = depot.fetch().run().succeeds().stderr_is_empty();
+    depot.assert_current(2);
+    depot.assert_tidy();
+}
+
+#[test]
+fn another_release_of_the_same_number_is_refused() {
+    let depot = Depot::with_first();
+    depot.publish(1, crate::tars::plain(1, 9));
+    let before = snapshot(&depot.into);
+    let _run = depot.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("its SHA-256 differs");
+    assert!(snapshot(&depot.into) == before);
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let depot = Depot::with_first();
+    let text = String::from_utf8(depot.publish(2, plain(2)).record.to_bytes()).unwrap();
+    let before = snapshot(depot.root.path());
+    let run = depot.fetch().arg("--dry-run").run().succeeds().stdout_is(&text).stderr_is_one_line();
+    let _run = run.stderr_contains("current would change from 1 to 2");
+    assert!(snapshot(depot.root.path()) == before);
+    fs::remove_dir_all(&depot.into).unwrap();
+    let _run = depot.fetch().arg("--dry-run").run().succeeds().stderr_contains("from no release to 2");
+    assert!(!depot.into.exists());
+}

@@ -1,0 +1,27 @@
+//! artifact-pack as its users run it: the real binary, against an S3 that keeps AWS's rules, a proxy that fails on
+//! demand, and plain directories.
+
+#[path = "cli/attributes.rs"]
+mod attributes;
+#[path = "cli/change.rs"]
+mod change;
+#[path = "cli/choice.rs"]
+mod choice;
+#[path = "cli/errors.rs"]
+mod errors;
+#[path = "cli/formats.rs"]
+mod formats;
+#[path = "cli/loss.rs"]
+mod loss;
+#[path = "cli/parts.rs"]
+mod parts;
+#[path = "cli/record.rs"]
+mod record;
+#[path = "cli/same.rs"]
+mod same;
+#[path = "cli/shelf.rs"]
+mod shelf;
+#[path = "cli/signals.rs"]
+mod signals;
+#[path = "cli/sweep.rs"]
+mod sweep;

@@ -1,0 +1,164 @@
+//! What is packed and what is not: exclusions, `.git`, refused kinds, refused paths, links.
+
+use crate::shelf::{Shelf, packed, tree, write};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use testkit::Finished;
+
+/// Packs with these arguments and tells the members, directories left out.
+fn files(tree: &Path, args: &[&str]) -> Vec<String> {
+    let shelf = Shelf::files();
+    let _run = shelf.tool().arg("-C").arg(tree).args(args).run().succeeds();
+    packed(&shelf).into_iter().filter(|name| !name.ends_with('/')).collect()
+}
+
+#[track_caller]
+fn refused(tree: &Path, args: &[&str], code: i32, words: &str) -> Finished {
+    let shelf = Shelf::s3();
+    let run = shelf.tool().arg("-C").arg(tree).args(args).run().fails_with(code).stderr_contains(words);
+    assert!(run.stdout.is_empty());
+    shelf.is_as_before(&Default::default(), &run);
+    run
+}
+
+#[test]
+fn exclusions() {
+    let all = ["a.pyc", "a.py", "doc/x.md", "doc/deep/x.md", "node_modules/m/i.js", "web/node_modules/n.js", "web/app.js", ".env"];
+    let dir = tree(&all.map(|name| (name, name)));
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["*.pyc"], &[".env", "a.py", "doc/deep/x.md", "doc/x.md", "node_modules/m/i.js", "web/app.js", "web/node_modules/n.js"]),
+        (&["*.md", "*.pyc", ".*"], &["a.py", "node_modules/m/i.js", "web/app.js", "web/node_modules/n.js"]),
+        (&["doc/*.md", "*.py[c]", "*.js"], &[".env", "a.py", "doc/deep/x.md"]),
+        (&["doc/**", "**/*.js"], &[".env", "a.py", "a.pyc"]),
+        (&["node_modules/", "doc", "*.pyc"], &[".env", "a.py", "web/app.js"]),
+        (&["/node_modules", "doc", "*.pyc"], &[".env", "a.py", "web/app.js", "web/node_modules/n.js"]),
+        (&["web/node_modules", "{doc,*.py*}"], &[".env", "node_modules/m/i.js", "web/app.js"]),
+        (&["*"], &[]),
+        (&["nothing-like-it", "DOC", "web/*.md", "*.pyc", "node_modules", "doc", "web"], &[".env", "a.py"]),
+    ];
+    for (globs, kept) in cases {
+        let mut args: Vec<&str> = globs.iter().flat_map(|glob| ["--exclude", glob]).collect();
+        args.push(".");
+        assert_eq!(files(dir.path(), &args), kept, "{globs:?}");
+    }
+    refused(dir.path(), &["--exclude", "[", "."], 2, "--exclude \"[\"");
+}
+
+/// A list of files must not bring in what a walk would have passed by.
+#[test]
+fn exclusions_hold_for_named_files() {
+    let dir = tree(&[("node_modules/m/i.js", "x"), (".git/config", "x"), ("sub/.git/HEAD", "x"), ("a", "x")]);
+    let named = ["a", "node_modules/m/i.js", ".git/config", "sub/.git/HEAD", "sub/.git"];
+    assert_eq!(files(dir.path(), &named), ["a", "node_modules/m/i.js"]);
+    let mut args = vec!["--exclude", "node_modules"];
+    args.extend(named);
+    assert_eq!(files(dir.path(), &args), ["a"]);
+    let list = named.join("\n");
+    let shelf = Shelf::files();
+    let _run = shelf.tool().arg("-C").arg(dir.path()).args(["--files-from", "-", "--exclude", "m"]).stdin(list).run().succeeds();
+    assert_eq!(packed(&shelf), ["a"]);
+}
+
+#[test]
+fn git_is_left_out() {
+    let dir = tree(&[(".git/HEAD", "ref"), ("sub/.git", "gitdir: ../.git/modules/sub"), ("sub/f", "f"), (".gitignore", "*.o"), ("x.git", "kept")]);
+    assert_eq!(files(dir.path(), &["."]), [".gitignore", "sub/f", "x.git"]);
+    assert_eq!(files(dir.path(), &["--include-git", "."]), [".git/HEAD", ".gitignore", "sub/.git", "sub/f", "x.git"]);
+}
+
+#[test]
+fn what_is_no_file_is_refused_by_name() {
+    let dir = tree(&[("code/a", "a")]);
+    let at = dir.path().join("code/odd");
+    let listener = UnixListener::bind(&at).unwrap();
+    refused(dir.path(), &["."], 1, "unable to pack code/odd: it is a socket");
+    // What is excluded does not matter.
+    assert_eq!(files(dir.path(), &["--exclude", "odd", "."]), ["code/a"]);
+    drop(listener);
+    fs::remove_file(&at).unwrap();
+    mknodat(CWD, &at, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    refused(dir.path(), &["."], 1, "unable to pack code/odd: it is a named pipe");
+    refused(Path::new("/dev"), &["null"], 1, "unable to pack null: it is a device");
+}
+
+#[test]
+fn paths_that_lead_elsewhere_are_refused() {
+    let dir = tree(&[("a", "a"), ("code/b", "b")]);
+    let absolute = dir.path().join("a").display().to_string();
+    refused(dir.path(), &[&absolute], 2, "its name is absolute");
+    for path in ["..", "code/../a", "../a", "code/.."] {
+        refused(dir.path(), &["a", path], 2, "its name contains '..'");
+    }
+    refused(dir.path(), &[""], 2, "a value is required for");
+    refused(dir.path(), &["a", "code/missing"], 1, "unable to pack code/missing: No such file or directory");
+    refused(dir.path(), &["a/below"], 1, "unable to pack a/below: Not a directory");
+    refused(&dir.path().join("none"), &["."], 1, "No such file or directory");
+    refused(dir.path(), &[], 2, "PATH");
+    refused(dir.path(), &["--files-from", "none", "a"], 2, "--files-from");
+    refused(dir.path(), &["-0", "a"], 2, "--files-from");
+}
+
+#[test]
+fn links_that_lead_out_are_refused() {
+    let cases: [(&str, &str, &str); 5] = [
+        ("link", "/etc/passwd", "unable to pack link: the link leads to an absolute path"),
+        ("link", "..", "unable to pack link: the link leads out of the tree"),
+        ("code/link", "../../x", "unable to pack code/link: the link leads out of the tree"),
+        ("code/link", "./../code/../../x", "unable to pack code/link: the link leads out of the tree"),
+        ("link", "code/missing/../../../x", "unable to pack link: the link leads out of the tree"),
+    ];
+    for (name, target, words) in cases {
+        let dir = tree(&[("code/a", "a")]);
+        symlink(target, dir.path().join(name)).unwrap();
+        refused(dir.path(), &["."], 1, words);
+        assert_eq!(files(dir.path(), &["--exclude", name, "."]), ["code/a"]);
+    }
+    // A detour: each is fine as text, together they climb out.
+    let dir = tree(&[("x/a", "a")]);
+    symlink("..", dir.path().join("x/y")).unwrap();
+    symlink("x/y/../..", dir.path().join("z")).unwrap();
+    refused(dir.path(), &["."], 1, "unable to pack z: the link leads out of the tree");
+}
+
+/// No host could unpack both.
+#[test]
+fn a_member_below_a_packed_link_is_refused() {
+    let dir = tree(&[("real/f", "f")]);
+    symlink("real", dir.path().join("link")).unwrap();
+    refused(dir.path(), &["link", "link/f"], 1, "unable to pack link/f: link is no directory in the release");
+    assert_eq!(files(dir.path(), &["link", "real"]), ["link", "real/f"]);
+}
+
+/// A named link is packed as one; only the root itself may be reached through one.
+#[test]
+fn a_named_link_stays_a_link() {
+    let dir = tree(&[("real/f", "f")]);
+    symlink("real", dir.path().join("link")).unwrap();
+    assert_eq!(files(dir.path(), &["link"]), ["link"]);
+    assert_eq!(files(dir.path(), &["link/"]), ["link"]);
+    assert_eq!(files(&dir.path().join("link"), &["."]), ["f"]);
+}
+
+#[test]
+fn lists_of_paths() {
+    let dir = tree(&[("a", "a"), ("b c", "b"), ("new\nline", "n")]);
+    let shelf = Shelf::files();
+    let list = |args: &[&str], stdin: &str| {
+        shelf.tool().arg("-C").arg(dir.path()).args(args).stdin(stdin).run()
+    };
+    let _run = list(&["--files-from", "-", "-0"], "new\nline\0b c").succeeds();
+    assert_eq!(packed(&shelf), ["b c", "new\\nline"].map(|name| name.replace("\\n", "\n")).join("\n").split('\n').collect::<Vec<_>>());
+    let before = shelf.objects();
+    let empty = list(&["--files-from", "-"], "").fails_with(75).stderr_contains("no list of paths on stdin");
+    shelf.is_as_before(&before, &empty.stderr_is_one_line());
+    let blank = list(&["--files-from", "-"], "\n\n").fails_with(1).stderr_contains("no paths in -");
+    shelf.is_as_before(&before, &blank.stderr_is_one_line());
+    let none = list(&["--files-from", "/no/such/list"], "").fails_with(1).stderr_contains("unable to read /no/such/list");
+    shelf.is_as_before(&before, &none.stderr_is_one_line());
+    let zero = write(dir.path(), "zero", b"");
+    let none = list(&["--files-from", zero.to_str().unwrap()], "").fails_with(1).stderr_contains("no paths in ");
+    shelf.is_as_before(&before, &none);
+}

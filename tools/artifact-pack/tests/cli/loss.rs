@@ -1,0 +1,138 @@
+//! Replies that get lost, connections that break, stores that are busy: one release or none, never half of one.
+
+use crate::shelf::{PART, Shelf, long, sparse, tree};
+use rand::RngExt;
+use std::path::Path;
+use testkit::{Fault, Finished, Plan, Seed};
+
+/// After a run with faults: exactly one release and exit 0, or none and another code. No archive without a record.
+#[track_caller]
+fn is_whole_or_nothing(shelf: &Shelf, run: &Finished, what: &str) -> bool {
+    let sealed = shelf.sealed();
+    let latest = shelf.object("latest.txt");
+    match run.code {
+        Some(0) => {
+            assert_eq!(sealed.len(), 1, "{what}\n{}", run.report());
+            let record = shelf.text(&format!("obelix-{}.release", sealed[0]));
+            assert_eq!(run.stdout_str(), record, "{what}");
+            assert_eq!(latest, Some(record.into_bytes()), "{what}");
+            let archives = shelf.objects().keys().filter(|key| key.contains(".tar")).count();
+            assert_eq!(archives, 1, "{what}");
+            true
+        }
+        Some(1 | 75) => {
+            assert!(sealed.is_empty() && latest.is_none(), "{what}\n{}", run.report());
+            assert!(run.stdout.is_empty(), "{what}");
+            false
+        }
+        _ => panic!("{what}\n{}", run.report()),
+    }
+}
+
+/// Packs once without faults to count the requests, then once for each request with the fault on it.
+fn each_request(tree: &Path, fault: &Fault) {
+    let counting = Shelf::s3();
+    let _run = counting.pack(tree).run().succeeds();
+    let requests = counting.proxy().count();
+    for number in 1..=requests {
+        let what = format!("{fault:?} at request {number} of {requests}: {:?}", counting.proxy().log().get(number as usize - 1));
+        let shelf = Shelf::s3();
+        shelf.proxy().set_plan(Plan::At(vec![(number, fault.clone())]));
+        let run = shelf.pack(tree).run();
+        assert!(is_whole_or_nothing(&shelf, &run, &what), "one fault is survived: {what}\n{}", run.report());
+        // Only a lost CreateMultipartUpload leaves an upload nobody knows; the next build ends it.
+        shelf.proxy().set_plan(Plan::None);
+        let left = shelf.uploads();
+        assert!(left.len() <= usize::from(*fault == Fault::LostReply), "{what}: {left:?}");
+        if !left.is_empty() {
+            let run = shelf.pack(tree).run().succeeds();
+            let _record = shelf.is_published(2, &run);
+        }
+    }
+}
+
+#[test]
+fn a_lost_reply_anywhere_small() {
+    let tree = tree(&[("a", "a")]);
+    each_request(tree.path(), &Fault::LostReply);
+}
+
+#[test]
+fn a_lost_reply_anywhere_in_parts() {
+    let tree = tree(&[("a", "a")]);
+    sparse(tree.path(), "f", PART);
+    each_request(tree.path(), &Fault::LostReply);
+}
+
+#[test]
+fn a_reset_or_a_busy_store_anywhere() {
+    let tree = tree(&[("a", "a")]);
+    sparse(tree.path(), "f", PART);
+    each_request(tree.path(), &Fault::Reset);
+    each_request(tree.path(), &Fault::SlowDown);
+}
+
+/// Two lost replies in a row: the retry's reply is lost as well.
+#[test]
+fn two_lost_replies_in_a_row() {
+    let tree = tree(&[("a", "a")]);
+    for number in 1..=12 {
+        let shelf = Shelf::s3();
+        shelf.proxy().set_plan(Plan::At(vec![(number, Fault::LostReply), (number + 1, Fault::LostReply)]));
+        let run = shelf.pack(tree.path()).run();
+        is_whole_or_nothing(&shelf, &run, &format!("requests {number} and {}", number + 1));
+    }
+}
+
+/// A third of all requests are told to slow down: one release or none, and the next build puts everything right.
+#[test]
+fn a_busy_store_everywhere() {
+    let seed = Seed::from_env_or_random("a_busy_store_everywhere");
+    let tree = tree(&[("a", "a")]);
+    sparse(tree.path(), "f", 2 * PART);
+    let mut done = 0;
+    let rounds = if long() { 40 } else { 4 };
+    for round in 0..rounds {
+        let shelf = Shelf::s3();
+        let draws = seed.part(round);
+        shelf.proxy().set_plan(Plan::Custom(Box::new(move |info| {
+            let busy = draws.part(info.number).rng().random_range(0..100) < 30;
+            busy.then_some(Fault::SlowDown)
+        })));
+        let run = shelf.pack(tree.path()).run();
+        let published = is_whole_or_nothing(&shelf, &run, &format!("round {round}"));
+        done += u32::from(published);
+        if !published {
+            assert_eq!(run.code, Some(75), "{}", run.report());
+        }
+        shelf.proxy().set_plan(Plan::None);
+        let run = shelf.pack(tree.path()).run().succeeds();
+        let _record = shelf.is_published(2, &run);
+    }
+    assert!(done > 0, "not one of {rounds} builds came through");
+}
+
+/// Anything AWS may answer, at random.
+#[test]
+fn random_faults() {
+    let seed = Seed::from_env_or_random("random_faults");
+    let tree = tree(&[("a", "a")]);
+    sparse(tree.path(), "f", PART);
+    let rounds = if long() { 200 } else { 15 };
+    for round in 0..rounds {
+        let shelf = Shelf::s3();
+        shelf.proxy().set_plan(Plan::Random { seed: seed.part(round).0, percent: 12 });
+        let run = shelf.pack(tree.path()).run();
+        is_whole_or_nothing_or_sealed(&shelf, &run, &format!("round {round}"));
+    }
+}
+
+/// As above; but faults may also come between the seal and `latest.txt`, and then the message says so.
+#[track_caller]
+fn is_whole_or_nothing_or_sealed(shelf: &Shelf, run: &Finished, what: &str) {
+    if run.code != Some(0) && !shelf.sealed().is_empty() {
+        assert!(run.stderr_str().contains("is sealed and can be promoted"), "{what}\n{}", run.report());
+        return;
+    }
+    is_whole_or_nothing(shelf, run, what);
+}

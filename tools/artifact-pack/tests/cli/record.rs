@@ -1,0 +1,171 @@
+//! The record: inside the archive, beside it, in `latest.txt` and on stdout, and what old shell scripts read in it.
+
+use crate::shelf::{Record, Shelf, members, packed, tree, write};
+use std::fs;
+use testkit::Tool;
+
+const KEYS: [&str; 11] =
+    ["MODULE", "VERSION", "BUILD", "GIT_COMMIT", "TIMESTAMP", "FILE", "SIZE", "SHA256", "CRC64NVME", "FORMAT", "RECORD_SHA256"];
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+#[test]
+fn release_is_the_first_member_and_holds_five_lines() {
+    let tree = tree(&[("A-sorts-first", "x"), ("code/x", "y")]);
+    for shelf in Shelf::both() {
+        let given = ["--build", "77", "--commit", COMMIT, "--timestamp", "Sat Jan 23 11:20:02 UTC 2016"];
+        let run = shelf.pack(tree.path()).args(given).run().succeeds();
+        let record = shelf.is_published(1, &run);
+        assert_eq!(record.keys(), KEYS);
+        let archive = shelf.object("obelix-1.tar").unwrap();
+        assert_eq!(members(&archive)[0], "RELEASE");
+        let five = format!("MODULE=obelix\nVERSION=1\nBUILD=77\nGIT_COMMIT={COMMIT}\nTIMESTAMP=Sat Jan 23 11:20:02 UTC 2016\n");
+        let _inside = Tool::new("tar").args(["-xO", "RELEASE"]).stdin(archive).run().succeeds().stdout_is(&five);
+        assert!(run.stdout_str().starts_with(&five));
+        greps(&shelf, 1, COMMIT);
+    }
+}
+
+/// The words of the original scripts, on all three places.
+fn greps(shelf: &Shelf, number: u64, commit: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let record = Record::of(&shelf.text("latest.txt"));
+    let archive = shelf.object(record.get("FILE")).unwrap();
+    let _out = Tool::new("tar").args(["-x", "RELEASE"]).cwd(dir.path()).stdin(archive).run().succeeds();
+    fs::write(dir.path().join("latest.txt"), shelf.text("latest.txt")).unwrap();
+    fs::write(dir.path().join(".release"), shelf.text(&format!("obelix-{number}.release"))).unwrap();
+    for file in ["RELEASE", "latest.txt", ".release"] {
+        let grep = |word: &str| {
+            let line = format!("grep {word} {file} | cut -d'=' -f2");
+            Tool::new("sh").args(["-c", &line]).cwd(dir.path()).run().succeeds()
+        };
+        let _number = grep("VERSION").stdout_is(&format!("{number}\n"));
+        let _commit = grep("GIT_COMMIT").stdout_is(&format!("{commit}\n"));
+    }
+}
+
+#[test]
+fn a_release_among_the_paths_is_left_out() {
+    let tree = tree(&[("RELEASE", "VERSION=999\nGIT_COMMIT=old\n"), ("code/RELEASE", "kept"), ("RELEASES", "kept")]);
+    for paths in [&["."][..], &["RELEASE", "code", "RELEASES"], &["./RELEASE", "code/RELEASE", "."]] {
+        let shelf = Shelf::files();
+        let _run = shelf.tool().arg("-C").arg(tree.path()).args(paths).run().succeeds();
+        let kept: Vec<String> = packed(&shelf).into_iter().filter(|name| name != "code/").collect();
+        assert_eq!(kept, ["RELEASES", "code/RELEASE"]);
+        greps(&shelf, 1, "");
+    }
+}
+
+/// What stands below a directory of that name could never be unpacked beside the record.
+#[test]
+fn a_directory_named_release_is_refused() {
+    let tree = tree(&[("RELEASE/notes", "x")]);
+    for paths in [".", "RELEASE/notes"] {
+        let shelf = Shelf::s3();
+        let run = shelf.tool().arg("-C").arg(tree.path()).arg(paths).run().fails_with(1);
+        let run = run.stderr_contains("unable to pack RELEASE/notes: RELEASE is no directory in the release").stderr_is_one_line_at_its_end();
+        shelf.is_as_before(&Default::default(), &run);
+    }
+    fs::remove_dir_all(tree.path().join("RELEASE")).unwrap();
+    fs::create_dir(tree.path().join("RELEASE")).unwrap();
+    let shelf = Shelf::s3();
+    let _run = shelf.pack(tree.path()).run().succeeds();
+    assert!(packed(&shelf).is_empty());
+}
+
+trait LastLine {
+    fn stderr_is_one_line_at_its_end(self) -> Self;
+}
+
+impl LastLine for testkit::Finished {
+    /// Notes may come first; the failure itself is one line.
+    fn stderr_is_one_line_at_its_end(self) -> Self {
+        assert!(crate::shelf::last_line(&self).starts_with("artifact-pack: unable to "), "{}", self.report());
+        self
+    }
+}
+
+#[test]
+fn environment_twins() {
+    let tree = tree(&[("a", "a")]);
+    let shelf = Shelf::s3();
+    let tool = |shelf: &Shelf| crate::shelf::tool().args(["--store", &shelf.url, "-C"]).arg(tree.path()).arg("a").aws(shelf.proxy().endpoint());
+    let twins = |tool: Tool, values: [&str; 4]| {
+        let names = ["ARTIFACT", "BUILD_NUMBER", "GIT_COMMIT", "BUILD_TIMESTAMP"];
+        names.into_iter().zip(values).fold(tool, |tool, (name, value)| tool.env(name, value))
+    };
+    let run = twins(tool(&shelf), ["obelix", "1234", COMMIT, "2016-01-23_11-20-02"]).run().succeeds();
+    let record = shelf.is_published(1, &run);
+    let fields = ["MODULE", "BUILD", "GIT_COMMIT", "TIMESTAMP"].map(|key| record.get(key));
+    assert_eq!(fields, ["obelix", "1234", COMMIT, "2016-01-23_11-20-02"]);
+
+    // The command line wins.
+    let given = ["--build", "9", "--commit", "abc", "--timestamp", "t", "--artifact", "obelix"];
+    let run = twins(tool(&shelf), ["other", "1", "2", "3"]).args(given).run().succeeds();
+    let record = shelf.is_published(2, &run);
+    assert_eq!(["MODULE", "BUILD", "GIT_COMMIT", "TIMESTAMP"].map(|key| record.get(key)), ["obelix", "9", "abc", "t"]);
+
+    // Empty ones are as good as none.
+    let run = twins(tool(&shelf), ["obelix", "", "", ""]).env("SOURCE_DATE_EPOCH", "0").run().succeeds();
+    let record = shelf.is_published(3, &run);
+    assert_eq!(["BUILD", "GIT_COMMIT", "TIMESTAMP"].map(|key| record.get(key)), ["", "", "Thu Jan  1 00:00:00 UTC 1970"]);
+    let before = shelf.objects();
+    let run = twins(tool(&shelf), ["", "", "", ""]).run().fails_with(2).stderr_is_one_line();
+    shelf.is_as_before(&before, &run);
+}
+
+/// Without anything given, the record says when it was built, as date(1) does.
+#[test]
+fn the_time_of_a_build_without_a_commit() {
+    let tree = tree(&[("a", "a")]);
+    let shelf = Shelf::s3();
+    let year = |text: &str| text.trim().rsplit(' ').next().unwrap().parse::<u32>().unwrap();
+    let now = || year(Tool::new("date").run().succeeds().stdout_str());
+    let before = now();
+    let run = shelf.pack(tree.path()).run().succeeds().stderr_contains("the record names no commit");
+    let record = shelf.is_published(1, &run);
+    let stamp = record.get("TIMESTAMP");
+    assert!((before..=now()).contains(&year(stamp)), "{stamp}");
+    assert!(stamp.contains(" UTC ") && stamp.split_whitespace().count() == 6, "{stamp}");
+}
+
+#[test]
+fn misleading_values_are_wrong_usage() {
+    let tree = tree(&[("a", "a")]);
+    let shelf = Shelf::s3();
+    let wrong = ["MY_VERSION=3", "GIT_COMMIT", "two\nlines", "tab\there", "\u{1b}[31m"];
+    for option in ["--build", "--commit", "--timestamp"] {
+        for value in wrong {
+            let run = shelf.pack(tree.path()).arg(format!("{option}={value}")).run().fails_with(2).stderr_is_one_line();
+            shelf.is_as_before(&Default::default(), &run);
+        }
+    }
+    for artifact in ["a/b", "", "MY_VERSION", "GIT_COMMIT-x", ".hidden", "a b"] {
+        let run = crate::shelf::tool().args(["--artifact", artifact, "--store", &shelf.url, "x"]);
+        let run = run.aws(shelf.proxy().endpoint()).run().fails_with(2).stderr_is_one_line();
+        shelf.is_as_before(&Default::default(), &run);
+    }
+    assert_eq!(shelf.proxy().count(), 0, "nothing was asked");
+    // A value with an equals sign is whole in the record; cut alone would cut it.
+    let run = shelf.pack(tree.path()).args(["--build", "a=b c"]).run().succeeds();
+    assert_eq!(shelf.is_published(1, &run).get("BUILD"), "a=b c");
+}
+
+/// Numbers go on from whatever the store holds, also from what old scripts left.
+#[test]
+fn numbers_go_on() {
+    let tree = tree(&[("a", "a")]);
+    let old = "MODULE=obelix\nVERSION=41\nBUILD=1\nGIT_COMMIT=x\nTIMESTAMP=y\n";
+    for shelf in Shelf::both() {
+        shelf.put("latest.txt", old.as_bytes());
+        shelf.put("obelix-41.tar", b"an old tar");
+        shelf.put("obelix-app-99.tar", b"another artifact's");
+        shelf.put("obelix-0100.tar", b"no number of ours");
+        let run = shelf.pack(tree.path()).run().succeeds();
+        let _record = shelf.is_published(42, &run);
+        assert_eq!(shelf.object("obelix-41.tar").unwrap(), b"an old tar");
+        assert_eq!(shelf.sealed(), [42]);
+        let note = run.stderr_str();
+        assert!(!note.contains("numbers start at 1"), "{note}");
+        write(tree.path(), "b", b"b");
+    }
+}

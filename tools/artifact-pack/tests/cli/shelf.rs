@@ -1,0 +1,298 @@
+//! A store to publish in, on S3 or in a directory, with the look behind its back that assertions need.
+
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use testkit::{Fault, FaultProxy, Finished, Plan, RequestInfo, Rules, Running, S3Model, Tool, wait_until};
+
+pub const BUCKET: &str = "build";
+pub const PREFIX: &str = "obelix/prod/";
+/// Longest wait for a state that comes at once unless something is broken.
+pub const SOON: Duration = Duration::from_secs(60);
+pub const PART: u64 = 8 << 20;
+
+/// Whether the larger figures are wanted.
+pub fn long() -> bool {
+    std::env::var_os("TEST_LONG").is_some_and(|value| value == "1")
+}
+
+/// A store and, for S3, the server behind it.
+pub struct Shelf {
+    pub url: String,
+    pub dir: TempDir,
+    s3: Option<(S3Model, FaultProxy)>,
+}
+
+/// Objects by name, as they are stored.
+pub type Objects = BTreeMap<String, Vec<u8>>;
+
+impl Shelf {
+    pub fn s3() -> Self {
+        Self::s3_with(Rules::default())
+    }
+
+    pub fn s3_with(rules: Rules) -> Self {
+        let model = S3Model::start_with(rules);
+        model.create_bucket(BUCKET);
+        let proxy = FaultProxy::start(&model.endpoint(), Plan::None);
+        let url = format!("s3://{BUCKET}/{}", PREFIX.trim_end_matches('/'));
+        Self { url, dir: tempfile::tempdir().unwrap(), s3: Some((model, proxy)) }
+    }
+
+    pub fn files() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { url: format!("file://{}", dir.path().display()), dir, s3: None }
+    }
+
+    pub fn both() -> [Self; 2] {
+        [Self::s3(), Self::files()]
+    }
+
+    pub fn model(&self) -> &S3Model {
+        &self.s3.as_ref().expect("an S3 store").0
+    }
+
+    pub fn proxy(&self) -> &FaultProxy {
+        &self.s3.as_ref().expect("an S3 store").1
+    }
+
+    /// Requests that `matches` meet `fault` from now on.
+    pub fn fail(&self, matches: impl Fn(&RequestInfo) -> bool + Send + Sync + 'static, fault: Fault) {
+        self.proxy().set_plan(Plan::Custom(Box::new(move |info| matches(info).then(|| fault.clone()))));
+    }
+
+    /// The tool, for the artifact `obelix` in this store.
+    pub fn tool(&self) -> Tool {
+        let tool = tool().args(["--artifact", "obelix", "--store", &self.url]);
+        match &self.s3 {
+            Some((_, proxy)) => tool.aws(proxy.endpoint()),
+            None => tool,
+        }
+    }
+
+    /// The tool, packing all of `tree`.
+    pub fn pack(&self, tree: &Path) -> Tool {
+        self.tool().arg("-C").arg(tree).arg(".")
+    }
+
+    pub fn objects(&self) -> Objects {
+        match &self.s3 {
+            Some((model, _)) => {
+                let objects = model.objects(BUCKET).into_iter();
+                objects.map(|(key, object)| (key.strip_prefix(PREFIX).unwrap_or(&key).to_owned(), object.body.to_vec())).collect()
+            }
+            None => {
+                let entries = fs::read_dir(self.dir.path()).unwrap().map(Result::unwrap);
+                let plain = entries.filter(|entry| entry.file_name() != ".lock" && entry.file_type().unwrap().is_file());
+                plain.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+            }
+        }
+    }
+
+    pub fn object(&self, key: &str) -> Option<Vec<u8>> {
+        match &self.s3 {
+            Some((model, _)) => model.object(BUCKET, &format!("{PREFIX}{key}")).map(|object| object.body.to_vec()),
+            None => fs::read(self.dir.path().join(key)).ok(),
+        }
+    }
+
+    pub fn text(&self, key: &str) -> String {
+        String::from_utf8(self.object(key).unwrap_or_else(|| panic!("{key} is there"))).unwrap()
+    }
+
+    /// Puts an object behind the tools' back.
+    pub fn put(&self, key: &str, bytes: &[u8]) {
+        match &self.s3 {
+            Some((model, _)) => drop(model.put_raw(BUCKET, &format!("{PREFIX}{key}"), bytes.to_vec())),
+            None => fs::write(self.dir.path().join(key), bytes).unwrap(),
+        }
+    }
+
+    /// Keys of the uploads that are not complete.
+    pub fn uploads(&self) -> Vec<String> {
+        match &self.s3 {
+            Some((model, _)) => model.uploads(BUCKET).into_iter().map(|upload| upload.key).collect(),
+            None => {
+                let entries = fs::read_dir(self.dir.path().join(".uploads")).into_iter().flatten();
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+            }
+        }
+    }
+
+    /// Asserts that since `before` nothing was published and nothing left: only abandoned numbers are new.
+    #[track_caller]
+    pub fn is_as_before(&self, before: &Objects, run: &Finished) {
+        let now = self.objects();
+        for (key, bytes) in before {
+            assert!(now.get(key) == Some(bytes), "{key} has changed\n{}", run.report());
+        }
+        for (key, bytes) in now.iter().filter(|(key, _)| !before.contains_key(*key)) {
+            let abandoned = key.ends_with(".release") && bytes.starts_with(b"STATE=abandoned\n");
+            assert!(abandoned, "{key} is left: {}\n{}", String::from_utf8_lossy(bytes), run.report());
+        }
+        assert!(self.uploads().is_empty(), "uploads are left: {:?}\n{}", self.uploads(), run.report());
+    }
+
+    /// Asserts that release `number` is whole, and that `latest.txt` and stdout say the same of it.
+    #[track_caller]
+    pub fn is_published(&self, number: u64, run: &Finished) -> Record {
+        let text = self.text(&format!("obelix-{number}.release"));
+        let record = Record::of(&text);
+        assert_eq!(record.get("VERSION"), number.to_string());
+        let archive = self.object(record.get("FILE")).expect("the archive is there");
+        assert_eq!(record.get("SIZE"), archive.len().to_string());
+        assert_eq!(record.get("SHA256"), hex(&Sha256::digest(&archive)));
+        assert_eq!(run.stdout_str(), text, "{}", run.report());
+        assert_eq!(self.text("latest.txt"), text);
+        assert!(self.uploads().is_empty(), "uploads are left: {:?}", self.uploads());
+        record
+    }
+
+    /// All sealed records' numbers, checked to be whole with their archives.
+    #[track_caller]
+    pub fn sealed(&self) -> Vec<u64> {
+        let objects = self.objects();
+        let sealed = objects.iter().filter(|(key, bytes)| key.ends_with(".release") && !bytes.starts_with(b"STATE="));
+        let mut numbers: Vec<u64> = Vec::new();
+        for (_, bytes) in sealed {
+            let record = Record::of(std::str::from_utf8(bytes).unwrap());
+            let archive = objects.get(record.get("FILE")).expect("a sealed record's archive is there");
+            assert_eq!(record.get("SHA256"), hex(&Sha256::digest(archive)));
+            numbers.push(record.get("VERSION").parse().unwrap());
+        }
+        numbers.sort_unstable();
+        numbers
+    }
+}
+
+/// The tool alone.
+pub fn tool() -> Tool {
+    Tool::new(env!("CARGO_BIN_EXE_artifact-pack"))
+}
+
+/// Lets tests of words assert on the last line alone: others before it are steps and notes.
+#[track_caller]
+pub fn last_line(run: &Finished) -> String {
+    run.stderr_str().lines().last().unwrap_or_else(|| panic!("a line on stderr\n{}", run.report())).to_owned()
+}
+
+/// A sealed record, read without the tool's own parser.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Record(Vec<(String, String)>);
+
+impl Record {
+    /// Takes the text apart and checks its seal.
+    #[track_caller]
+    pub fn of(text: &str) -> Self {
+        let (body, seal) = text.split_once("RECORD_SHA256=").expect("a sealed record");
+        assert_eq!(seal, format!("{}\n", hex(&Sha256::digest(body))), "the seal fits\n{text}");
+        let fields = text.lines().map(|line| line.split_once('=').expect("KEY=VALUE"));
+        Self(fields.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    }
+
+    #[track_caller]
+    pub fn get(&self, key: &str) -> &str {
+        let found = self.0.iter().find(|(known, _)| known == key);
+        found.map(|(_, value)| value.as_str()).unwrap_or_else(|| panic!("{key} in {self:?}"))
+    }
+
+    pub fn keys(&self) -> Vec<&str> {
+        self.0.iter().map(|(key, _)| key.as_str()).collect()
+    }
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A directory to pack, with `files` in it.
+pub fn tree(files: &[(&str, &str)]) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        write(dir.path(), name, content.as_bytes());
+    }
+    dir
+}
+
+/// Writes a file below `root`, and the directories above it.
+pub fn write(root: &Path, name: impl AsRef<std::ffi::OsStr>, content: &[u8]) -> PathBuf {
+    let path = root.join(name.as_ref());
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, content).unwrap();
+    path
+}
+
+/// A file of that many zeros, which takes no room on disk.
+pub fn sparse(root: &Path, name: &str, size: u64) -> PathBuf {
+    let path = root.join(name);
+    fs::File::create(&path).unwrap().set_len(size).unwrap();
+    path
+}
+
+/// What stands in a directory: name to kind, content, target.
+pub fn contents(root: &Path) -> BTreeMap<Vec<u8>, String> {
+    let mut found = BTreeMap::new();
+    let mut todo = vec![root.to_owned()];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+            use std::os::unix::fs::MetadataExt;
+            let (path, meta) = (entry.path(), entry.metadata().unwrap());
+            let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
+            let what = if meta.is_dir() {
+                todo.push(path);
+                "directory".to_owned()
+            } else if meta.is_symlink() {
+                format!("link to {}", hex(fs::read_link(&path).unwrap().as_os_str().as_bytes()))
+            } else {
+                format!("file {} {}", meta.mode() & 0o100 != 0, hex(&Sha256::digest(fs::read(&path).unwrap())))
+            };
+            found.insert(name, what);
+        }
+    }
+    found
+}
+
+/// Names of an archive's members, as GNU tar lists them.
+pub fn members(archive: &[u8]) -> Vec<String> {
+    let listed = Tool::new("tar").args(["-t", "--quoting-style=literal"]).stdin(archive).run().succeeds();
+    String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect()
+}
+
+/// The members of the newest release, without `RELEASE`.
+pub fn packed(shelf: &Shelf) -> Vec<String> {
+    let record = Record::of(&shelf.text("latest.txt"));
+    let mut names = members(&shelf.object(record.get("FILE")).unwrap());
+    assert_eq!(names.remove(0), "RELEASE");
+    names
+}
+
+/// Waits until the tool has said this on stderr.
+pub fn until_said(run: &mut Running, words: &str) {
+    wait_until(words, SOON, || {
+        let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
+        match said.contains(words) {
+            true => Ok(()),
+            false if run.is_running() => Err(said),
+            false => panic!("it has ended: {said}"),
+        }
+    });
+}
+
+/// Whether the tests run as root, which no permission stops.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Waits until an upload in a directory store has `size` bytes, and tells where it is.
+pub fn wait_for_upload(shelf: &Shelf, size: u64) -> PathBuf {
+    wait_until("an upload that grows", SOON, || {
+        let uploads = shelf.uploads();
+        let path = shelf.dir.path().join(".uploads").join(uploads.first().ok_or("no upload")?);
+        let length = fs::metadata(&path).map_or(0, |meta| meta.len());
+        if length >= size { Ok(path) } else { Err(format!("{length} bytes")) }
+    })
+}

@@ -1,0 +1,298 @@
+//! What dead builds leave, what becomes of it, and that a living build is never taken for a dead one.
+
+use crate::shelf::{BUCKET, PART, PREFIX, Shelf, SOON, last_line, sparse, tree};
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+use testkit::{Fault, KillPoint, Plan, RequestInfo, Running, request, wait_until};
+
+const HEADER: &str = "state,object,release,build,builder,last_seen\n";
+const UUID: &str = "11111111-2222-4333-8444-555555555555";
+
+/// Starts a build whose parts never get an answer, and waits until it has begun to send them.
+fn stalled(shelf: &Shelf, tree: &Path) -> Running {
+    shelf.fail(RequestInfo::is_upload_part, Fault::Stall);
+    let run = shelf.pack(tree).start();
+    wait_until("a part under way", SOON, || {
+        let sent = shelf.proxy().log().iter().any(|seen| seen.query.contains("partNumber"));
+        if sent { Ok(()) } else { Err(format!("{} requests", shelf.proxy().count())) }
+    });
+    run
+}
+
+/// The rows of `--audit`, without the header.
+fn audit(shelf: &Shelf) -> Vec<String> {
+    let run = shelf.tool().arg("--audit").run().succeeds().stderr_is_empty();
+    let rows = run.stdout_str().strip_prefix(HEADER).unwrap_or_else(|| panic!("{}", run.report()));
+    rows.lines().map(str::to_owned).collect()
+}
+
+/// A claim of a builder that this host can't judge: it runs under another boot.
+fn foreign_claim() -> String {
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let boot = "00000000-0000-4000-8000-000000000000";
+    format!(
+        "STATE=claimed\nBUILD_UUID={UUID}\nMACHINE_ID={}\nBOOT_ID={boot}\nPID_NAMESPACE=1\nPID=1\nSTART_TIME=1\nHOST=elsewhere\n",
+        machine.trim()
+    )
+}
+
+/// A claim of a process of this host that has ended.
+fn dead_claim() -> String {
+    use std::os::unix::fs::MetadataExt;
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let (machine, boot) = (read("/etc/machine-id"), read("/proc/sys/kernel/random/boot_id"));
+    let namespace = fs::metadata("/proc/self/ns/pid").unwrap().ino();
+    format!(
+        "STATE=claimed\nBUILD_UUID={UUID}\nMACHINE_ID={machine}\nBOOT_ID={boot}\nPID_NAMESPACE={namespace}\nPID=999999999\nSTART_TIME=1\nHOST=here\n"
+    )
+}
+
+/// Begins an upload behind the tools' back, as a lost reply does.
+fn begin_upload(shelf: &Shelf, key: &str) {
+    let target = format!("/{BUCKET}/{PREFIX}{key}?uploads");
+    assert_eq!(request(&shelf.model().endpoint(), "POST", &target, &[], b"").unwrap().status, 200);
+}
+
+fn abort_uploads(endpoint: &str, uploads: &[testkit::UploadView]) {
+    for upload in uploads {
+        let target = format!("/{BUCKET}/{}?uploadId={}", upload.key, upload.upload_id);
+        assert_eq!(request(endpoint, "DELETE", &target, &[], b"").unwrap().status, 204);
+    }
+}
+
+#[test]
+fn a_dead_build_is_swept_by_the_next_one() {
+    let (large, small) = (tree(&[]), tree(&[("a", "a")]));
+    sparse(large.path(), "f", 3 * PART);
+    let shelf = Shelf::s3();
+    let mut dead = stalled(&shelf, large.path());
+    let pid = dead.pid();
+    shelf.proxy().set_plan(Plan::None);
+    let alive = audit(&shelf);
+    assert_eq!(alive.len(), 2, "{alive:?}");
+    assert!(alive.iter().all(|row| row.starts_with("building,") && row.contains(&format!(":{pid},"))), "{alive:?}");
+    dead.kill();
+    let rows = audit(&shelf);
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert!(rows[0].starts_with("dead,obelix-1.release,1,") && rows[1].starts_with("dead,obelix-1.tar,1,"), "{rows:?}");
+
+    let run = shelf.pack(small.path()).arg("-v").run().succeeds().stderr_contains("release 1 is abandoned: its builder ");
+    let _record = shelf.is_published(2, &run);
+    assert!(shelf.text("obelix-1.release").starts_with("STATE=abandoned\nBUILD_UUID="));
+    assert_eq!(audit(&shelf), ["abandoned,obelix-1.release,1,,,"]);
+}
+
+#[test]
+fn a_dead_build_in_a_directory() {
+    let (large, small) = (tree(&[]), tree(&[("a", "a")]));
+    sparse(large.path(), "f", 60 * PART);
+    let shelf = Shelf::files();
+    let mut dead = shelf.pack(large.path()).start();
+    let _upload = crate::shelf::wait_for_upload(&shelf, PART);
+    dead.kill();
+    assert_eq!(audit(&shelf).iter().filter(|row| row.starts_with("dead,")).count(), 2);
+    let run = shelf.pack(small.path()).run().succeeds();
+    let _record = shelf.is_published(2, &run);
+    assert_eq!(audit(&shelf), ["abandoned,obelix-1.release,1,,,"]);
+    assert_eq!(shelf.object("obelix-1.tar"), None);
+}
+
+/// It died after its archive was complete and before its record was sealed: nobody will ever ask for those bytes.
+#[test]
+fn a_complete_archive_of_a_dead_build_is_removed() {
+    let small = tree(&[("a", "a")]);
+    for state in ["claimed", "abandoned"] {
+        let shelf = Shelf::files();
+        let record = if state == "claimed" { dead_claim() } else { format!("STATE=abandoned\nBUILD_UUID={UUID}\n") };
+        shelf.put("obelix-1.release", record.as_bytes());
+        shelf.put("obelix-1.tar", b"complete");
+        fs::create_dir(shelf.dir.path().join(".uploads")).unwrap();
+        let upload = shelf.dir.path().join(format!(".uploads/obelix-1.tar.{UUID}"));
+        fs::hard_link(shelf.dir.path().join("obelix-1.tar"), upload).unwrap();
+        let run = shelf.pack(small.path()).run().succeeds();
+        let _record = shelf.is_published(2, &run);
+        assert_eq!(shelf.object("obelix-1.tar"), None, "{state}");
+    }
+}
+
+/// The same on S3, where the archive's metadata names its build.
+#[test]
+fn a_complete_archive_in_a_bucket_is_removed() {
+    let small = tree(&[("a", "a")]);
+    for (record, theirs) in [(dead_claim(), false), (format!("STATE=abandoned\nBUILD_UUID={UUID}\n"), false), (dead_claim(), true)] {
+        let shelf = Shelf::s3();
+        shelf.put("obelix-1.release", record.as_bytes());
+        let target = format!("/{BUCKET}/{PREFIX}obelix-1.tar");
+        let headers: &[_] = if theirs { &[] } else { &[("x-amz-meta-build-uuid", UUID)] };
+        assert_eq!(request(&shelf.model().endpoint(), "PUT", &target, headers, b"complete").unwrap().status, 200);
+        let run = shelf.pack(small.path()).run().succeeds();
+        let _record = shelf.is_published(2, &run);
+        assert!(shelf.text("obelix-1.release").starts_with("STATE=abandoned\n"));
+        assert_eq!(shelf.object("obelix-1.tar").is_some(), theirs, "only the build's own archive may go");
+    }
+}
+
+#[test]
+fn a_slow_build_is_left_alone() {
+    let (large, small) = (tree(&[]), tree(&[("a", "a")]));
+    sparse(large.path(), "f", 2 * PART);
+    let shelf = Shelf::s3();
+    let (go, wait) = channel::<()>();
+    let held = Box::new(move || _ = wait.recv());
+    shelf.proxy().on_match(Box::new(RequestInfo::is_upload_part), KillPoint::Interleave, held);
+    let slow = shelf.pack(large.path()).start();
+    wait_until("a part under way", SOON, || {
+        if shelf.proxy().log().iter().any(|seen| seen.query.contains("partNumber=")) { Ok(()) } else { Err("none".to_owned()) }
+    });
+    for number in 2..=4 {
+        let run = shelf.pack(small.path()).args(["--orphan-age", "1h"]).run().succeeds();
+        assert!(run.stdout_str().contains(&format!("\nVERSION={number}\n")), "{}", run.report());
+        assert_eq!(shelf.uploads().len(), 1, "the slow build's upload stays");
+    }
+    let latest = shelf.text("latest.txt");
+    go.send(()).unwrap();
+    let run = slow.wait().succeeds();
+    assert_eq!(shelf.sealed(), [1, 2, 3, 4]);
+    assert_eq!(run.stdout_str(), shelf.text("obelix-1.release"));
+    assert_eq!(shelf.text("latest.txt"), latest, "latest.txt moves forward only");
+    assert!(shelf.uploads().is_empty());
+}
+
+/// Another host's build counts as dead only once it has been silent for long.
+#[test]
+fn another_hosts_build_is_swept_by_age() {
+    let small = tree(&[("a", "a")]);
+    let shelf = Shelf::s3();
+    shelf.put("obelix-1.release", foreign_claim().as_bytes());
+    begin_upload(&shelf, "obelix-1.tar");
+    begin_upload(&shelf, "obelix-9.tar");
+    let build = |number: u64| {
+        let run = shelf.pack(small.path()).run().succeeds();
+        assert!(run.stdout_str().contains(&format!("\nVERSION={number}\n")), "{}", run.report());
+    };
+    build(2);
+    assert_eq!(shelf.text("obelix-1.release"), foreign_claim());
+    assert_eq!(shelf.uploads().len(), 2);
+    shelf.model().age_uploads(Duration::from_secs(23 * 3600));
+    build(3);
+    assert_eq!(shelf.uploads().len(), 2, "23 h are not 24");
+    let rows = audit(&shelf);
+    assert!(rows[0].starts_with("building,obelix-1.release,1,"), "{rows:?}");
+    assert!(rows.iter().any(|row| row.starts_with("orphan,obelix-9.tar,9,")), "{rows:?}");
+    shelf.model().age_uploads(Duration::from_secs(2 * 3600));
+    let rows = audit(&shelf);
+    assert!(rows[0].starts_with("silent,obelix-1.release,1,"), "{rows:?}");
+    build(4);
+    assert!(shelf.text("obelix-1.release").starts_with("STATE=abandoned\n"));
+    assert!(shelf.uploads().is_empty(), "{:?}", shelf.uploads());
+    assert_eq!(shelf.sealed(), [2, 3, 4]);
+}
+
+/// A new part is a sign of life, however old the claim is.
+#[test]
+fn a_new_part_is_a_sign_of_life() {
+    let small = tree(&[("a", "a")]);
+    let shelf = Shelf::s3();
+    shelf.put("obelix-1.release", foreign_claim().as_bytes());
+    begin_upload(&shelf, "obelix-1.tar");
+    shelf.model().age_uploads(Duration::from_secs(72 * 3600));
+    let upload = &shelf.model().uploads(BUCKET)[0];
+    let target = format!("/{BUCKET}/{PREFIX}obelix-1.tar?partNumber=1&uploadId={}", upload.upload_id);
+    assert_eq!(request(&shelf.model().endpoint(), "PUT", &target, &[], b"part").unwrap().status, 200);
+    let _run = shelf.pack(small.path()).run().succeeds();
+    assert_eq!(shelf.text("obelix-1.release"), foreign_claim());
+    assert_eq!(shelf.uploads().len(), 1);
+}
+
+/// A builder that was taken for dead, before, while and after its parts were sent: nothing is published, try again.
+#[test]
+fn a_swept_builder_ends_with_75() {
+    let large = tree(&[]);
+    sparse(large.path(), "f", 7 * PART);
+    let abandoned = |shelf: &Shelf| {
+        let claim = shelf.text("obelix-1.release");
+        let build = claim.lines().find(|line| line.starts_with("BUILD_UUID=")).expect("a claim names its build");
+        format!("STATE=abandoned\n{build}\n")
+    };
+    type Matches = fn(&RequestInfo) -> bool;
+    let moments: [(&str, Matches, bool); 4] = [
+        ("while parts are sent, the upload too", RequestInfo::is_upload_part, true),
+        ("while parts are sent, the claim alone", RequestInfo::is_upload_part, false),
+        ("before the end, the upload too", RequestInfo::is_complete, true),
+        ("before the end, the claim alone", RequestInfo::is_complete, false),
+    ];
+    for (what, matches, upload_too) in moments {
+        let shelf = std::sync::Arc::new(Shelf::s3());
+        let sweeper = std::sync::Arc::clone(&shelf);
+        shelf.proxy().on_match(Box::new(matches), KillPoint::Interleave, Box::new(move || {
+            sweeper.put("obelix-1.release", abandoned(&sweeper).as_bytes());
+            if upload_too {
+                abort_uploads(&sweeper.model().endpoint(), &sweeper.model().uploads(BUCKET));
+            }
+        }));
+        let run = shelf.pack(large.path()).run().fails_with(75);
+        assert!(last_line(&run).contains("swept"), "{what}\n{}", run.report());
+        shelf.is_as_before(&Default::default(), &run);
+    }
+}
+
+/// A reply to CreateMultipartUpload was lost: the upload nobody knows is ended once its number is sealed.
+#[test]
+fn a_lost_upload_of_a_sealed_number() {
+    let small = tree(&[("a", "a")]);
+    let shelf = Shelf::s3();
+    let _first = shelf.pack(small.path()).run().succeeds();
+    begin_upload(&shelf, "obelix-1.tar");
+    assert!(audit(&shelf)[0].starts_with("orphan,obelix-1.tar,1,"), "{:?}", audit(&shelf));
+    let archive = shelf.object("obelix-1.tar");
+    let run = shelf.pack(small.path()).run().succeeds();
+    let _record = shelf.is_published(2, &run);
+    assert!(shelf.object("obelix-1.tar") == archive);
+    assert!(audit(&shelf).is_empty());
+}
+
+/// Old scripts may still put a tar under the next number: it is neither overwritten nor removed.
+#[test]
+fn an_old_scripts_tar_is_safe() {
+    let small = tree(&[("a", "a")]);
+    for shelf in Shelf::both() {
+        let _first = shelf.pack(small.path()).run().succeeds();
+        shelf.put("obelix-2.tar", b"an old script's");
+        let run = shelf.pack(small.path()).run().succeeds();
+        let _record = shelf.is_published(3, &run);
+        assert_eq!(shelf.object("obelix-2.tar").unwrap(), b"an old script's");
+    }
+    // It comes between the claim and the end of the upload, small or in parts.
+    let large = tree(&[]);
+    sparse(large.path(), "f", PART);
+    for tree in [&small, &large] {
+        let shelf = std::sync::Arc::new(Shelf::s3());
+        let script = std::sync::Arc::clone(&shelf);
+        let at_the_end = |info: &RequestInfo| info.is_complete() || (info.is_put_object() && info.path.ends_with(".tar"));
+        shelf.proxy().on_match(Box::new(at_the_end), KillPoint::Interleave, Box::new(move || script.put("obelix-1.tar", b"old")));
+        let run = shelf.pack(tree.path()).run().fails_with(75).stderr_contains("was written by somebody else, who claimed no number");
+        assert_eq!(shelf.object("obelix-1.tar").unwrap(), b"old", "{}", run.report());
+        assert!(shelf.text("obelix-1.release").starts_with("STATE=abandoned\n"));
+        assert!(shelf.uploads().is_empty() && shelf.object("latest.txt").is_none());
+        let run = shelf.pack(tree.path()).run().succeeds();
+        let _record = shelf.is_published(2, &run);
+        assert_eq!(shelf.object("obelix-1.tar").unwrap(), b"old");
+    }
+}
+
+#[test]
+fn audit_of_a_clean_store() {
+    let small = tree(&[("a", "a")]);
+    for shelf in Shelf::both() {
+        assert!(audit(&shelf).is_empty());
+        let _run = shelf.pack(small.path()).run().succeeds();
+        let before = shelf.objects();
+        assert!(audit(&shelf).is_empty());
+        assert_eq!(shelf.objects(), before);
+        // Another artifact in the same place is none of its business.
+        shelf.put("obelix-app-1.release", foreign_claim().as_bytes());
+        assert!(audit(&shelf).is_empty());
+    }
+}

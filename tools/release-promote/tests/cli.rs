@@ -1,0 +1,17 @@
+//! release-promote as people and Jenkins run it: the real binary, real git, a store of files and one that keeps S3's rules.
+
+#[path = "cli/stage.rs"]
+mod stage;
+
+#[path = "cli/kills.rs"]
+mod kills;
+#[path = "cli/old.rs"]
+mod old;
+#[path = "cli/plain.rs"]
+mod plain;
+#[path = "cli/races.rs"]
+mod races;
+#[path = "cli/refusals.rs"]
+mod refusals;
+#[path = "cli/tags.rs"]
+mod tags;

@@ -1,0 +1,80 @@
+//! Many promotions at the same moment: pointer, list and tag tell one story in the end, and the tag never steps back.
+
+use crate::stage::{Repo, Store, git_output, rounds};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use testkit::{Plan, S3Model, Seed};
+
+const AT_ONCE: u64 = 16;
+
+fn race(store: &Store, repo: &Repo, tag: &str) {
+    store.releases(repo);
+    let over = AtomicBool::new(false);
+    let seen = thread::scope(|scope| {
+        let poller = scope.spawn(|| {
+            let mut seen: Vec<String> = Vec::new();
+            let full = format!("refs/tags/{tag}");
+            while !over.load(Ordering::SeqCst) {
+                let listed = git_output(&repo.remote(), &["ls-remote", ".", &full]);
+                assert!(listed.status.success());
+                let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+                let oid = text.split_whitespace().next().unwrap_or_default().to_owned();
+                if seen.last().is_none_or(|last| *last != oid) && !(seen.is_empty() && oid.is_empty()) {
+                    seen.push(oid);
+                }
+            }
+            seen
+        });
+        let runs: Vec<_> = (1..=AT_ONCE)
+            .map(|number| store.promote_tag(&number.to_string(), repo, tag).deadline(Duration::from_secs(500)).start())
+            .collect();
+        let codes: Vec<_> = runs.into_iter().map(|run| run.wait()).collect();
+        for (number, run) in (1..).zip(codes) {
+            if run.code != Some(75) {
+                let _run = run.succeeds();
+                continue;
+            }
+            // The store failed it more often than any tool can bear; its caller runs it again.
+            assert!(store.proxy.is_some(), "{}", run.report());
+            store.proxy().set_plan(Plan::None);
+            let _run = store.promote_tag(&number.to_string(), repo, tag).run().succeeds();
+        }
+        over.store(true, Ordering::SeqCst);
+        poller.join().expect("the poller saw the tag all the time")
+    });
+    store.agrees(Some((repo, tag)));
+    let mut promoted: Vec<u64> = store.rows().iter().filter_map(|row| row.to.parse().ok()).collect();
+    promoted.sort_unstable();
+    assert_eq!(promoted, (1..=AT_ONCE).collect::<Vec<_>>(), "each was promoted once");
+    assert!(!seen.iter().any(String::is_empty), "the tag was gone for a moment");
+    let shown: Vec<_> = seen.iter().map(|oid| repo.shown(oid).promotion.expect("every tag shows its promotion")).collect();
+    assert!(shown.is_sorted(), "the tag stepped back: {shown:?}");
+}
+
+#[test]
+fn sixteen_at_once_on_files() {
+    let repo = Repo::new(16);
+    for round in 0..rounds(8, 40) {
+        race(&Store::files(), &repo, &format!("files-{round}"));
+    }
+}
+
+#[test]
+fn sixteen_at_once_on_s3() {
+    let repo = Repo::new(16);
+    for round in 0..rounds(6, 30) {
+        race(&Store::s3(S3Model::start()), &repo, &format!("s3-{round}"));
+    }
+}
+
+#[test]
+fn sixteen_at_once_on_an_s3_that_fails() {
+    let repo = Repo::new(16);
+    let seed = Seed::from_env_or_random("sixteen_at_once_on_an_s3_that_fails");
+    for round in 0..rounds(6, 30) {
+        let store = Store::s3(S3Model::start());
+        store.proxy().set_plan(Plan::Random { seed: seed.part(round).0, percent: 20 });
+        race(&store, &repo, &format!("faults-{round}"));
+    }
+}
