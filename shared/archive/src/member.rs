@@ -122,9 +122,7 @@ impl Member<'_> {
                 name.push(b'/');
                 (EntryType::Directory, 0, 0o755, None)
             }
-            Kind::File { size, executable } => {
-                (EntryType::Regular, size, if executable { 0o755 } else { 0o644 }, None)
-            }
+            Kind::File { size, executable } => (EntryType::Regular, size, if executable { 0o755 } else { 0o644 }, None),
             Kind::Link { target } => (EntryType::Symlink, 0, 0o777, Some(target)),
         };
         if let Some(target) = target {
@@ -205,11 +203,9 @@ mod tests {
         for length in [1, 99, 100, 101, 255, 511, 512, 1000] {
             let name = vec![b'n'; length];
             let target = vec![b't'; length];
-            for kind in [
-                Kind::Directory,
-                Kind::File { size: 9 << 30, executable: true },
-                Kind::Link { target: &target },
-            ] {
+            for kind in
+                [Kind::Directory, Kind::File { size: 9 << 30, executable: true }, Kind::Link { target: &target }]
+            {
                 let member = Member { name: &name, kind };
                 let mut bytes = Vec::new();
                 member.write_header(1, &mut bytes);

@@ -308,8 +308,7 @@ impl Tree {
     }
 
     fn hard_link(&mut self, name: &[u8], target: &[u8]) -> Result<(), UnpackError> {
-        let target =
-            member_name(target).map_err(|error| UnpackError::Name { name: shown(target), error })?;
+        let target = member_name(target).map_err(|error| UnpackError::Name { name: shown(target), error })?;
         let plain = self.dir.symlink_metadata(path(&target)).is_ok_and(|meta| meta.is_file());
         if !plain {
             return Err(UnpackError::Kind { name: shown(name), what: "a hard link to no file of the archive" });

@@ -21,9 +21,6 @@ pub use parse::{duration, parse};
 pub use runtime::block_on;
 pub use text::{printable, read_input};
 
-/// Version of the workspace and the commit it was built from.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SOURCE_COMMIT"), ")");
-
 /// The exit codes, the same for all tools; the last lines of every `--help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:

@@ -22,7 +22,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(
     name = "artifact-fetch",
-    version = cli::VERSION,
+    version = version::VERSION,
     about = "Fetch a release, verify it, unpack it and switch DIR/current to it",
     long_about = LONG_ABOUT,
     after_help = cli::EXIT_CODES,

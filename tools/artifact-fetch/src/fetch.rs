@@ -12,7 +12,7 @@ use release::{Record, ReleaseNumber, Selector};
 use std::fs;
 use std::sync::Arc;
 
-/// Times that a release may vanish between its unpacking and the switch to it, when many runs share a small shelf.
+/// Times that other runs may take the release off the shelf again before the switch to it, when many share a small one.
 const TRIES: u32 = 5;
 
 /// Fetches the release and makes it the current one.
@@ -22,43 +22,48 @@ const TRIES: u32 = 5;
 pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
     let mut interrupts = Interrupts::catch()?;
     let shelf = Shelf::new(&args.into, &args.store.artifact);
-    for _ in 0..TRIES {
-        let Some((number, record)) = attempt(args, &shelf, &mut interrupts, console).await? else { continue };
-        let path = format!("{}\n", shelf.tree(number).display());
-        let bytes = if args.print_path { path.into_bytes() } else { record.to_bytes() };
-        let done = if args.dry_run { "nothing was changed".to_owned() } else { format!("release {number} is current") };
-        out.report(&bytes, &done)?;
-        return interrupts.check().await;
+    let (wanted, mut here) = interrupts.or(find(args, &shelf, console)).await?;
+    let number = wanted.number;
+    if args.dry_run {
+        return foretell(&shelf, wanted, here, args.print_path, console, out);
     }
-    Err(Failure::temporary(format!("other runs keep taking the release off {}: is --keep too small?", args.into.display())))
+    for _ in 0..TRIES {
+        let record = match here.take() {
+            Some(record) => {
+                console.step(format!("release {number} is here already"));
+                record
+            }
+            None => interrupts.or(install(args, &shelf, &wanted, console)).await?,
+        };
+        if shelf.switch(number, args.keep as usize)? {
+            let bytes = printed(&shelf, number, &record, args.print_path);
+            out.report(&bytes, &format!("release {number} is current"))?;
+            return interrupts.check().await;
+        }
+    }
+    let into = args.into.display();
+    Err(Failure::temporary(format!("other runs keep taking release {number} off {into}: is --keep too small?")))
 }
 
-/// Brings the release to the shelf and makes it the current one; `None` if another run removed it in between.
-async fn attempt(
-    args: &Args,
+/// Says what a run would change.
+fn foretell(
     shelf: &Shelf,
-    interrupts: &mut Interrupts,
+    wanted: Wanted,
+    here: Option<Record>,
+    print_path: bool,
     console: Console,
-) -> Result<Option<(ReleaseNumber, Record)>, Failure> {
-    let (wanted, here) = interrupts.or(find(args, shelf, console)).await?;
+    out: Output,
+) -> Result<(), Failure> {
     let number = wanted.number;
-    let record = match here {
-        Some(record) => {
-            console.step(format!("release {number} is here already"));
-            record
-        }
-        None if args.dry_run => wanted.record.clone().ok_or_else(|| {
-            Failure::permanent(format!("release {number} has no record outside its archive, so nothing can be said of it"))
-        })?,
-        None => interrupts.or(install(args, shelf, &wanted, console)).await?,
-    };
-    if args.dry_run {
-        let now = shelf.current().map_or_else(|| "no release".to_owned(), |number| number.to_string());
-        console.warn(format!("dry run: current would change from {now} to {number}"));
-    } else if !shelf.switch(number, args.keep as usize)? {
-        return Ok(None);
-    }
-    Ok(Some((number, record)))
+    let unknown = || format!("release {number} has no record outside its archive, so nothing can be said of it");
+    let record = here.or(wanted.record).ok_or_else(|| Failure::permanent(unknown()))?;
+    let now = shelf.current().map_or_else(|| "no release".to_owned(), |number| number.to_string());
+    console.warn(format!("dry run: current would change from {now} to {number}"));
+    out.write_and_close(&printed(shelf, number, &record, print_path))
+}
+
+fn printed(shelf: &Shelf, number: ReleaseNumber, record: &Record, print_path: bool) -> Vec<u8> {
+    if print_path { format!("{}\n", shelf.tree(number).display()).into_bytes() } else { record.to_bytes() }
 }
 
 /// The release asked for, and its record if it is on the shelf.
@@ -77,7 +82,10 @@ async fn find(args: &Args, shelf: &Shelf, console: Console) -> Result<(Wanted, O
         && here.sha256 != there.sha256
     {
         let tree = shelf.tree(wanted.number);
-        return Err(Failure::permanent(format!("{} is another release than the store's: its SHA-256 differs", tree.display())));
+        return Err(Failure::permanent(format!(
+            "{} is another release than the store's: its SHA-256 differs",
+            tree.display()
+        )));
     }
     Ok((wanted, here))
 }
@@ -99,7 +107,9 @@ async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) 
         (sums, unpacked) = pass(args, &store, &key, &head, wanted, &draft, console).await?;
         if !sums.are_of(artifact) {
             let url = store.url(&key);
-            return Err(Failure::permanent(format!("{url} does not match its record: the SHA-256 differs, also of a second download")));
+            return Err(Failure::permanent(format!(
+                "{url} does not match its record: the SHA-256 differs, also of a second download"
+            )));
         }
         console.warn(format!("{key} was damaged on its way and downloaded twice"));
     }

@@ -68,7 +68,8 @@ pub(crate) async fn resolve(
 }
 
 async fn from_record(store: &dyn Store, layout: &Layout, record: Record, origin: &str) -> Result<Wanted, Failure> {
-    pointer::check(layout, &record).map_err(|why| Failure::permanent(format!("{origin} is no record of {layout}: {why}")))?;
+    pointer::check(layout, &record)
+        .map_err(|why| Failure::permanent(format!("{origin} is no record of {layout}: {why}")))?;
     if record.artifact().is_some() {
         return Ok(Wanted::of(record));
     }

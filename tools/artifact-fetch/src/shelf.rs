@@ -83,9 +83,9 @@ impl Shelf {
         }
         let path = self.record_path(number);
         let parsed = fs::read(&path).ok().and_then(|bytes| Record::parse(&bytes).ok());
-        parsed.filter(|record| record.number() == number && tree.is_dir() && !tree.is_symlink()).map(Some).ok_or_else(|| {
-            Failure::permanent(format!("{} is there, but was not put there by artifact-fetch", tree.display()))
-        })
+        parsed.filter(|record| record.number() == number && tree.is_dir() && !tree.is_symlink()).map(Some).ok_or_else(
+            || Failure::permanent(format!("{} is there, but was not put there by artifact-fetch", tree.display())),
+        )
     }
 
     /// The release that `current` leads to.

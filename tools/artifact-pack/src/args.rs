@@ -26,7 +26,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(
     name = "artifact-pack",
-    version = cli::VERSION,
+    version = version::VERSION,
     about = "Pack files into the next numbered release of an artifact and print its record",
     long_about = LONG_ABOUT,
     after_help = cli::EXIT_CODES,
@@ -105,8 +105,7 @@ pub(crate) struct Job {
 impl Args {
     /// Checks what clap can't.
     pub(crate) fn job(&self) -> Result<Job, Failure> {
-        let attributes =
-            Attributes { storage_class: self.storage_class.clone(), encryption: self.sse.clone() };
+        let attributes = Attributes { storage_class: self.storage_class.clone(), encryption: self.sse.clone() };
         if !attributes.is_default() && matches!(self.store.store, release::store::StoreUrl::Files { .. }) {
             return Err(Failure::usage("--storage-class and --sse need a store on s3://"));
         }
@@ -145,7 +144,13 @@ impl Args {
 }
 
 /// The five lines of a release's record.
-pub(crate) fn record(layout: &Layout, number: ReleaseNumber, build: &str, commit: &str, timestamp: &str) -> Result<Record, Failure> {
+pub(crate) fn record(
+    layout: &Layout,
+    number: ReleaseNumber,
+    build: &str,
+    commit: &str,
+    timestamp: &str,
+) -> Result<Record, Failure> {
     let record = Record::new(layout.artifact(), number, build, commit, timestamp);
     record.map_err(|error| Failure::usage(format!("unable to record this build: {error}")))
 }

@@ -15,7 +15,9 @@ pub(crate) async fn run(args: &Args, out: Output) -> Result<(), Failure> {
     let layout = &args.store.artifact;
     let survey = sweep::survey(store.as_ref(), layout).await?;
     let mut rows = csv::Writer::from_writer(Vec::new());
-    let mut row = |fields: [&str; 6]| rows.write_record(fields).map_err(|error| Failure::temporary(format!("unable to list: {error}")));
+    let mut row = |fields: [&str; 6]| {
+        rows.write_record(fields).map_err(|error| Failure::temporary(format!("unable to list: {error}")))
+    };
     row(["state", "object", "release", "build", "builder", "last_seen"])?;
     for claim in &survey.claims {
         let state = match (claim.builder.is_proven_dead(), claim.is_dead(args.orphan_age)) {

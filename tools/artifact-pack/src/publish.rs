@@ -98,14 +98,17 @@ impl Build<'_> {
 
         let sealed = self.seal(&unsealed, artifact)?;
         let when = Condition::Unchanged(&own.tag);
-        if let Settled::Theirs(_) = settle::put(store, &layout.record(own.number), &sealed.to_bytes(), when, attributes).await? {
+        if let Settled::Theirs(_) =
+            settle::put(store, &layout.record(own.number), &sealed.to_bytes(), when, attributes).await?
+        {
             return Err(Failure::temporary(format!(
                 "release {} was swept by another build, which took this one for dead; nothing is published",
                 own.number
             )));
         }
         self.finish(&sealed).await.map_err(|failure| {
-            failure.context(format!("release {} is sealed and can be promoted, but latest.txt was not moved", own.number))
+            failure
+                .context(format!("release {} is sealed and can be promoted, but latest.txt was not moved", own.number))
         })?;
         Ok(sealed)
     }
@@ -145,13 +148,16 @@ impl Build<'_> {
                 Piece::Part(_) => {}
                 Piece::Failed(failure) => return Err(failure),
                 Piece::End(sums) => {
-                    return self.seal(&unsealed, Artifact {
-                        file: self.args.store.artifact.archive(number, self.job.format),
-                        size: sums.size,
-                        sha256: sums.sha256,
-                        crc64nvme: Some(sums.crc64nvme),
-                        format: self.job.format,
-                    });
+                    return self.seal(
+                        &unsealed,
+                        Artifact {
+                            file: self.args.store.artifact.archive(number, self.job.format),
+                            size: sums.size,
+                            sha256: sums.sha256,
+                            crc64nvme: Some(sums.crc64nvme),
+                            format: self.job.format,
+                        },
+                    );
                 }
             }
         }

@@ -175,12 +175,15 @@ impl Packing {
         if now == state && copied == state.size && !more {
             return Ok(());
         }
-        Err(changed(&name, &match now.size.cmp(&state.size) {
-            std::cmp::Ordering::Less => format!("it shrank from {} to {} bytes", state.size, now.size),
-            std::cmp::Ordering::Greater => format!("it grew from {} to {} bytes", state.size, now.size),
-            std::cmp::Ordering::Equal if more => "it holds more bytes than its length says".to_owned(),
-            std::cmp::Ordering::Equal => "it was written to or replaced".to_owned(),
-        }))
+        Err(changed(
+            &name,
+            &match now.size.cmp(&state.size) {
+                std::cmp::Ordering::Less => format!("it shrank from {} to {} bytes", state.size, now.size),
+                std::cmp::Ordering::Greater => format!("it grew from {} to {} bytes", state.size, now.size),
+                std::cmp::Ordering::Equal if more => "it holds more bytes than its length says".to_owned(),
+                std::cmp::Ordering::Equal => "it was written to or replaced".to_owned(),
+            },
+        ))
     }
 }
 

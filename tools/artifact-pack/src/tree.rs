@@ -146,7 +146,8 @@ impl Tree {
                 let above = &entry.name[..at];
                 if blocked.contains(above) {
                     let above = Path::new(OsStr::from_bytes(above)).display();
-                    let what = format!("unable to pack {}: {above} is no directory in the release", entry.path().display());
+                    let what =
+                        format!("unable to pack {}: {above} is no directory in the release", entry.path().display());
                     return Err(Failure::permanent(what));
                 }
             }

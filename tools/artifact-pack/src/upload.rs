@@ -58,7 +58,10 @@ pub(crate) async fn run(
         }
         pause(pass).await;
     }
-    Err(Failure::temporary(format!("unable to complete {}: the store keeps asking for all parts again", target.store.url(&key))))
+    Err(Failure::temporary(format!(
+        "unable to complete {}: the store keeps asking for all parts again",
+        target.store.url(&key)
+    )))
 }
 
 async fn pass_once(

@@ -23,7 +23,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(
     name = "release-promote",
-    version = cli::VERSION,
+    version = version::VERSION,
     about = "Make a release the stable one, and move its git tag along",
     long_about = LONG_ABOUT,
     after_help = cli::EXIT_CODES,

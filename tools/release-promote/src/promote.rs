@@ -125,7 +125,7 @@ impl Run<'_> {
             match self.swap(standing.as_ref(), &promoted, &candidate.attributes).await? {
                 Settled::Ours(_) => {}
                 Settled::Theirs(_) => {
-                    drop(promoted);
+                    attempted = Some(promoted);
                     settle::pause(round).await;
                     continue;
                 }
@@ -278,7 +278,7 @@ impl Run<'_> {
             return Ok(Some(record));
         }
         if read.promotion.is_none() && *selector == Selector::Previous && !self.args.dry_run {
-            let _ = Self::mark;
+            self.mark(tag, &read, pointer, row).await?;
         }
         Ok(None)
     }

@@ -24,8 +24,14 @@ pub fn times(few: u64, many: u64) -> u64 {
 }
 
 pub fn five(number: u64) -> Record {
-    Record::new(ARTIFACT, number.to_string().parse().unwrap(), "77", "0123456789abcdef0123456789abcdef01234567", "2026-01-02_03-04-05")
-        .unwrap()
+    Record::new(
+        ARTIFACT,
+        number.to_string().parse().unwrap(),
+        "77",
+        "0123456789abcdef0123456789abcdef01234567",
+        "2026-01-02_03-04-05",
+    )
+    .unwrap()
 }
 
 pub fn five_lines(number: u64) -> Vec<u8> {
@@ -45,7 +51,8 @@ pub fn sealed(number: u64, archive: Vec<u8>, format: Format) -> Sealed {
     let record = five(number);
     let file = layout.archive(record.number(), format);
     // The CRC may be left out of a record; the SHA-256 never.
-    let artifact = Artifact { file: file.clone(), size: archive.len() as u64, sha256: sha256(&archive), crc64nvme: None, format };
+    let artifact =
+        Artifact { file: file.clone(), size: archive.len() as u64, sha256: sha256(&archive), crc64nvme: None, format };
     let record = record.sealed(artifact).unwrap();
     Sealed { file, archive, record_key: layout.record(record.number()), record }
 }
@@ -174,7 +181,10 @@ fn add(root: &Path, dir: &Path, all: &mut BTreeMap<Vec<u8>, (String, Vec<u8>)>) 
             let target = fs::read_link(&path).unwrap();
             all.insert(name, ("link".to_owned(), target.as_os_str().as_bytes().to_vec()));
         } else if meta.is_file() {
-            all.insert(name, (format!("file {mode:o} {}.{}", meta.mtime(), meta.mtime_nsec()), fs::read(&path).unwrap()));
+            all.insert(
+                name,
+                (format!("file {mode:o} {}.{}", meta.mtime(), meta.mtime_nsec()), fs::read(&path).unwrap()),
+            );
         } else {
             all.insert(name, (format!("special {mode:o}"), Vec::new()));
         }

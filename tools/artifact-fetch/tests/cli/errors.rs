@@ -50,7 +50,13 @@ fn records_that_are_none() {
         (text.replace("VERSION=2", "VERSION=1").into_bytes(), "RECORD_SHA256 does not match"),
         (stranger.into_bytes(), "RECORD_SHA256 does not match"),
         (text.replace('\n', "\r\n").into_bytes(), "control character"),
-        (text.lines().filter(|line| !line.starts_with("RECORD_SHA256")).fold(String::new(), |all, line| all + line + "\n").into_bytes(), "RECORD_SHA256 is missing"),
+        (
+            text.lines()
+                .filter(|line| !line.starts_with("RECORD_SHA256"))
+                .fold(String::new(), |all, line| all + line + "\n")
+                .into_bytes(),
+            "RECORD_SHA256 is missing",
+        ),
         (text[..text.len() / 2].to_owned().into_bytes(), "no release record"),
         (vec![b'A'; 100_000], "no release record"),
     ];
@@ -95,14 +101,18 @@ fn credentials_and_clocks() {
     for (status, name, code) in answers {
         remote.proxy.set_plan(Plan::Custom(Box::new(move |_| Some(Fault::status(status, name)))));
         fails(&depot, remote.fetch(&depot.into), code, name);
-        remote.proxy.set_plan(Plan::Custom(Box::new(move |info| (info.method == "HEAD").then(|| Fault::status(status, name)))));
+        remote
+            .proxy
+            .set_plan(Plan::Custom(Box::new(move |info| (info.method == "HEAD").then(|| Fault::status(status, name)))));
         // HEAD has no body, so there the status alone speaks.
         if status == 403 {
             fails(&depot, remote.fetch(&depot.into), code, "403");
         }
         depot.assert_tidy();
     }
-    let tool = fetch("s3://b/p", &depot.into).env("AWS_ENDPOINT_URL_S3", remote.proxy.endpoint()).env("AWS_REGION", "us-east-1");
+    let tool = fetch("s3://b/p", &depot.into)
+        .env("AWS_ENDPOINT_URL_S3", remote.proxy.endpoint())
+        .env("AWS_REGION", "us-east-1");
     fails(&depot, tool.env("AWS_EC2_METADATA_DISABLED", "true"), 75, "credential");
 }
 
@@ -115,7 +125,8 @@ fn servers_that_fail_for_long() {
         remote.proxy.set_plan(Plan::Custom(Box::new(move |_| Some(fault.clone()))));
         fails(&depot, remote.fetch(&depot.into).args(["--timeout", "3s"]), 75, "latest-stable.txt");
     }
-    let stalls: [fn(&testkit::RequestInfo) -> bool; 2] = [|info| info.path.ends_with(".txt"), |info| info.method == "HEAD"];
+    let stalls: [fn(&testkit::RequestInfo) -> bool; 2] =
+        [|info| info.path.ends_with(".txt"), |info| info.method == "HEAD"];
     for stalls in stalls {
         remote.proxy.set_plan(Plan::Custom(Box::new(move |info| stalls(info).then_some(Fault::Stall))));
         fails(&depot, remote.fetch(&depot.into).args(["--timeout", "1s"]), 75, "no answer in time");
@@ -132,20 +143,40 @@ fn servers_that_fail_for_long() {
 
 /// Runs `script` with a small file system of its own mounted on the target, which ends with it.
 fn on_small_disk(depot: &Depot, options: &str, script: &str) -> testkit::Finished {
-    let fetch = format!("{} --artifact app --store file://{} --into {}", env!("CARGO_BIN_EXE_artifact-fetch"), depot.store.display(), depot.into.display());
-    let prepare = format!("set -e; mount -t tmpfs -o {options} tmpfs {}; cd {}; set +e", depot.into.display(), depot.into.display());
+    let fetch = format!(
+        "{} --artifact app --store file://{} --into {}",
+        env!("CARGO_BIN_EXE_artifact-fetch"),
+        depot.store.display(),
+        depot.into.display()
+    );
+    let prepare = format!(
+        "set -e; mount -t tmpfs -o {options} tmpfs {}; cd {}; set +e",
+        depot.into.display(),
+        depot.into.display()
+    );
     // A mount namespace of its own, in a user namespace of its own, where anybody may mount.
-    Tool::new("unshare").args(["--user", "--map-root-user", "--mount", "/bin/sh", "-c", &format!("{prepare}\nfetch() {{ {fetch} \"$@\"; }}\n{script}")]).run()
+    Tool::new("unshare")
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "/bin/sh",
+            "-c",
+            &format!("{prepare}\nfetch() {{ {fetch} \"$@\"; }}\n{script}"),
+        ])
+        .run()
 }
 
 #[test]
 fn a_full_disk_is_temporary() {
     let depot = Depot::new();
-    let unchanged = "find . | sort >$HOME/before; fetch --release 2; code=$?; find . | sort | diff $HOME/before - || exit 99; ";
+    let unchanged =
+        "find . | sort >$HOME/before; fetch --release 2; code=$?; find . | sort | diff $HOME/before - || exit 99; ";
     let then_more = "test $code = 75 && mount -o remount,size=64m,nr_inodes=1000 . && fetch --release 2 >&2 && ls";
     let first = "fetch --release 1 >$HOME/out || exit 98; ";
     let large = vec![b'x'; 4 << 20];
-    let many = (0..200).fold(Tar::new().file("RELEASE", &five_lines(2)), |tar, index| tar.file(&format!("x{index}"), b"x"));
+    let many =
+        (0..200).fold(Tar::new().file("RELEASE", &five_lines(2)), |tar, index| tar.file(&format!("x{index}"), b"x"));
     depot.publish(1, plain(1));
     let cases = [
         ("size=1m", Format::Tar, Tar::new().file("big", &large).end(), "bytes are free"),
@@ -170,7 +201,10 @@ fn a_read_only_target_is_final() {
     let _run = run.stderr_contains("ead-only file system");
     let _run = on_small_disk(&depot, "size=1m,ro", "fetch").fails_with(1).stdout_is("").stderr_is_one_line();
     // Nothing can be made here, whoever asks.
-    let _run = fetch(&format!("file://{}", depot.store.display()), std::path::Path::new("/proc/none")).run().fails_with(1).stderr_is_one_line();
+    let _run = fetch(&format!("file://{}", depot.store.display()), std::path::Path::new("/proc/none"))
+        .run()
+        .fails_with(1)
+        .stderr_is_one_line();
     let file = depot.root.path().join("file");
     fs::write(&file, "x").unwrap();
     let _run = fetch(&format!("file://{}", depot.store.display()), &file).run().fails_with(1).stderr_is_one_line();
@@ -196,7 +230,10 @@ fn a_record_that_nobody_reads() {
     depot.publish(3, plain(3));
     let (code, words) = with_stdout(&depot, File::options().write(true).open("/dev/full").unwrap());
     assert_eq!(code, Some(1));
-    assert!(words.starts_with("artifact-fetch: release 3 is current, printing it failed: ") && words.lines().count() == 1, "{words}");
+    assert!(
+        words.starts_with("artifact-fetch: release 3 is current, printing it failed: ") && words.lines().count() == 1,
+        "{words}"
+    );
     depot.assert_current(3);
 }
 
@@ -238,5 +275,9 @@ fn help_and_version() {
     assert!(help.stdout_str().starts_with(words), "{}", help.report());
     let _help = help.stdout_contains("artifact-fetch --artifact obelix").stdout_contains("75  temporary failure");
     let version = tool().arg("--version").run().succeeds().stderr_is_empty();
-    assert!(version.stdout_str().starts_with("artifact-fetch ") && version.stdout_str().contains('('), "{}", version.report());
+    assert!(
+        version.stdout_str().starts_with("artifact-fetch ") && version.stdout_str().contains('('),
+        "{}",
+        version.report()
+    );
 }

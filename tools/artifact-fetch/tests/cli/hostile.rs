@@ -64,7 +64,11 @@ fn names_that_lead_elsewhere() {
         ("an empty name", start().file("", b"x").end(), "empty"),
         ("over 4096 bytes", long(&"a/".repeat(2_500)), "longer than 4096"),
         ("a part over 255 bytes", long(&"x".repeat(300)), "255"),
-        ("a link over 4096 bytes", start().long(EntryType::GNULongName, "b/".repeat(2_500).as_bytes()).symlink("l", "d").end(), "4096"),
+        (
+            "a link over 4096 bytes",
+            start().long(EntryType::GNULongName, "b/".repeat(2_500).as_bytes()).symlink("l", "d").end(),
+            "4096",
+        ),
     ]);
 }
 
@@ -79,7 +83,11 @@ fn links_that_lead_out() {
         ("the parent itself", start().symlink("l", "..").end(), "out of the tree"),
         ("by what is not there", start().symlink("l", "no/../../outside").end(), "out of the tree"),
         ("a chain", start().symlink("d/up", "..").symlink("l", "d/up/../outside").end(), "out of the tree"),
-        ("a chain, target first", start().symlink("l", "d/up/../outside").symlink("d/up", "..").end(), "out of the tree"),
+        (
+            "a chain, target first",
+            start().symlink("l", "d/up/../outside").symlink("d/up", "..").end(),
+            "out of the tree",
+        ),
         (
             "a long chain",
             start().symlink("a", "d/b").symlink("d/b", "c").symlink("d/c", "../e").symlink("e", "d/../../x").end(),
@@ -87,7 +95,11 @@ fn links_that_lead_out() {
         ),
         ("a chain to an absolute one", start().symlink("a", "b").symlink("b", outside).end(), "absolute path"),
         ("no target", start().symlink("l", "").end(), "no usable target"),
-        ("by a long link", start().long(EntryType::GNULongLink, b"../../../../outside").symlink("l", "d").end(), "out of the tree"),
+        (
+            "by a long link",
+            start().long(EntryType::GNULongLink, b"../../../../outside").symlink("l", "d").end(),
+            "out of the tree",
+        ),
         ("by PAX", pax_link(b"../outside"), "out of the tree"),
         ("absolute by PAX", pax_link(outside.as_bytes()), "absolute path"),
         ("in place of the tree", start().symlink(".", "d").end(), "the tree itself"),
@@ -128,8 +140,10 @@ fn members_that_meet() {
 #[test]
 fn kinds_that_no_release_has() {
     let file_of_mode = |mode| start().member(b"x", EntryType::Regular, b"x", |header| header.set_mode(mode)).end();
-    let sparse = start().member(b"x", EntryType::GNUSparse, b"", |header| header.as_gnu_mut().unwrap().set_real_size(0)).end();
-    let sparse_keys: &[(&str, &[u8])] = &[("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.realsize", b"9")];
+    let sparse =
+        start().member(b"x", EntryType::GNUSparse, b"", |header| header.as_gnu_mut().unwrap().set_real_size(0)).end();
+    let sparse_keys: &[(&str, &[u8])] =
+        &[("GNU.sparse.major", b"1"), ("GNU.sparse.minor", b"0"), ("GNU.sparse.realsize", b"9")];
     refused(vec![
         ("a character device", special(EntryType::Char), "a device"),
         ("a block device", special(EntryType::Block), "a device"),
@@ -165,11 +179,23 @@ fn bytes_that_are_no_archive() {
         ("a file's zeros for an end mark", start().file("x", &[0; 4096]).cut(), "cut short"),
         ("PAX for no member", start().pax(&[("path", b"x")]).end(), unread),
         ("PAX twice", start().pax(&[("path", b"x")]).pax(&[("path", b"y")]).file("z", b"").end(), unread),
-        ("PAX that is none", start().member(b"x", EntryType::XHeader, b"99 path=../x\n", |_| {}).file("z", b"").end(), unread),
+        (
+            "PAX that is none",
+            start().member(b"x", EntryType::XHeader, b"99 path=../x\n", |_| {}).file("z", b"").end(),
+            unread,
+        ),
         ("PAX size beyond the end", start().pax(&[("size", b"99999")]).file("x", b"x").end(), unread),
         ("PAX size below the header's", start().pax(&[("size", b"0")]).file("x", b"not a header").end(), unread),
-        ("PAX size without end", start().pax(&[("size", b"18446744073709551615")]).file("x", b"x").end(), "can't be read"),
-        ("a long name twice", start().long(EntryType::GNULongName, b"x").long(EntryType::GNULongName, b"y").file("z", b"").end(), unread),
+        (
+            "PAX size without end",
+            start().pax(&[("size", b"18446744073709551615")]).file("x", b"x").end(),
+            "can't be read",
+        ),
+        (
+            "a long name twice",
+            start().long(EntryType::GNULongName, b"x").long(EntryType::GNULongName, b"y").file("z", b"").end(),
+            unread,
+        ),
         ("a long name for no member", start().long(EntryType::GNULongName, b"x").end(), unread),
     ];
     for kind in [EntryType::Regular, EntryType::Directory, EntryType::Symlink, EntryType::Link] {
@@ -179,20 +205,28 @@ fn bytes_that_are_no_archive() {
     }
     cases.push(("a long name's size beyond the end", declared(EntryType::GNULongName, 1 << 40), unread));
     refused(cases);
-    refused_as(Format::TarGz, &[], vec![
-        ("gzip that is none", start().end(), unread),
-        ("gzip cut short", gzip(&start().end())[..60].to_vec(), unread),
-    ]);
+    refused_as(
+        Format::TarGz,
+        &[],
+        vec![
+            ("gzip that is none", start().end(), unread),
+            ("gzip cut short", gzip(&start().end())[..60].to_vec(), unread),
+        ],
+    );
     let mut wide = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
     wide.window_log(27).unwrap();
     wide.write_all(&start().end()).unwrap();
     wide.flush().unwrap();
     let wide = wide.finish().unwrap();
-    refused_as(Format::TarZst, &[], vec![
-        ("zstd that is none", start().end(), unread),
-        ("zstd cut short", zstd(&start().end())[..60].to_vec(), unread),
-        ("zstd that wants 128 MiB of memory", wide, unread),
-    ]);
+    refused_as(
+        Format::TarZst,
+        &[],
+        vec![
+            ("zstd that is none", start().end(), unread),
+            ("zstd cut short", zstd(&start().end())[..60].to_vec(), unread),
+            ("zstd that wants 128 MiB of memory", wide, unread),
+        ],
+    );
 }
 
 #[test]

@@ -14,8 +14,10 @@ const FILES: usize = 150;
 
 /// Every visible tree is whole and `current` leads to one of them.
 fn assert_whole(depot: &Depot) {
-    let visible: Vec<String> =
-        names(&depot.into).into_iter().filter(|name| !name.starts_with(durable::TEMPORARY_PREFIX) && !name.starts_with(".artifact")).collect();
+    let visible: Vec<String> = names(&depot.into)
+        .into_iter()
+        .filter(|name| !name.starts_with(durable::TEMPORARY_PREFIX) && !name.starts_with(".artifact"))
+        .collect();
     let numbers = depot.shelf();
     let mut expected: Vec<String> = numbers.iter().map(|number| format!("{ARTIFACT}-{number}")).collect();
     expected.push("current".to_owned());
@@ -26,7 +28,11 @@ fn assert_whole(depot: &Depot) {
         let files = names(&tree).into_iter().filter(|name| name.starts_with('f'));
         let said: Vec<_> = files.map(|name| fs::read_to_string(tree.join(name)).unwrap()).collect();
         let big = fs::metadata(tree.join("big")).map_or(0, |meta| meta.len());
-        assert!([0, 3, FILES].contains(&said.len()) && (said.is_empty() == (big == 9_000_000)), "{number}: {} files", said.len());
+        assert!(
+            [0, 3, FILES].contains(&said.len()) && (said.is_empty() == (big == 9_000_000)),
+            "{number}: {} files",
+            said.len()
+        );
         assert!(said.iter().all(|text| *text == number.to_string()));
         assert_eq!(fs::read_to_string(tree.join("bin/run")).unwrap(), number.to_string());
     }
@@ -51,13 +57,17 @@ fn killed_at_every_request() {
             let running: Arc<Mutex<Option<Running>>> = Arc::default();
             let victim = Arc::clone(&running);
             let (told, killed) = std::sync::mpsc::channel();
-            remote.proxy.on_request(number, point, Box::new(move || {
-                wait_until("the run to be known", LIMIT, || {
-                    let mut victim = victim.lock().unwrap();
-                    victim.as_mut().map(Running::kill).ok_or_else(|| "not yet".to_owned())
-                });
-                told.send(()).unwrap();
-            }));
+            remote.proxy.on_request(
+                number,
+                point,
+                Box::new(move || {
+                    wait_until("the run to be known", LIMIT, || {
+                        let mut victim = victim.lock().unwrap();
+                        victim.as_mut().map(Running::kill).ok_or_else(|| "not yet".to_owned())
+                    });
+                    told.send(()).unwrap();
+                }),
+            );
             *running.lock().unwrap() = Some(remote.fetch(&depot.into).start());
             killed.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("request {number} never was at {point:?}"));
             drop(running.lock().unwrap().take());
@@ -100,7 +110,11 @@ fn killed_at_any_moment() {
         run.kill();
         drop(run);
         assert_whole(&depot);
-        if depot.current().unwrap() == format!("{ARTIFACT}-{number}") { after += 1 } else { before += 1 }
+        if depot.current().unwrap() == format!("{ARTIFACT}-{number}") {
+            after += 1
+        } else {
+            before += 1
+        }
         let _run = fetch().run().succeeds().stderr_is_empty();
         depot.assert_current(number);
         assert_whole(&depot);

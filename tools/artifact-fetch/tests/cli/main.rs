@@ -1,4 +1,5 @@
-//! artifact-fetch as its users run it: the real binary, in a cleared environment, against stores that lie, break and stall.
+//! artifact-fetch as its users run it: the real binary, in a cleared environment, against stores that lie, break and
+//! stall.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
 mod depot;

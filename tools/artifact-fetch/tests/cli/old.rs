@@ -39,7 +39,11 @@ fn an_old_release_is_fetched_with_a_warning() {
         for release in ["latest-stable", "latest", "7", "-"] {
             let depot = Depot::new();
             old_store(&depot, 7, tar_args);
-            let run = depot.fetch().args(["--release", release]).stdin(if release == "-" { five_lines(7) } else { vec![] }).run();
+            let run = depot
+                .fetch()
+                .args(["--release", release])
+                .stdin(if release == "-" { five_lines(7) } else { vec![] })
+                .run();
             let record = String::from_utf8(five_lines(7)).unwrap();
             let run = run.succeeds().stdout_is(&record).stderr_is_one_line();
             let _run = run.stderr_contains("release 7 of app has no checksum");
@@ -48,7 +52,8 @@ fn an_old_release_is_fetched_with_a_warning() {
             assert!(depot.into.join("current/empty").is_dir());
             depot.assert_tidy();
             // Quiet is quiet, and what is there stays there without the store.
-            let _run = depot.fetch().args(["--release", "7", "-q"]).run().succeeds().stderr_is_empty().stdout_is(&record);
+            let _run =
+                depot.fetch().args(["--release", "7", "-q"]).run().succeeds().stderr_is_empty().stdout_is(&record);
         }
     }
 }
@@ -94,7 +99,13 @@ fn an_old_archive_must_speak_of_itself() {
         change(&work);
         let _run = Tool::new("tar").cwd(&work).arg("-cf").arg(depot.store.join("app-7.tar")).arg(".").run().succeeds();
         let before = snapshot(&depot.into);
-        let _run = depot.fetch().args(["-q", "--release", release]).run().fails_with(1).stderr_is_one_line().stderr_contains(words);
+        let _run = depot
+            .fetch()
+            .args(["-q", "--release", release])
+            .run()
+            .fails_with(1)
+            .stderr_is_one_line()
+            .stderr_contains(words);
         assert!(snapshot(&depot.into) == before);
     };
     refused(&|work| fs::remove_file(work.join("RELEASE")).unwrap(), "7", "has no record");
@@ -108,7 +119,11 @@ fn an_old_archive_must_speak_of_itself() {
         "7",
         "has no record",
     );
-    refused(&|work| std::os::unix::fs::symlink("/etc/passwd", work.join("evil")).unwrap(), "latest-stable", "absolute path");
+    refused(
+        &|work| std::os::unix::fs::symlink("/etc/passwd", work.join("evil")).unwrap(),
+        "latest-stable",
+        "absolute path",
+    );
 }
 
 #[test]

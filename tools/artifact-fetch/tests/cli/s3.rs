@@ -144,7 +144,9 @@ fn sigterm_in_the_middle_leaves_nothing() {
     for interrupt in [false, true] {
         let (depot, remote) = second();
         let before = snapshot(&depot.into);
-        remote.proxy.set_plan(Plan::Custom(Box::new(|info| is_archive(info).then_some(Fault::Slow { bytes_per_second: 100_000 }))));
+        remote.proxy.set_plan(Plan::Custom(Box::new(|info| {
+            is_archive(info).then_some(Fault::Slow { bytes_per_second: 100_000 })
+        })));
         let run = remote.fetch(&depot.into).start();
         let hidden = depot.into.join(".artifact-fetch");
         wait_until("a tree that is being unpacked", LIMIT, || {

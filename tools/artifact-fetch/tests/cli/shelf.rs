@@ -38,7 +38,10 @@ fn other_artifacts_and_strangers_are_left_alone() {
         let _run = depot.fetch().args(["--keep", "2"]).run().succeeds().stderr_is_empty();
     }
     let names = crate::depot::names(&depot.into);
-    assert_eq!(names, [".artifact-fetch", ".tmp-somebody's", "app-4", "app-5", "app-6", "app-90", "app-x", "apple-1", "current"]);
+    assert_eq!(
+        names,
+        [".artifact-fetch", ".tmp-somebody's", "app-4", "app-5", "app-6", "app-90", "app-x", "apple-1", "current"]
+    );
 }
 
 #[test]
@@ -75,7 +78,8 @@ fn what_is_there_is_not_downloaded() {
     for release in ["latest-stable", "latest"] {
         let first = proxy.count();
         let _run = fetch().args(["--release", release]).run().succeeds().stdout_is(&text).stderr_is_empty();
-        let asked: Vec<String> = proxy.log().split_off(usize::try_from(first).unwrap()).into_iter().map(|seen| seen.path).collect();
+        let asked: Vec<String> =
+            proxy.log().split_off(usize::try_from(first).unwrap()).into_iter().map(|seen| seen.path).collect();
         assert_eq!(asked, [format!("/b/p/{release}.txt")], "the pointer alone");
     }
     let first = proxy.count();
@@ -111,7 +115,15 @@ fn different_releases_at_once() {
         depot.publish(number, plain(number));
     }
     for round in 0..times(10, 50) {
-        let runs: Vec<_> = (1..=6).map(|number| (number, depot.release(number).args(["--keep", "2"]).start())).collect();
+        let runs: Vec<_> = (1..=6)
+            .map(|number| {
+                // Half of them by their records: stdin can be read but once, also if the release must be fetched twice.
+                let record = fs::read(depot.store.join(format!("app-{number}.release"))).unwrap();
+                let by_record = || depot.fetch().args(["--release", "-"]).stdin(record);
+                let tool = if number % 2 == 0 { by_record() } else { depot.release(number) };
+                (number, tool.args(["--keep", "2"]).start())
+            })
+            .collect();
         for (number, run) in runs {
             let run = run.wait().succeeds().stderr_is_empty();
             assert!(run.stdout_str().contains(&format!("\nVERSION={number}\n")), "{}", run.report());

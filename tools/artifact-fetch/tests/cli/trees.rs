@@ -18,7 +18,9 @@ fn tree() -> Vec<u8> {
         .member(b"run", EntryType::Regular, b"#!/bin/sh\n", |header| header.set_mode(0o755))
         .member(b"old", EntryType::Regular, b"", |header| header.set_mtime(1))
         .member(b"n\xff\xfe", EntryType::Regular, b"odd", |_| {})
-        .member(b"link", EntryType::Symlink, b"", |header| header.as_old_mut().linkname[..3].copy_from_slice(b"n\xff\xfe"))
+        .member(b"link", EntryType::Symlink, b"", |header| {
+            header.as_old_mut().linkname[..3].copy_from_slice(b"n\xff\xfe")
+        })
         .symlink("dangling", "not/there")
         .hard_link("hard", "run")
         .long(EntryType::GNULongName, &name)
@@ -33,15 +35,23 @@ fn tree() -> Vec<u8> {
 
 #[test]
 fn a_tree_comes_out_as_it_was_packed_whatever_the_umask() {
-    for (format, pack) in [(Format::Tar, <[u8]>::to_vec as fn(&[u8]) -> Vec<u8>), (Format::TarGz, gzip), (Format::TarZst, zstd)] {
+    for (format, pack) in
+        [(Format::Tar, <[u8]>::to_vec as fn(&[u8]) -> Vec<u8>), (Format::TarGz, gzip), (Format::TarZst, zstd)]
+    {
         for umask in ["000", "022", "077"] {
             let depot = Depot::new();
             depot.publish_as(2, pack(&tree()), format);
-            let script = format!("umask {umask}; exec {} --artifact app --store file://{} --into {}",
-                env!("CARGO_BIN_EXE_artifact-fetch"), depot.store.display(), depot.into.display());
+            let script = format!(
+                "umask {umask}; exec {} --artifact app --store file://{} --into {}",
+                env!("CARGO_BIN_EXE_artifact-fetch"),
+                depot.store.display(),
+                depot.into.display()
+            );
             let _run = Tool::new("/bin/sh").args(["-c", &script]).run().succeeds().stderr_is_empty();
             let root = depot.into.join("current");
-            let mode = |name: &[u8]| fs::symlink_metadata(root.join(OsStr::from_bytes(name))).unwrap().permissions().mode() & 0o7777;
+            let mode = |name: &[u8]| {
+                fs::symlink_metadata(root.join(OsStr::from_bytes(name))).unwrap().permissions().mode() & 0o7777
+            };
             assert_eq!(fs::metadata(&root).unwrap().permissions().mode() & 0o7777, 0o755);
             for (name, expected) in [
                 (&b"RELEASE"[..], 0o644),
@@ -88,7 +98,9 @@ fn a_large_file_comes_out_byte_for_byte() {
     let content: Vec<u8> = (0..9_000_001_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let depot = Depot::new();
     for (number, (format, pack)) in
-        [(Format::Tar, <[u8]>::to_vec as fn(&[u8]) -> Vec<u8>), (Format::TarGz, gzip), (Format::TarZst, zstd)].into_iter().enumerate()
+        [(Format::Tar, <[u8]>::to_vec as fn(&[u8]) -> Vec<u8>), (Format::TarGz, gzip), (Format::TarZst, zstd)]
+            .into_iter()
+            .enumerate()
     {
         let number = number as u64 + 1;
         depot.publish_as(number, pack(&Tar::new().file("big", &content).end()), format);

@@ -13,7 +13,12 @@ fn class_and_encryption_are_on_every_object() {
         (&["--storage-class", "STANDARD"], "STANDARD", None, None),
         (&["--storage-class", "STANDARD_IA"], "STANDARD_IA", None, None),
         (&["--sse", "AES256"], "STANDARD", Some("AES256"), None),
-        (&["--sse", "aws:kms:alias/release", "--storage-class", "INTELLIGENT_TIERING"], "INTELLIGENT_TIERING", Some("aws:kms"), Some("alias/release")),
+        (
+            &["--sse", "aws:kms:alias/release", "--storage-class", "INTELLIGENT_TIERING"],
+            "INTELLIGENT_TIERING",
+            Some("aws:kms"),
+            Some("alias/release"),
+        ),
         (&["--storage-class", "GLACIER_IR"], "GLACIER_IR", None, None),
     ];
     for (args, class, sse, key) in cases {
@@ -46,7 +51,8 @@ fn a_store_that_forgets_them_gets_no_release() {
         (forgets_encryption, ["--sse", "aws:kms"]),
     ] {
         let shelf = Shelf::s3_with(rules);
-        let run = shelf.pack(small.path()).args(args).run().fails_with(1).stderr_contains("which is not what was asked for");
+        let run =
+            shelf.pack(small.path()).args(args).run().fails_with(1).stderr_contains("which is not what was asked for");
         shelf.is_as_before(&Default::default(), &run);
         // Who asks for nothing gets a release.
         let run = shelf.pack(small.path()).run().succeeds();
@@ -70,7 +76,9 @@ fn classes_that_do_not_fit() {
     let run = shelf.pack(small.path()).args(["--storage-class", "NO_SUCH_CLASS"]).run().fails_with(1);
     shelf.is_as_before(&Default::default(), &run.stderr_contains("InvalidStorageClass"));
     let run = shelf.pack(small.path()).args(["--storage-class", "REDUCED_REDUNDANCY"]).run().succeeds();
-    let run = run.stderr_contains("artifact-pack: REDUCED_REDUNDANCY loses objects more often than STANDARD and costs no less\n");
+    let run = run.stderr_contains(
+        "artifact-pack: REDUCED_REDUNDANCY loses objects more often than STANDARD and costs no less\n",
+    );
     let _record = shelf.is_published(1, &run);
     let files = Shelf::files();
     for args in [["--sse", "AES256"], ["--storage-class", "STANDARD"]] {
@@ -100,7 +108,8 @@ fn a_store_that_ignores_conditions_is_refused() {
 fn lesser_servers() {
     let large = tree(&[]);
     sparse(large.path(), "f", PART);
-    for rules in [Rules { no_checksums: true, ..Rules::default() }, Rules { no_list_uploads: true, ..Rules::default() }] {
+    for rules in [Rules { no_checksums: true, ..Rules::default() }, Rules { no_list_uploads: true, ..Rules::default() }]
+    {
         let shelf = Shelf::s3_with(rules);
         let run = shelf.pack(large.path()).run().succeeds();
         let _record = shelf.is_published(1, &run);

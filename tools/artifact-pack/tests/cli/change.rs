@@ -93,7 +93,8 @@ fn between_the_walk_and_the_read() {
             let tree = tree(&[("code/aaa.py", "a")]);
             let victim = write(tree.path(), VICTIM, CONTENT);
             let run = run_with_change(&shelf, shelf.pack(tree.path()), move || change(&victim));
-            let run = run.fails_with(code).stderr_contains(&format!("unable to pack {VICTIM}: ")).stderr_contains(words);
+            let run =
+                run.fails_with(code).stderr_contains(&format!("unable to pack {VICTIM}: ")).stderr_contains(words);
             assert!(run.stdout.is_empty());
             shelf.is_as_before(&before, &run);
         }
@@ -123,7 +124,11 @@ fn in_the_middle_of_an_upload() {
         let tree = tree(&[]);
         fs::hard_link(&noise, tree.path().join("aaa")).unwrap();
         let victim = write(tree.path(), VICTIM, CONTENT);
-        shelf.proxy().on_match(Box::new(|info| info.is_create()), KillPoint::Interleave, Box::new(move || change(&victim)));
+        shelf.proxy().on_match(
+            Box::new(|info| info.is_create()),
+            KillPoint::Interleave,
+            Box::new(move || change(&victim)),
+        );
         let format = ["none", "zstd", "gzip"][index % 3];
         let run = shelf.pack(tree.path()).args(["--compress", format]).run().fails_with(75);
         let run = run.stderr_contains(&format!("unable to pack {VICTIM}: {words}"));
@@ -144,8 +149,13 @@ fn under_the_reader() {
         let shelf = Shelf::s3();
         let tree = tree(&[]);
         let victim = sparse(tree.path(), "victim", 7 * PART);
-        shelf.proxy().on_match(Box::new(|info| info.is_create()), KillPoint::Interleave, Box::new(move || change(&victim)));
-        let run = shelf.pack(tree.path()).run().fails_with(75).stderr_contains(&format!("unable to pack victim: {words}"));
+        shelf.proxy().on_match(
+            Box::new(|info| info.is_create()),
+            KillPoint::Interleave,
+            Box::new(move || change(&victim)),
+        );
+        let run =
+            shelf.pack(tree.path()).run().fails_with(75).stderr_contains(&format!("unable to pack victim: {words}"));
         shelf.is_as_before(&Default::default(), &run);
     }
 }
@@ -164,7 +174,10 @@ fn a_file_that_may_not_be_read() {
     let dir = tree.path().join("code");
     fs::set_permissions(dir, Permissions::from_mode(0o700)).unwrap();
     if is_root() {
-        let run = as_nobody(&shelf, tree.path()).run().fails_with(1).stderr_contains("unable to pack code: Permission denied");
+        let run = as_nobody(&shelf, tree.path())
+            .run()
+            .fails_with(1)
+            .stderr_contains("unable to pack code: Permission denied");
         shelf.is_as_before(&Default::default(), &run);
     }
 }

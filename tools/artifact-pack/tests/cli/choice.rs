@@ -26,10 +26,30 @@ fn refused(tree: &Path, args: &[&str], code: i32, words: &str) -> Finished {
 
 #[test]
 fn exclusions() {
-    let all = ["a.pyc", "a.py", "doc/x.md", "doc/deep/x.md", "node_modules/m/i.js", "web/node_modules/n.js", "web/app.js", ".env"];
+    let all = [
+        "a.pyc",
+        "a.py",
+        "doc/x.md",
+        "doc/deep/x.md",
+        "node_modules/m/i.js",
+        "web/node_modules/n.js",
+        "web/app.js",
+        ".env",
+    ];
     let dir = tree(&all.map(|name| (name, name)));
     let cases: [(&[&str], &[&str]); 9] = [
-        (&["*.pyc"], &[".env", "a.py", "doc/deep/x.md", "doc/x.md", "node_modules/m/i.js", "web/app.js", "web/node_modules/n.js"]),
+        (
+            &["*.pyc"],
+            &[
+                ".env",
+                "a.py",
+                "doc/deep/x.md",
+                "doc/x.md",
+                "node_modules/m/i.js",
+                "web/app.js",
+                "web/node_modules/n.js",
+            ],
+        ),
         (&["*.md", "*.pyc", ".*"], &["a.py", "node_modules/m/i.js", "web/app.js", "web/node_modules/n.js"]),
         (&["doc/*.md", "*.py[c]", "*.js"], &[".env", "a.py", "doc/deep/x.md"]),
         (&["doc/**", "**/*.js"], &[".env", "a.py", "a.pyc"]),
@@ -58,13 +78,26 @@ fn exclusions_hold_for_named_files() {
     assert_eq!(files(dir.path(), &args), ["a"]);
     let list = named.join("\n");
     let shelf = Shelf::files();
-    let _run = shelf.tool().arg("-C").arg(dir.path()).args(["--files-from", "-", "--exclude", "m"]).stdin(list).run().succeeds();
+    let _run = shelf
+        .tool()
+        .arg("-C")
+        .arg(dir.path())
+        .args(["--files-from", "-", "--exclude", "m"])
+        .stdin(list)
+        .run()
+        .succeeds();
     assert_eq!(packed(&shelf), ["a"]);
 }
 
 #[test]
 fn git_is_left_out() {
-    let dir = tree(&[(".git/HEAD", "ref"), ("sub/.git", "gitdir: ../.git/modules/sub"), ("sub/f", "f"), (".gitignore", "*.o"), ("x.git", "kept")]);
+    let dir = tree(&[
+        (".git/HEAD", "ref"),
+        ("sub/.git", "gitdir: ../.git/modules/sub"),
+        ("sub/f", "f"),
+        (".gitignore", "*.o"),
+        ("x.git", "kept"),
+    ]);
     assert_eq!(files(dir.path(), &["."]), [".gitignore", "sub/f", "x.git"]);
     assert_eq!(files(dir.path(), &["--include-git", "."]), [".git/HEAD", ".gitignore", "sub/.git", "sub/f", "x.git"]);
 }
@@ -146,17 +179,19 @@ fn a_named_link_stays_a_link() {
 fn lists_of_paths() {
     let dir = tree(&[("a", "a"), ("b c", "b"), ("new\nline", "n")]);
     let shelf = Shelf::files();
-    let list = |args: &[&str], stdin: &str| {
-        shelf.tool().arg("-C").arg(dir.path()).args(args).stdin(stdin).run()
-    };
+    let list = |args: &[&str], stdin: &str| shelf.tool().arg("-C").arg(dir.path()).args(args).stdin(stdin).run();
     let _run = list(&["--files-from", "-", "-0"], "new\nline\0b c").succeeds();
-    assert_eq!(packed(&shelf), ["b c", "new\\nline"].map(|name| name.replace("\\n", "\n")).join("\n").split('\n').collect::<Vec<_>>());
+    assert_eq!(
+        packed(&shelf),
+        ["b c", "new\\nline"].map(|name| name.replace("\\n", "\n")).join("\n").split('\n').collect::<Vec<_>>()
+    );
     let before = shelf.objects();
     let empty = list(&["--files-from", "-"], "").fails_with(75).stderr_contains("no list of paths on stdin");
     shelf.is_as_before(&before, &empty.stderr_is_one_line());
     let blank = list(&["--files-from", "-"], "\n\n").fails_with(1).stderr_contains("no paths in -");
     shelf.is_as_before(&before, &blank.stderr_is_one_line());
-    let none = list(&["--files-from", "/no/such/list"], "").fails_with(1).stderr_contains("unable to read /no/such/list");
+    let none =
+        list(&["--files-from", "/no/such/list"], "").fails_with(1).stderr_contains("unable to read /no/such/list");
     shelf.is_as_before(&before, &none.stderr_is_one_line());
     let zero = write(dir.path(), "zero", b"");
     let none = list(&["--files-from", zero.to_str().unwrap()], "").fails_with(1).stderr_contains("no paths in ");

@@ -11,7 +11,11 @@ use testkit::{Fault, Finished, RequestInfo, Rules, S3Model, Tool};
 fn says(run: Finished, code: i32, words: &[&str]) -> Finished {
     let run = run.fails_with(code);
     let line = last_line(&run);
-    assert!(line.starts_with("artifact-pack: ") && words.iter().all(|word| line.contains(word)), "{words:?}\n{}", run.report());
+    assert!(
+        line.starts_with("artifact-pack: ") && words.iter().all(|word| line.contains(word)),
+        "{words:?}\n{}",
+        run.report()
+    );
     assert!(run.stdout.is_empty(), "{}", run.report());
     run
 }
@@ -65,7 +69,10 @@ fn no_credentials() {
     let small = tree(&[("a", "a")]);
     let shelf = Shelf::s3();
     let run = tool().args(["--artifact", "obelix", "--store", &shelf.url, "-C"]).arg(small.path()).arg("a");
-    let run = run.env("AWS_ENDPOINT_URL_S3", shelf.proxy().endpoint()).env("AWS_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
+    let run = run
+        .env("AWS_ENDPOINT_URL_S3", shelf.proxy().endpoint())
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
     let run = says(run.run(), 75, &["credential"]);
     shelf.is_as_before(&Default::default(), &run);
     assert_eq!(shelf.proxy().count(), 0);
@@ -75,14 +82,16 @@ fn no_credentials() {
 fn nobody_listens() {
     let small = tree(&[("a", "a")]);
     let gone = S3Model::start_with(Rules::default()).endpoint();
-    let run = tool().args(["--artifact", "obelix", "--store", "s3://build/x", "-C"]).arg(small.path()).arg("a").aws(gone);
+    let run =
+        tool().args(["--artifact", "obelix", "--store", "s3://build/x", "-C"]).arg(small.path()).arg("a").aws(gone);
     says(run.run(), 75, &["s3://build/x"]);
 }
 
 #[test]
 fn a_store_that_never_answers() {
     let small = tree(&[("a", "a")]);
-    let matches: [fn(&RequestInfo) -> bool; 2] = [|_| true, |info| info.is_put_object() && info.path.ends_with(".release")];
+    let matches: [fn(&RequestInfo) -> bool; 2] =
+        [|_| true, |info| info.is_put_object() && info.path.ends_with(".release")];
     for matches in matches {
         let shelf = Shelf::s3();
         shelf.fail(matches, Fault::Stall);
@@ -96,7 +105,13 @@ fn a_damaged_pointer() {
     let small = tree(&[("a", "a")]);
     let whole = "MODULE=obelix\nVERSION=3\nBUILD=\nGIT_COMMIT=\nTIMESTAMP=\n";
     let broken = [
-        "", "VERSION", "VERSION=x\n", "VERSION=03\n", "MODULE=obelix\n", "\u{0}\u{1}", "VERSION=3\nVERSION=4\n",
+        "",
+        "VERSION",
+        "VERSION=x\n",
+        "VERSION=03\n",
+        "MODULE=obelix\n",
+        "\u{0}\u{1}",
+        "VERSION=3\nVERSION=4\n",
         &format!("{whole}FILE=obelix-3.tar\nSIZE=1\nSHA256=00\nFORMAT=tar\n"),
         &format!("{whole}RECORD_SHA256={}\n", "0".repeat(64)),
     ];
@@ -115,7 +130,14 @@ fn a_damaged_pointer() {
 /// The same tool as a user without rights, where the tests run as root.
 fn as_nobody() -> Tool {
     match is_root() {
-        true => Tool::new("setpriv").args(["--reuid", "65534", "--regid", "65534", "--clear-groups", env!("CARGO_BIN_EXE_artifact-pack")]),
+        true => Tool::new("setpriv").args([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            env!("CARGO_BIN_EXE_artifact-pack"),
+        ]),
         false => tool(),
     }
 }
@@ -131,7 +153,10 @@ fn a_directory_that_may_not_be_written() {
     shelf.is_as_before(&Default::default(), &run);
     // A file where the directory should be.
     let file = small.path().join("a");
-    let run = tool().args(["--artifact", "obelix", "--store", &format!("file://{}", file.display()), "-C"]).arg(small.path()).arg("a");
+    let run = tool()
+        .args(["--artifact", "obelix", "--store", &format!("file://{}", file.display()), "-C"])
+        .arg(small.path())
+        .arg("a");
     says(run.run(), 1, &["unable to "]);
 }
 
@@ -142,8 +167,14 @@ fn on_tmpfs(at: &Path, options: &str, prepare: &str, args: &[&str]) -> Tool {
                   \"$@\"; code=$?; find \"$0\" -type f ! -name .lock -printf 'left %f\\n' >&2; \
                   head -qn 1 \"$0\"/*.release >&2; exit $code";
     let unshare = Tool::new("unshare").arg(if is_root() { "-m" } else { "-rm" });
-    let unshare = unshare.args(["sh", "-c", script]).arg(at).args([env!("CARGO_BIN_EXE_artifact-pack"), "--artifact", "obelix"]);
-    unshare.arg("--store").arg(format!("file://{}", at.display())).args(args).env("OPTIONS", options).env("PREPARE", prepare)
+    let unshare =
+        unshare.args(["sh", "-c", script]).arg(at).args([env!("CARGO_BIN_EXE_artifact-pack"), "--artifact", "obelix"]);
+    unshare
+        .arg("--store")
+        .arg(format!("file://{}", at.display()))
+        .args(args)
+        .env("OPTIONS", options)
+        .env("PREPARE", prepare)
 }
 
 #[test]
@@ -152,13 +183,20 @@ fn a_full_disk() {
     sparse(large.path(), "f", 3 * PART);
     let at = tempfile::tempdir().unwrap();
     let dir = large.path().display().to_string();
-    let run = on_tmpfs(at.path(), "rw", ":", &["-C", &dir, "."]).run().fails_with(75).stderr_contains("No space left on device");
-    let left: Vec<String> = run.stderr_str().lines().filter(|line| line.starts_with("left ")).map(str::to_owned).collect();
+    let run = on_tmpfs(at.path(), "rw", ":", &["-C", &dir, "."])
+        .run()
+        .fails_with(75)
+        .stderr_contains("No space left on device");
+    let left: Vec<String> =
+        run.stderr_str().lines().filter(|line| line.starts_with("left ")).map(str::to_owned).collect();
     assert_eq!(left, ["left obelix-1.release"], "{}", run.report());
     assert!(run.stderr_str().contains("\nSTATE=abandoned\n"), "{}", run.report());
     // Not even room for the claim.
     let fill = "head -c 6m /dev/zero >\"$0/fill\" 2>/dev/null; true";
-    let run = on_tmpfs(at.path(), "rw", fill, &["-C", &dir, "."]).run().fails_with(75).stderr_contains("No space left on device");
+    let run = on_tmpfs(at.path(), "rw", fill, &["-C", &dir, "."])
+        .run()
+        .fails_with(75)
+        .stderr_contains("No space left on device");
     assert!(!run.stderr_str().contains("left obelix"), "{}", run.report());
 }
 
@@ -167,15 +205,20 @@ fn a_read_only_disk() {
     let small = tree(&[("a", "a")]);
     let at = tempfile::tempdir().unwrap();
     let dir = small.path().display().to_string();
-    let run = on_tmpfs(at.path(), "ro", ":", &["-C", &dir, "."]).run().fails_with(1).stderr_contains("Read-only file system");
+    let run =
+        on_tmpfs(at.path(), "ro", ":", &["-C", &dir, "."]).run().fails_with(1).stderr_contains("Read-only file system");
     assert!(!run.stderr_str().contains("left obelix"), "{}", run.report());
     // Looking is possible.
-    let _dry = on_tmpfs(at.path(), "ro", ":", &["-C", &dir, "--dry-run", "."]).run().succeeds().stdout_contains("VERSION=1\n");
+    let _dry =
+        on_tmpfs(at.path(), "ro", ":", &["-C", &dir, "--dry-run", "."]).run().succeeds().stdout_contains("VERSION=1\n");
 }
 
 /// Runs the tool with stdout on this device.
 fn printing_to(device: &str, args: &[&str]) -> Tool {
-    Tool::new("sh").args(["-c", "exec \"$0\" \"$@\" >\"$DEVICE\"", env!("CARGO_BIN_EXE_artifact-pack")]).args(args).env("DEVICE", device)
+    Tool::new("sh")
+        .args(["-c", "exec \"$0\" \"$@\" >\"$DEVICE\"", env!("CARGO_BIN_EXE_artifact-pack")])
+        .args(args)
+        .env("DEVICE", device)
 }
 
 #[test]
@@ -184,16 +227,19 @@ fn a_full_device_under_stdout() {
     let shelf = Shelf::s3();
     let dir = small.path().display().to_string();
     let place = ["--artifact", "obelix", "--store", &shelf.url];
-    let with = |more: &[&str]| printing_to("/dev/full", &[&place[..], more].concat()).aws(shelf.proxy().endpoint()).run();
+    let with =
+        |more: &[&str]| printing_to("/dev/full", &[&place[..], more].concat()).aws(shelf.proxy().endpoint()).run();
     let _audit = says(with(&["--audit"]), 75, &["unable to write stdout: No space left on device"]);
     let _dry = says(with(&["-C", &dir, "--dry-run", "a"]), 75, &["unable to write stdout: No space left on device"]);
     assert!(shelf.objects().is_empty());
     let run = with(&["-C", &dir, "a"]);
-    let _run = says(run, 1, &["release 1 is published, printing it failed: unable to write stdout: No space left on device"]);
+    let _run =
+        says(run, 1, &["release 1 is published, printing it failed: unable to write stdout: No space left on device"]);
     assert_eq!(shelf.sealed(), [1]);
     assert_eq!(shelf.text("latest.txt"), shelf.text("obelix-1.release"));
     for show in ["--help", "--version"] {
-        let _run = says(printing_to("/dev/full", &[show]).run(), 75, &["unable to write stdout: No space left on device"]);
+        let _run =
+            says(printing_to("/dev/full", &[show]).run(), 75, &["unable to write stdout: No space left on device"]);
     }
     // A file that can't grow is an ordinary one.
     let _fine = printing_to("/dev/null", &["--help"]).run().succeeds();
@@ -217,7 +263,8 @@ fn a_rehearsal_changes_nothing_and_tells_the_truth() {
     }
     // A place that does not exist yet stays so.
     let none = mixed.path().join("not-yet");
-    let run = tool().args(["--artifact", "obelix", "--dry-run", "--store", &format!("file://{}", none.display()), "-C"]);
+    let run =
+        tool().args(["--artifact", "obelix", "--dry-run", "--store", &format!("file://{}", none.display()), "-C"]);
     let _run = run.arg(mixed.path()).arg("a").run().succeeds();
     assert!(!none.exists());
 }
@@ -251,8 +298,18 @@ fn a_lock_that_is_never_given_back() {
 fn words_about_the_command_line() {
     let _version = tool().arg("--version").run().succeeds().stdout_contains("artifact-pack 0.").stderr_is_empty();
     let help = tool().arg("--help").run().succeeds().stderr_is_empty();
-    assert!(help.stdout_str().starts_with("Pack files into the next numbered release of an artifact and print its record\n"));
-    for wrong in [&["--no-such"][..], &[], &["--audit", "x"], &["--audit", "--dry-run"], &["-v", "-q", "x"], &["--compress", "xz", "x"]] {
+    assert!(
+        help.stdout_str()
+            .starts_with("Pack files into the next numbered release of an artifact and print its record\n")
+    );
+    for wrong in [
+        &["--no-such"][..],
+        &[],
+        &["--audit", "x"],
+        &["--audit", "--dry-run"],
+        &["-v", "-q", "x"],
+        &["--compress", "xz", "x"],
+    ] {
         let run = tool().args(["--artifact", "obelix", "--store", "s3://b/x"]).args(wrong).run();
         let _run = says(run, 2, &["(see --help)"]).stderr_is_one_line();
     }

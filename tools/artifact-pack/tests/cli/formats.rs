@@ -12,7 +12,8 @@ use testkit::{NullSink, Tool};
 #[track_caller]
 fn both_extract(shelf: &Shelf, tree: &Path, file: &str) {
     let archive = shelf.object(file).expect("the archive is there");
-    let release = format!("file false {}", crate::shelf::hex(&<sha2::Sha256 as sha2::Digest>::digest(release_lines(shelf))));
+    let release =
+        format!("file false {}", crate::shelf::hex(&<sha2::Sha256 as sha2::Digest>::digest(release_lines(shelf))));
     let mut wanted = contents(tree);
     wanted.insert(b"RELEASE".to_vec(), release);
     let at = write(shelf.dir.path(), format!("copy-{file}"), &archive);
@@ -38,7 +39,14 @@ fn release_lines(shelf: &Shelf) -> String {
 
 /// Everything a name, a link and a mode can be.
 fn odd_tree() -> tempfile::TempDir {
-    let dir = tree(&[("plain", "text"), ("empty", ""), ("-dash", "-"), ("a b\tc", "white"), ("new\nline", "n"), ("back\\slash", "b")]);
+    let dir = tree(&[
+        ("plain", "text"),
+        ("empty", ""),
+        ("-dash", "-"),
+        ("a b\tc", "white"),
+        ("new\nline", "n"),
+        ("back\\slash", "b"),
+    ]);
     let root = dir.path();
     for length in [99, 100, 101, 200, 255] {
         write(root, "n".repeat(length), b"long name");
@@ -60,7 +68,9 @@ fn odd_tree() -> tempfile::TempDir {
     let group_only = write(root, "bin/not-ours", b"x");
     fs::set_permissions(group_only, Permissions::from_mode(0o677)).unwrap();
     fs::hard_link(root.join("plain"), root.join("zz-hard")).unwrap();
-    for (name, target) in [("to-file", "plain"), ("to-dir", "bin"), ("dangling", "no/such"), ("loop", "loop"), ("up", "bin/../plain")] {
+    for (name, target) in
+        [("to-file", "plain"), ("to-dir", "bin"), ("dangling", "no/such"), ("loop", "loop"), ("up", "bin/../plain")]
+    {
         symlink(target, root.join(name)).unwrap();
     }
     for length in [99, 100, 101, 1000, 4000] {
@@ -92,7 +102,13 @@ fn hard_links_are_copies() {
     let shelf = Shelf::files();
     let _run = shelf.pack(tree.path()).run().succeeds();
     let into = tempfile::tempdir().unwrap();
-    let _out = Tool::new("tar").arg("-x").arg("-C").arg(into.path()).stdin(shelf.object("obelix-1.tar").unwrap()).run().succeeds();
+    let _out = Tool::new("tar")
+        .arg("-x")
+        .arg("-C")
+        .arg(into.path())
+        .stdin(shelf.object("obelix-1.tar").unwrap())
+        .run()
+        .succeeds();
     fs::write(into.path().join("a"), "changed").unwrap();
     assert_eq!(fs::read(into.path().join("b")).unwrap(), b"same");
 }
@@ -138,7 +154,8 @@ fn a_file_of_more_than_8_gib() {
     for program in ["tar", "bsdtar"] {
         let listed = Tool::new(program).arg("-tvf").arg("-").stdin(head.clone()).run();
         let listing = listed.stdout_str();
-        let huge = listing.lines().find(|line| line.ends_with(" huge")).unwrap_or_else(|| panic!("{}", listed.report()));
+        let huge =
+            listing.lines().find(|line| line.ends_with(" huge")).unwrap_or_else(|| panic!("{}", listed.report()));
         assert!(huge.contains(&format!(" {SIZE} ")), "{program}: {huge}");
     }
     if long() {

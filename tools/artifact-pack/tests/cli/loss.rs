@@ -35,7 +35,10 @@ fn each_request(tree: &Path, fault: &Fault) {
     let _run = counting.pack(tree).run().succeeds();
     let requests = counting.proxy().count();
     for number in 1..=requests {
-        let what = format!("{fault:?} at request {number} of {requests}: {:?}", counting.proxy().log().get(number as usize - 1));
+        let what = format!(
+            "{fault:?} at request {number} of {requests}: {:?}",
+            counting.proxy().log().get(number as usize - 1)
+        );
         let shelf = Shelf::s3();
         shelf.proxy().set_plan(Plan::At(vec![(number, fault.clone())]));
         let run = shelf.pack(tree).run();

@@ -28,7 +28,24 @@ fn sizes_around_the_boundaries() {
     let mut noise = vec![0; 3 * PART as usize + 1];
     seed.rng().fill(&mut noise[..]);
     let one = PART - AROUND;
-    let sizes = [0, 1, 511, 512, 513, one - 512, one - 1, one, one + 1, PART - 1, PART, PART + 1, one + PART, one + PART + 1, one + 2 * PART, 3 * PART + 1];
+    let sizes = [
+        0,
+        1,
+        511,
+        512,
+        513,
+        one - 512,
+        one - 1,
+        one,
+        one + 1,
+        PART - 1,
+        PART,
+        PART + 1,
+        one + PART,
+        one + PART + 1,
+        one + 2 * PART,
+        3 * PART + 1,
+    ];
     for size in sizes {
         let shelf = Shelf::s3();
         let dir = tree(&[]);
@@ -48,7 +65,10 @@ fn sizes_around_the_boundaries() {
         let at = object.body.windows(64).position(|window| window == &noise[..64]);
         if size >= 64 {
             let start = at.expect("the file is in the archive");
-            assert!(object.body[start..][..usize::try_from(size).unwrap()] == noise[..usize::try_from(size).unwrap()], "{size}");
+            assert!(
+                object.body[start..][..usize::try_from(size).unwrap()] == noise[..usize::try_from(size).unwrap()],
+                "{size}"
+            );
         }
     }
 }
@@ -102,7 +122,8 @@ fn a_conflict_at_the_end_sends_all_parts_again() {
     let run = shelf.pack(dir.path()).run().succeeds();
     let _record = shelf.is_published(1, &run);
     // The SDK itself may ask once more before it gives the answer on; never are parts of one upload used by another.
-    let uploads = shelf.proxy().log().iter().filter(|seen| seen.method == "POST" && seen.query.starts_with("uploads")).count();
+    let uploads =
+        shelf.proxy().log().iter().filter(|seen| seen.method == "POST" && seen.query.starts_with("uploads")).count();
     assert!(uploads >= 2, "a new upload after a conflict");
     assert_eq!(part_numbers(&shelf).len(), 3 * uploads);
 
@@ -134,7 +155,11 @@ fn an_error_in_the_body_of_a_200() {
     }
     let shelf = Shelf::s3();
     fail_first(&shelf, u32::MAX, RequestInfo::is_complete, Fault::ErrorIn200);
-    let run = shelf.pack(dir.path()).run().fails_with(75).stderr_contains("unable to complete s3://build/obelix/prod/obelix-1.tar");
+    let run = shelf
+        .pack(dir.path())
+        .run()
+        .fails_with(75)
+        .stderr_contains("unable to complete s3://build/obelix/prod/obelix-1.tar");
     shelf.is_as_before(&Default::default(), &run);
 }
 
@@ -156,7 +181,14 @@ fn the_probe_is_two_requests() {
     let shelf = Shelf::s3();
     let _run = shelf.pack(dir.path()).run().succeeds();
     let log = shelf.proxy().log();
-    let statuses: Vec<_> = log.iter().filter(|seen| seen.method == "PUT" && seen.path.ends_with("-1.release")).map(|seen| seen.status.unwrap()).collect();
+    let statuses: Vec<_> = log
+        .iter()
+        .filter(|seen| seen.method == "PUT" && seen.path.ends_with("-1.release"))
+        .map(|seen| seen.status.unwrap())
+        .collect();
     assert_eq!(statuses, [200, 412, 412, 200], "claim, probe, probe, seal");
-    assert_eq!((count(&shelf, "PUT", ".tar"), count(&shelf, "PUT", "latest.txt"), count(&shelf, "DELETE", "")), (1, 1, 0));
+    assert_eq!(
+        (count(&shelf, "PUT", ".tar"), count(&shelf, "PUT", "latest.txt"), count(&shelf, "DELETE", "")),
+        (1, 1, 0)
+    );
 }

@@ -4,8 +4,19 @@ use crate::shelf::{Record, Shelf, members, packed, tree, write};
 use std::fs;
 use testkit::Tool;
 
-const KEYS: [&str; 11] =
-    ["MODULE", "VERSION", "BUILD", "GIT_COMMIT", "TIMESTAMP", "FILE", "SIZE", "SHA256", "CRC64NVME", "FORMAT", "RECORD_SHA256"];
+const KEYS: [&str; 11] = [
+    "MODULE",
+    "VERSION",
+    "BUILD",
+    "GIT_COMMIT",
+    "TIMESTAMP",
+    "FILE",
+    "SIZE",
+    "SHA256",
+    "CRC64NVME",
+    "FORMAT",
+    "RECORD_SHA256",
+];
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 #[test]
@@ -18,7 +29,9 @@ fn release_is_the_first_member_and_holds_five_lines() {
         assert_eq!(record.keys(), KEYS);
         let archive = shelf.object("obelix-1.tar").unwrap();
         assert_eq!(members(&archive)[0], "RELEASE");
-        let five = format!("MODULE=obelix\nVERSION=1\nBUILD=77\nGIT_COMMIT={COMMIT}\nTIMESTAMP=Sat Jan 23 11:20:02 UTC 2016\n");
+        let five = format!(
+            "MODULE=obelix\nVERSION=1\nBUILD=77\nGIT_COMMIT={COMMIT}\nTIMESTAMP=Sat Jan 23 11:20:02 UTC 2016\n"
+        );
         let _inside = Tool::new("tar").args(["-xO", "RELEASE"]).stdin(archive).run().succeeds().stdout_is(&five);
         assert!(run.stdout_str().starts_with(&five));
         greps(&shelf, 1, COMMIT);
@@ -62,7 +75,9 @@ fn a_directory_named_release_is_refused() {
     for paths in [".", "RELEASE/notes"] {
         let shelf = Shelf::s3();
         let run = shelf.tool().arg("-C").arg(tree.path()).arg(paths).run().fails_with(1);
-        let run = run.stderr_contains("unable to pack RELEASE/notes: RELEASE is no directory in the release").stderr_is_one_line_at_its_end();
+        let run = run
+            .stderr_contains("unable to pack RELEASE/notes: RELEASE is no directory in the release")
+            .stderr_is_one_line_at_its_end();
         shelf.is_as_before(&Default::default(), &run);
     }
     fs::remove_dir_all(tree.path().join("RELEASE")).unwrap();
@@ -88,7 +103,9 @@ impl LastLine for testkit::Finished {
 fn environment_twins() {
     let tree = tree(&[("a", "a")]);
     let shelf = Shelf::s3();
-    let tool = |shelf: &Shelf| crate::shelf::tool().args(["--store", &shelf.url, "-C"]).arg(tree.path()).arg("a").aws(shelf.proxy().endpoint());
+    let tool = |shelf: &Shelf| {
+        crate::shelf::tool().args(["--store", &shelf.url, "-C"]).arg(tree.path()).arg("a").aws(shelf.proxy().endpoint())
+    };
     let twins = |tool: Tool, values: [&str; 4]| {
         let names = ["ARTIFACT", "BUILD_NUMBER", "GIT_COMMIT", "BUILD_TIMESTAMP"];
         names.into_iter().zip(values).fold(tool, |tool, (name, value)| tool.env(name, value))
@@ -107,7 +124,10 @@ fn environment_twins() {
     // Empty ones are as good as none.
     let run = twins(tool(&shelf), ["obelix", "", "", ""]).env("SOURCE_DATE_EPOCH", "0").run().succeeds();
     let record = shelf.is_published(3, &run);
-    assert_eq!(["BUILD", "GIT_COMMIT", "TIMESTAMP"].map(|key| record.get(key)), ["", "", "Thu Jan  1 00:00:00 UTC 1970"]);
+    assert_eq!(
+        ["BUILD", "GIT_COMMIT", "TIMESTAMP"].map(|key| record.get(key)),
+        ["", "", "Thu Jan  1 00:00:00 UTC 1970"]
+    );
     let before = shelf.objects();
     let run = twins(tool(&shelf), ["", "", "", ""]).run().fails_with(2).stderr_is_one_line();
     shelf.is_as_before(&before, &run);

@@ -94,7 +94,12 @@ fn two_clones_of_one_commit() {
 #[test]
 fn other_words_for_the_same_paths() {
     let (origin, _) = repository();
-    let ways: [&[&str]; 4] = [&["./"], &["bin", "README", "code", "docs"], &["code/lib/a.py", "./code//lib", ".", "code", "bin/app"], &["./."]];
+    let ways: [&[&str]; 4] = [
+        &["./"],
+        &["bin", "README", "code", "docs"],
+        &["code/lib/a.py", "./code//lib", ".", "code", "bin/app"],
+        &["./."],
+    ];
     let pack = |paths: &[&str]| {
         let shelf = Shelf::files();
         let run = shelf.tool().arg("-C").arg(origin.path()).args(paths).run().succeeds();
@@ -121,9 +126,11 @@ fn what_git_tracks() {
     let (origin, _) = repository();
     write(origin.path(), "code/app.pyc", b"not tracked");
     let tracked = git(origin.path()).args(["ls-files", "-z"]).run().succeeds().stdout;
-    let listed: Vec<String> = String::from_utf8(tracked.clone()).unwrap().split_terminator('\0').map(str::to_owned).collect();
+    let listed: Vec<String> =
+        String::from_utf8(tracked.clone()).unwrap().split_terminator('\0').map(str::to_owned).collect();
     let shelf = Shelf::s3();
-    let run = shelf.tool().arg("-C").arg(origin.path()).args(["--files-from", "-", "-0"]).stdin(tracked).run().succeeds();
+    let run =
+        shelf.tool().arg("-C").arg(origin.path()).args(["--files-from", "-", "-0"]).stdin(tracked).run().succeeds();
     let record = shelf.is_published(1, &run);
     assert_eq!(packed(&shelf), listed);
 
@@ -144,7 +151,8 @@ fn times_of_members() {
     let time = |tool: Tool, shelf: &Shelf| {
         let _run = tool.run().succeeds();
         let archive = shelf.object("obelix-1.tar").unwrap();
-        let listed = Tool::new("tar").args(["-tv", "--full-time", "--utc", "--numeric-owner"]).stdin(archive).run().succeeds();
+        let listed =
+            Tool::new("tar").args(["-tv", "--full-time", "--utc", "--numeric-owner"]).stdin(archive).run().succeeds();
         let mut lines = listed.stdout_str().lines().map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
             assert_eq!(fields[1], "0/0", "{line}");

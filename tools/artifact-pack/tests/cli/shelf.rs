@@ -83,11 +83,14 @@ impl Shelf {
         match &self.s3 {
             Some((model, _)) => {
                 let objects = model.objects(BUCKET).into_iter();
-                objects.map(|(key, object)| (key.strip_prefix(PREFIX).unwrap_or(&key).to_owned(), object.body.to_vec())).collect()
+                objects
+                    .map(|(key, object)| (key.strip_prefix(PREFIX).unwrap_or(&key).to_owned(), object.body.to_vec()))
+                    .collect()
             }
             None => {
                 let entries = fs::read_dir(self.dir.path()).unwrap().map(Result::unwrap);
-                let plain = entries.filter(|entry| entry.file_name() != ".lock" && entry.file_type().unwrap().is_file());
+                let plain =
+                    entries.filter(|entry| entry.file_name() != ".lock" && entry.file_type().unwrap().is_file());
                 plain.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
             }
         }

@@ -74,7 +74,11 @@ fn while_rehearsing() {
     let shelf = Shelf::s3();
     let mut run = shelf.pack(large.path()).args(["--dry-run", "-v"]).start();
     wait_until("the survey", SOON, || {
-        if shelf.proxy().log().iter().filter(|seen| seen.status.is_some()).count() >= 3 { Ok(()) } else { Err("requests".to_owned()) }
+        if shelf.proxy().log().iter().filter(|seen| seen.status.is_some()).count() >= 3 {
+            Ok(())
+        } else {
+            Err("requests".to_owned())
+        }
     });
     assert!(run.is_running());
     run.interrupt();
@@ -92,7 +96,10 @@ fn while_it_waits_for_a_list() {
     let shelf = Shelf::s3();
     let binary = env!("CARGO_BIN_EXE_artifact-pack");
     let script = "exec \"$0\" \"$@\" 0<>\"$FIFO\"";
-    let run = Tool::new("sh").args(["-c", script, binary, "--artifact", "obelix", "--store", &shelf.url]).arg("-C").arg(small.path());
+    let run = Tool::new("sh")
+        .args(["-c", script, binary, "--artifact", "obelix", "--store", &shelf.url])
+        .arg("-C")
+        .arg(small.path());
     let run = run.args(["--files-from", "-"]).env("FIFO", &fifo).aws(shelf.proxy().endpoint()).start();
     // It is asleep as itself: past the shell, and in the read.
     wait_until("the wait for stdin", SOON, || {
@@ -114,10 +121,14 @@ fn once_the_record_is_sealed() {
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let latest = |info: &RequestInfo| info.is_put_object() && info.path.ends_with("latest.txt");
     let (reached, seen) = std::sync::mpsc::channel::<()>();
-    shelf.proxy().on_match(Box::new(latest), testkit::KillPoint::Interleave, Box::new(move || {
-        reached.send(()).unwrap();
-        let _ = wait.recv();
-    }));
+    shelf.proxy().on_match(
+        Box::new(latest),
+        testkit::KillPoint::Interleave,
+        Box::new(move || {
+            reached.send(()).unwrap();
+            let _ = wait.recv();
+        }),
+    );
     let run = shelf.pack(small.path()).start();
     seen.recv_timeout(SOON).expect("latest.txt is being moved");
     run.terminate();
@@ -157,7 +168,16 @@ fn a_closed_stdout() {
     let small = tree(&[("a", "a")]);
     let shelf = Shelf::s3();
     let script = "{ \"$@\"; echo \"code $?\" >&2; } | :";
-    let run = Tool::new("sh").args(["-c", script, "sh", env!("CARGO_BIN_EXE_artifact-pack"), "--artifact", "obelix", "--store", &shelf.url]);
+    let run = Tool::new("sh").args([
+        "-c",
+        script,
+        "sh",
+        env!("CARGO_BIN_EXE_artifact-pack"),
+        "--artifact",
+        "obelix",
+        "--store",
+        &shelf.url,
+    ]);
     let run = run.arg("-C").arg(small.path()).arg("a").aws(shelf.proxy().endpoint()).run().succeeds();
     let _run = run.stderr_contains("code 0\n");
     assert_eq!(shelf.sealed(), [1]);

@@ -1,6 +1,6 @@
 //! What dead builds leave, what becomes of it, and that a living build is never taken for a dead one.
 
-use crate::shelf::{BUCKET, PART, PREFIX, Shelf, SOON, last_line, sparse, tree};
+use crate::shelf::{BUCKET, PART, PREFIX, SOON, Shelf, last_line, sparse, tree};
 use std::fs;
 use std::path::Path;
 use std::sync::mpsc::channel;
@@ -78,7 +78,8 @@ fn a_dead_build_is_swept_by_the_next_one() {
     assert_eq!(rows.len(), 2, "{rows:?}");
     assert!(rows[0].starts_with("dead,obelix-1.release,1,") && rows[1].starts_with("dead,obelix-1.tar,1,"), "{rows:?}");
 
-    let run = shelf.pack(small.path()).arg("-v").run().succeeds().stderr_contains("release 1 is abandoned: its builder ");
+    let run =
+        shelf.pack(small.path()).arg("-v").run().succeeds().stderr_contains("release 1 is abandoned: its builder ");
     let _record = shelf.is_published(2, &run);
     assert!(shelf.text("obelix-1.release").starts_with("STATE=abandoned\nBUILD_UUID="));
     assert_eq!(audit(&shelf), ["abandoned,obelix-1.release,1,,,"]);
@@ -121,7 +122,9 @@ fn a_complete_archive_of_a_dead_build_is_removed() {
 #[test]
 fn a_complete_archive_in_a_bucket_is_removed() {
     let small = tree(&[("a", "a")]);
-    for (record, theirs) in [(dead_claim(), false), (format!("STATE=abandoned\nBUILD_UUID={UUID}\n"), false), (dead_claim(), true)] {
+    for (record, theirs) in
+        [(dead_claim(), false), (format!("STATE=abandoned\nBUILD_UUID={UUID}\n"), false), (dead_claim(), true)]
+    {
         let shelf = Shelf::s3();
         shelf.put("obelix-1.release", record.as_bytes());
         let target = format!("/{BUCKET}/{PREFIX}obelix-1.tar");
@@ -144,7 +147,11 @@ fn a_slow_build_is_left_alone() {
     shelf.proxy().on_match(Box::new(RequestInfo::is_upload_part), KillPoint::Interleave, held);
     let slow = shelf.pack(large.path()).start();
     wait_until("a part under way", SOON, || {
-        if shelf.proxy().log().iter().any(|seen| seen.query.contains("partNumber=")) { Ok(()) } else { Err("none".to_owned()) }
+        if shelf.proxy().log().iter().any(|seen| seen.query.contains("partNumber=")) {
+            Ok(())
+        } else {
+            Err("none".to_owned())
+        }
     });
     for number in 2..=4 {
         let run = shelf.pack(small.path()).args(["--orphan-age", "1h"]).run().succeeds();
@@ -226,12 +233,16 @@ fn a_swept_builder_ends_with_75() {
     for (what, matches, upload_too) in moments {
         let shelf = std::sync::Arc::new(Shelf::s3());
         let sweeper = std::sync::Arc::clone(&shelf);
-        shelf.proxy().on_match(Box::new(matches), KillPoint::Interleave, Box::new(move || {
-            sweeper.put("obelix-1.release", abandoned(&sweeper).as_bytes());
-            if upload_too {
-                abort_uploads(&sweeper.model().endpoint(), &sweeper.model().uploads(BUCKET));
-            }
-        }));
+        shelf.proxy().on_match(
+            Box::new(matches),
+            KillPoint::Interleave,
+            Box::new(move || {
+                sweeper.put("obelix-1.release", abandoned(&sweeper).as_bytes());
+                if upload_too {
+                    abort_uploads(&sweeper.model().endpoint(), &sweeper.model().uploads(BUCKET));
+                }
+            }),
+        );
         let run = shelf.pack(large.path()).run().fails_with(75);
         assert!(last_line(&run).contains("swept"), "{what}\n{}", run.report());
         shelf.is_as_before(&Default::default(), &run);
@@ -270,9 +281,18 @@ fn an_old_scripts_tar_is_safe() {
     for tree in [&small, &large] {
         let shelf = std::sync::Arc::new(Shelf::s3());
         let script = std::sync::Arc::clone(&shelf);
-        let at_the_end = |info: &RequestInfo| info.is_complete() || (info.is_put_object() && info.path.ends_with(".tar"));
-        shelf.proxy().on_match(Box::new(at_the_end), KillPoint::Interleave, Box::new(move || script.put("obelix-1.tar", b"old")));
-        let run = shelf.pack(tree.path()).run().fails_with(75).stderr_contains("was written by somebody else, who claimed no number");
+        let at_the_end =
+            |info: &RequestInfo| info.is_complete() || (info.is_put_object() && info.path.ends_with(".tar"));
+        shelf.proxy().on_match(
+            Box::new(at_the_end),
+            KillPoint::Interleave,
+            Box::new(move || script.put("obelix-1.tar", b"old")),
+        );
+        let run = shelf
+            .pack(tree.path())
+            .run()
+            .fails_with(75)
+            .stderr_contains("was written by somebody else, who claimed no number");
         assert_eq!(shelf.object("obelix-1.tar").unwrap(), b"old", "{}", run.report());
         assert!(shelf.text("obelix-1.release").starts_with("STATE=abandoned\n"));
         assert!(shelf.uploads().is_empty() && shelf.object("latest.txt").is_none());
