@@ -47,7 +47,9 @@ fn version_names_the_commit() {
 #[test]
 fn wrong_usage_is_one_line_and_exit_2() {
     for (name, _) in TOOLS {
-        for line in [&["--no-such-option"][..], &[], &["--artifact", "../x", "--store", "file:///tmp"], &["--store", "ftp://x"]] {
+        for line in
+            [&["--no-such-option"][..], &[], &["--artifact", "../x", "--store", "file:///tmp"], &["--store", "ftp://x"]]
+        {
             let run = tool(name).args(line).run().fails_with(2).stderr_is_one_line();
             assert!(run.stderr_str().starts_with(&format!("{name}: ")), "{}", run.report());
             assert_eq!(run.stdout, b"");

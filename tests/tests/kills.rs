@@ -60,7 +60,10 @@ fn kill_at_every_request(new_place: impl Fn() -> Place, megabytes: u32) {
             // What is left over is on the list before the next build, and gone after it.
             let left = leftovers(&place.look());
             let listed = audit(&place);
-            assert!(left.is_empty() || listed.lines().count() > 1, "after request {n}, {point:?}: {left:?} not in {listed}");
+            assert!(
+                left.is_empty() || listed.lines().count() > 1,
+                "after request {n}, {point:?}: {left:?} not in {listed}"
+            );
             let _ = place.build(old.path());
             assert_eq!(leftovers(&place.look()), Vec::<String>::new(), "after request {n}, {point:?}");
             let listed = audit(&place);

@@ -52,7 +52,11 @@ impl Job {
     fn script(&self, name: &str) -> Tool {
         let path = format!("{}:{}", bin_dir().display(), std::env::var("PATH").unwrap());
         let tool = Tool::new(root().join("scripts").join(name)).env("PATH", path);
-        self.place.reach(tool).env("ARTIFACT", ARTIFACT).env("STORE", self.place.url()).env("WORKSPACE", self.checkout())
+        self.place
+            .reach(tool)
+            .env("ARTIFACT", ARTIFACT)
+            .env("STORE", self.place.url())
+            .env("WORKSPACE", self.checkout())
     }
 
     fn create_build(&self, number: &str) -> Finished {
@@ -97,7 +101,10 @@ fn the_main_job(place: Place) {
     let first = job.git("checkout", &["rev-parse", "HEAD"]);
     let record = job.create_build("117").succeeds();
     let record = record.stdout_str();
-    assert_eq!((value(record, "VERSION"), value(record, "BUILD"), value(record, "GIT_COMMIT")), ("1", "117", first.as_str()));
+    assert_eq!(
+        (value(record, "VERSION"), value(record, "BUILD"), value(record, "GIT_COMMIT")),
+        ("1", "117", first.as_str())
+    );
     job.promote_build("1").succeeds();
     assert_eq!(job.git("origin.git", &["rev-parse", "production^{commit}"]), first);
 
@@ -123,10 +130,15 @@ fn the_main_job(place: Place) {
     assert_eq!(fs::read_to_string(job.srv().join("healthy")).unwrap(), format!("{ARTIFACT}-1\n"));
 
     let history = job.place.tool("release-promote").arg("--history").run().succeeds();
-    let moves: Vec<(String, String)> = history.stdout_str().lines().skip(1).map(|row| {
-        let fields: Vec<&str> = row.split(',').collect();
-        (fields[3].to_owned(), fields[4].to_owned())
-    }).collect();
+    let moves: Vec<(String, String)> = history
+        .stdout_str()
+        .lines()
+        .skip(1)
+        .map(|row| {
+            let fields: Vec<&str> = row.split(',').collect();
+            (fields[3].to_owned(), fields[4].to_owned())
+        })
+        .collect();
     assert_eq!(moves, [("", "1"), ("1", "2"), ("2", "1")].map(|(from, to)| (from.to_owned(), to.to_owned())));
     assert_eq!(leftovers(&job.place.look()), Vec::<String>::new());
 }
@@ -172,7 +184,12 @@ fn a_failing_build_fails_the_pipe_and_promotes_nothing() {
     let job = Job::new(Place::files());
     let record = job.create_build("1").succeeds();
     let store = ["--artifact", ARTIFACT, "--store", job.place.url()];
-    end_to_end::tool("release-promote").args(store).args(["--release", "-"]).stdin(record.stdout.clone()).run().succeeds();
+    end_to_end::tool("release-promote")
+        .args(store)
+        .args(["--release", "-"])
+        .stdin(record.stdout.clone())
+        .run()
+        .succeeds();
     let before = job.place.look().objects();
     let failed = job.script("create-build").arg("no-such-folder").run().fails_with(1);
     assert_eq!(failed.stdout, b"");
@@ -188,7 +205,13 @@ fn a_store_of_the_original_scripts_goes_on() {
     let store = PathBuf::from(job.place.url().strip_prefix("file://").unwrap());
     let commit = job.git("checkout", &["rev-parse", "HEAD"]);
     let shell = |script: &str, dir: &Path| {
-        let run = Command::new("bash").args(["-euc", script]).current_dir(dir).env("STORE", &store).env("COMMIT", &commit).output().unwrap();
+        let run = Command::new("bash")
+            .args(["-euc", script])
+            .current_dir(dir)
+            .env("STORE", &store)
+            .env("COMMIT", &commit)
+            .output()
+            .unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         String::from_utf8(run.stdout).unwrap()
     };

@@ -7,12 +7,15 @@ use std::error::Error;
 use std::fmt::Display;
 
 /// Codes that say "not now" although their HTTP status says "wrong request".
-const TEMPORARY_CODES: [&str; 12] = [
+const TEMPORARY_CODES: [&str; 14] = [
     "ExpiredToken",
     "ExpiredTokenException",
     "TokenRefreshRequired",
     "RequestTimeout",
     "RequestTimeoutException",
+    // These two also come in the body of a 200, where the status tells nothing.
+    "InternalError",
+    "ServiceUnavailable",
     "SlowDown",
     "Throttling",
     "ThrottlingException",
@@ -83,7 +86,9 @@ fn causes(error: &(dyn Error + 'static)) -> String {
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        if !matches!(text.as_str(), "other" | "io error" | "dispatch failure") && !words.iter().any(|w| w.contains(&text)) {
+        if !matches!(text.as_str(), "other" | "io error" | "dispatch failure")
+            && !words.iter().any(|w| w.contains(&text))
+        {
             words.push(text);
         }
         next = cause.source();

@@ -53,10 +53,15 @@ pub struct Failure(pub(crate) Reason);
 
 #[derive(Debug)]
 pub(crate) enum Reason {
-    Failed { class: Class, error: anyhow::Error },
+    Failed {
+        class: Class,
+        error: anyhow::Error,
+    },
     /// The reader of stdout went away. Only [`crate::Output`] builds it: a dead socket must never look like this.
     StdoutClosed,
-    Interrupted { signal: i32 },
+    Interrupted {
+        signal: i32,
+    },
 }
 
 impl Failure {
@@ -96,9 +101,7 @@ impl Failure {
     #[must_use]
     pub fn context(self, what: impl fmt::Display) -> Self {
         match self.0 {
-            Reason::Failed { class, error } => {
-                Self(Reason::Failed { class, error: error.context(what.to_string()) })
-            }
+            Reason::Failed { class, error } => Self(Reason::Failed { class, error: error.context(what.to_string()) }),
             other => Self(other),
         }
     }
@@ -148,8 +151,8 @@ mod tests {
 
     #[test]
     fn message_is_the_chain_on_one_line() {
-        let failure = Failure::io("unable to read /x", io::Error::from(io::ErrorKind::PermissionDenied))
-            .context("release 42");
+        let failure =
+            Failure::io("unable to read /x", io::Error::from(io::ErrorKind::PermissionDenied)).context("release 42");
         assert_eq!(failure.to_string(), "release 42: unable to read /x: permission denied");
         assert_eq!(failure.class(), Some(Class::Permanent));
     }

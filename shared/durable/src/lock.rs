@@ -39,8 +39,7 @@ impl Lock {
     /// The file can't be made or locked at all.
     pub fn try_acquire(path: &Path) -> Result<Option<Self>, Failure> {
         let unable = |error| Failure::io(format!("unable to lock {}", path.display()), error);
-        let file =
-            OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(unable)?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(unable)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),

@@ -192,7 +192,14 @@ mod tests {
         let claimed = Claim::Claimed { build, builder: builder.clone() };
         assert!(claimed.to_bytes().len() <= LONGEST_CLAIM);
         assert_eq!(Claim::parse(&claimed.to_bytes()), Some(claimed));
-        let least = Builder { machine: String::new(), boot: String::new(), pid_namespace: 0, pid: 1, start_time: 0, host: String::new() };
+        let least = Builder {
+            machine: String::new(),
+            boot: String::new(),
+            pid_namespace: 0,
+            pid: 1,
+            start_time: 0,
+            host: String::new(),
+        };
         assert!(Claim::Claimed { build, builder: least }.to_bytes().len() > LONGEST_ABANDONED);
         let abandoned = Claim::Abandoned { build };
         assert!(abandoned.to_bytes().len() <= LONGEST_ABANDONED);

@@ -85,7 +85,15 @@ mod tests {
 
     fn row(n: u64, reason: &str) -> Row {
         let text = |s: &str| s.to_owned();
-        Row { n, time: text("t"), who: text("me@h"), from: text(""), to: text("1"), commit: text("c"), reason: text(reason) }
+        Row {
+            n,
+            time: text("t"),
+            who: text("me@h"),
+            from: text(""),
+            to: text("1"),
+            commit: text("c"),
+            reason: text(reason),
+        }
     }
 
     #[test]

@@ -37,7 +37,9 @@ impl Key {
 
 /// The text can't name an artifact.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("an artifact's name is made of letters, digits, '.', '_' and '-', starts with a letter or digit and has at most 128 characters")]
+#[error(
+    "an artifact's name is made of letters, digits, '.', '_' and '-', starts with a letter or digit and has at most 128 characters"
+)]
 pub struct NotAnArtifact;
 
 impl FromStr for Layout {
@@ -136,7 +138,9 @@ mod tests {
         for format in [Format::Tar, Format::TarGz, Format::TarZst] {
             assert_eq!(layout.parse(&layout.archive(number, format)), Some(Key::Artifact(number, format)));
         }
-        for other in ["obelix-app-1-2.tar", "obelix-app-042.tar", "obelix-42.tar", "latest.txt", "obelix-app-42.tar.bz2"] {
+        for other in
+            ["obelix-app-1-2.tar", "obelix-app-042.tar", "obelix-42.tar", "latest.txt", "obelix-app-42.tar.bz2"]
+        {
             assert_eq!(layout.parse(other), None, "{other}");
         }
     }

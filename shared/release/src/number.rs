@@ -43,9 +43,8 @@ impl FromStr for ReleaseNumber {
 
     /// Accepts what `Display` writes and nothing else, so that a number has one name in a store.
     fn from_str(text: &str) -> Result<Self, NotANumber> {
-        let plain = (1..=15).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_digit())
-            && !text.starts_with('0');
+        let plain =
+            (1..=15).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
         if !plain {
             return Err(NotANumber);
         }

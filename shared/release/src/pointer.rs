@@ -32,7 +32,11 @@ pub async fn read(store: &dyn Store, key: &str) -> Result<Option<Pointer>, Failu
 ///
 /// # Errors
 /// The store fails, the number is claimed or abandoned, or the record is damaged or another release's.
-pub async fn read_release(store: &dyn Store, layout: &Layout, number: ReleaseNumber) -> Result<Option<Pointer>, Failure> {
+pub async fn read_release(
+    store: &dyn Store,
+    layout: &Layout,
+    number: ReleaseNumber,
+) -> Result<Option<Pointer>, Failure> {
     let key = layout.record(number);
     let Some(object) = store.get(&key).await? else { return Ok(None) };
     match crate::Claim::parse(&object.body) {
@@ -70,6 +74,15 @@ pub fn check(layout: &Layout, record: &Record) -> Result<(), String> {
     }
 }
 
+/// Refuses a store whose pointers another artifact uses: both would count in one sequence and move each other's pointers.
+///
+/// # Errors
+/// The pointer names a release of another artifact.
+pub fn check_owner(store: &dyn Store, layout: &Layout, pointer: &Pointer) -> Result<(), Failure> {
+    check(layout, &pointer.record)
+        .map_err(|why| Failure::permanent(format!("{} keeps the releases of another artifact: {why}", store.url(""))))
+}
+
 /// Where `latest.txt` stands after [`advance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advance {
@@ -88,13 +101,14 @@ pub async fn advance(store: &dyn Store, record: &Record, attributes: &Attributes
     let body = record.to_bytes();
     let mut current = store.get(&key).await?;
     for attempt in 0..100 {
-        let standing = match &current {
-            Some(object) if object.body == body => return Ok(Advance::Moved),
-            Some(object) => Some(Record::parse(&object.body).map_err(|error| {
-                Failure::permanent(format!("{} is no release record: {error}", store.url(&key)))
-            })?),
-            None => None,
-        };
+        let standing =
+            match &current {
+                Some(object) if object.body == body => return Ok(Advance::Moved),
+                Some(object) => Some(Record::parse(&object.body).map_err(|error| {
+                    Failure::permanent(format!("{} is no release record: {error}", store.url(&key)))
+                })?),
+                None => None,
+            };
         if let Some(later) = standing.map(|standing| standing.number()).filter(|number| *number > record.number()) {
             return Ok(Advance::Later(later));
         }

@@ -76,7 +76,9 @@ pub enum RecordError {
     #[error("its RECORD_SHA256 does not match: the record was damaged or changed by hand")]
     Seal,
     /// A key or value would mislead `grep VERSION` or `grep GIT_COMMIT`.
-    #[error("{0}: the words VERSION and GIT_COMMIT may stand in no other key and in no value, since scripts grep for them")]
+    #[error(
+        "{0}: the words VERSION and GIT_COMMIT may stand in no other key and in no value, since scripts grep for them"
+    )]
     Misleading(String),
 }
 
@@ -137,8 +139,10 @@ impl Record {
             fields.push((key.to_owned(), value.to_owned()));
         }
         let get = |key: &str| fields.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
-        let number =
-            get("VERSION").ok_or(RecordError::Missing("VERSION"))?.parse().map_err(|_| RecordError::Value("VERSION"))?;
+        let number = get("VERSION")
+            .ok_or(RecordError::Missing("VERSION"))?
+            .parse()
+            .map_err(|_| RecordError::Value("VERSION"))?;
         let mut artifact = None;
         if SEALED_KEYS.iter().any(|key| get(key).is_some()) {
             let seal = get(SEAL).ok_or(RecordError::Missing(SEAL))?;
@@ -158,9 +162,7 @@ impl Record {
                     .and_then(|text| unhex(text).ok_or(RecordError::Value("SHA256")))?,
                 crc64nvme: match get("CRC64NVME") {
                     None | Some("") => None,
-                    Some(text) => {
-                        Some(u64::from_be_bytes(unhex(text).ok_or(RecordError::Value("CRC64NVME"))?))
-                    }
+                    Some(text) => Some(u64::from_be_bytes(unhex(text).ok_or(RecordError::Value("CRC64NVME"))?)),
                 },
                 format: get("FORMAT")
                     .ok_or(RecordError::Missing("FORMAT"))?
@@ -389,7 +391,8 @@ mod tests {
 
     #[test]
     fn a_sealed_record_is_longer_than_any_claim() {
-        let small = Artifact { file: "a-1.tar".into(), size: 0, sha256: [0; 32], crc64nvme: Some(0), format: Format::Tar };
+        let small =
+            Artifact { file: "a-1.tar".into(), size: 0, sha256: [0; 32], crc64nvme: Some(0), format: Format::Tar };
         let sealed = Record::new("a", ReleaseNumber::FIRST, "", "", "").unwrap().sealed(small).unwrap();
         assert!(sealed.to_bytes().len() > crate::claim::LONGEST_CLAIM);
     }

@@ -47,7 +47,10 @@ pub async fn put(
         }
         pause(attempt).await;
     }
-    Err(Failure::temporary(format!("unable to write {}: the store keeps answering that others write it", store.url(key))))
+    Err(Failure::temporary(format!(
+        "unable to write {}: the store keeps answering that others write it",
+        store.url(key)
+    )))
 }
 
 /// Waits before try `attempt + 1` of something others are doing too: full jitter, growing, at most half a second.

@@ -301,13 +301,25 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn send(&self, upload: &Upload, part: PartBody) -> Result<Part, Failure>;
 
     /// Makes the object of all parts visible, unless its key is taken.
-    async fn complete(&self, upload: &Upload, parts: Vec<Part>, size: u64, crc64nvme: u64) -> Result<Completion, Failure>;
+    async fn complete(
+        &self,
+        upload: &Upload,
+        parts: Vec<Part>,
+        size: u64,
+        crc64nvme: u64,
+    ) -> Result<Completion, Failure>;
 
-    /// Gives an upload up and removes its parts; it may be gone already.
+    /// Gives an upload that is not complete up and removes its parts; it may be gone already.
     async fn abort(&self, upload: &Upload) -> Result<(), Failure>;
 
     /// Uploads a whole small object in one request, unless its key is taken.
-    async fn send_whole(&self, key: &str, body: PartBody, build: Uuid, attributes: &Attributes) -> Result<Completion, Failure>;
+    async fn send_whole(
+        &self,
+        key: &str,
+        body: PartBody,
+        build: Uuid,
+        attributes: &Attributes,
+    ) -> Result<Completion, Failure>;
 
     /// Removes what proves who uploaded the object of that key, once its record is sealed.
     async fn settled(&self, key: &str, build: Uuid) -> Result<(), Failure>;

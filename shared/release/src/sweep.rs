@@ -86,6 +86,9 @@ pub async fn survey(store: &dyn Store, layout: &Layout) -> Result<Survey, Failur
     let latest = layout::pointer(layout::LATEST);
     let (listed, uploads, latest) =
         tokio::try_join!(store.list(&prefix), store.uploads(&prefix), pointer::read(store, &latest))?;
+    if let Some(pointer) = &latest {
+        pointer::check_owner(store, layout, pointer)?;
+    }
     let mut numbers: BTreeSet<ReleaseNumber> = latest.iter().map(|pointer| pointer.record.number()).collect();
     let mut archives: BTreeMap<ReleaseNumber, Vec<String>> = BTreeMap::new();
     let mut unsealed = Vec::new();
@@ -172,6 +175,10 @@ pub async fn sweep(
     let mut done = Vec::new();
     for claim in survey.claims.iter().filter(|claim| claim.is_dead(orphan_age)) {
         let own = Own { number: claim.number, build: claim.build, tag: claim.tag.clone() };
+        // First what no record can ever name: on a full disk there is no room for "abandoned" before it is gone.
+        for upload in claim.uploads.iter().filter(|upload| !claim.archives.contains(&upload.key)) {
+            store.abort(upload).await?;
+        }
         if abandon(store, layout, &own, attributes).await? {
             // Archives first: in a directory the upload's name is what proves whose archive it is.
             for key in &claim.archives {
@@ -189,6 +196,9 @@ pub async fn sweep(
                 let silent = SystemTime::now().duration_since(*last_seen).unwrap_or_default();
                 if *over || silent > orphan_age {
                     store.abort(upload).await?;
+                    if let (true, Ok(build)) = (*over, upload.id.parse()) {
+                        store.settled(&upload.key, build).await?;
+                    }
                     done.push(format!("an orphan upload of {} is aborted", store.url(&upload.key)));
                 }
             }
@@ -240,8 +250,14 @@ pub async fn give_up(
     if Record::parse(&object.body).is_ok() {
         return Ok(());
     }
+    let prefix = format!("{}.", layout.name(number));
     match Claim::parse(&object.body) {
         Some(Claim::Claimed { build: claimed, .. }) if claimed == build => {
+            // As in a sweep: room first. An upload whose archive is complete is left, for the record may yet be sealed.
+            let (uploads, archives) = tokio::try_join!(store.uploads(&prefix), store.list(&prefix))?;
+            for upload in uploads.iter().filter(|upload| !archives.iter().any(|entry| entry.key == upload.key)) {
+                store.abort(upload).await?;
+            }
             let own = Own { number, build, tag: object.tag };
             if !abandon(store, layout, &own, attributes).await? {
                 return Ok(());
@@ -250,7 +266,6 @@ pub async fn give_up(
         Some(Claim::Abandoned { build: abandoned }) if abandoned == build => {}
         _ => return Ok(()),
     }
-    let prefix = format!("{}.", layout.name(number));
     for entry in store.list(&prefix).await? {
         if matches!(layout.parse(&entry.key), Some(Key::Artifact(..))) {
             remove_archive_of(store, &entry.key, build).await?;

@@ -1,7 +1,6 @@
 //! One pass over an archive in the store: downloaded, hashed and consumed at the same time, on bounded memory.
 
 use crate::record::Artifact;
-use crate::settle::pause;
 use crate::store::{Head, Store};
 use bytes::{Buf, Bytes};
 use cli::Failure;
@@ -18,8 +17,6 @@ use tokio::sync::mpsc;
 const RANGE: u64 = 4 << 20;
 /// Requests under way at once.
 const AT_ONCE: usize = 3;
-/// Tries of one range whose answer breaks off.
-const TRIES: u32 = 6;
 
 /// Checksums of what arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +54,13 @@ pub async fn read_through<T: Send + 'static>(
     let unable = |error| Failure::io("unable to start a thread", error);
     let hasher = thread::Builder::new().name("hash".into()).spawn(move || hash(arriving, &to_consumer));
     let hasher = hasher.map_err(unable)?;
-    let consumer = move || consume(Arriving { from: hashed, now: Bytes::new() });
+    let consumer = move || consume(Arriving { from: hashed, now: Bytes::new(), ended: false });
     let consumer = thread::Builder::new().name("unpack".into()).spawn(consumer).map_err(unable)?;
 
     let size = head.size;
     let ranges = (0..size.div_ceil(RANGE)).map(|index| (index * RANGE, RANGE.min(size - index * RANGE)));
-    let mut parts = stream::iter(ranges)
-        .map(|(offset, length)| range(store.as_ref(), key, head, offset, length))
-        .buffered(AT_ONCE);
+    let mut parts =
+        stream::iter(ranges).map(|(offset, length)| store.read(key, &head.tag, offset, length)).buffered(AT_ONCE);
     while let Some(bytes) = parts.next().await {
         let bytes = bytes?;
         arrived(bytes.len() as u64);
@@ -78,18 +74,6 @@ pub async fn read_through<T: Send + 'static>(
     let joined = tokio::task::spawn_blocking(move || (hasher.join(), consumer.join())).await;
     let (Ok(Some(sums)), Ok(consumed)) = joined.map_err(|_| broken())? else { return Err(broken()) };
     Ok((sums, consumed))
-}
-
-/// One range, asked for again when its answer breaks off.
-async fn range(store: &dyn Store, key: &str, head: &Head, offset: u64, length: u64) -> Result<Bytes, Failure> {
-    let mut attempt = 0;
-    loop {
-        match store.read(key, &head.tag, offset, length).await {
-            Err(failure) if failure.is_temporary() && attempt + 1 < TRIES => pause(attempt).await,
-            other => return other,
-        }
-        attempt += 1;
-    }
 }
 
 fn hash(mut arriving: mpsc::Receiver<Option<Bytes>>, to_consumer: &SyncSender<Option<Bytes>>) -> Option<Sums> {
@@ -109,14 +93,18 @@ fn hash(mut arriving: mpsc::Receiver<Option<Bytes>>, to_consumer: &SyncSender<Op
 pub struct Arriving {
     from: Receiver<Option<Bytes>>,
     now: Bytes,
+    ended: bool,
 }
 
 impl Read for Arriving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.now.is_empty() {
+            if self.ended {
+                return Ok(0);
+            }
             match self.from.recv() {
                 Ok(Some(bytes)) => self.now = bytes,
-                Ok(None) => return Ok(0),
+                Ok(None) => self.ended = true,
                 Err(_) => return Err(io::Error::other("the download was given up")),
             }
         }

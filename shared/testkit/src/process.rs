@@ -1,9 +1,6 @@
 //! Running a program the way a test can trust: a cleared environment, its own HOME, fed and drained so that no pipe can
 //! deadlock, a deadline, and assertions that show everything known about the run when they fail.
-#![expect(
-    clippy::panic,
-    reason = "a run that breaks its test's expectation is a failed test"
-)]
+#![expect(clippy::panic, reason = "a run that breaks its test's expectation is a failed test")]
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -55,15 +52,13 @@ impl Tool {
 
     /// Adds several arguments.
     pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Sets an environment variable; the last value of a name wins.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env
-            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -103,27 +98,14 @@ impl Tool {
 
     /// Starts the program and returns at once.
     pub fn start(self) -> Running {
-        let home = tempfile::Builder::new()
-            .prefix("testkit-home-")
-            .tempdir()
-            .expect("a temporary HOME can be made");
+        let home = tempfile::Builder::new().prefix("testkit-home-").tempdir().expect("a temporary HOME can be made");
         let cwd = self.cwd.clone().unwrap_or_else(|| home.path().to_owned());
         let mut command = Command::new(&self.program);
         command.args(&self.args).current_dir(&cwd).env_clear();
-        command.env(
-            "PATH",
-            std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()),
-        );
-        command
-            .env("HOME", home.path())
-            .env("TMPDIR", home.path())
-            .env("LC_ALL", "C")
-            .env("TZ", "UTC");
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()));
+        command.env("HOME", home.path()).env("TMPDIR", home.path()).env("LC_ALL", "C").env("TZ", "UTC");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let line = describe(&self);
         let mut child = match command.spawn() {
             Ok(child) => child,
@@ -164,15 +146,10 @@ impl Drain {
         let thread = thread::spawn(move || {
             let mut block = vec![0; 64 * 1024];
             while let Ok(count @ 1..) = from.read(&mut block) {
-                kept.lock()
-                    .expect("no reader panics")
-                    .extend_from_slice(&block[..count]);
+                kept.lock().expect("no reader panics").extend_from_slice(&block[..count]);
             }
         });
-        Self {
-            bytes,
-            thread: Some(thread),
-        }
+        Self { bytes, thread: Some(thread) }
     }
 
     fn so_far(&self) -> Vec<u8> {
@@ -248,22 +225,12 @@ impl Running {
     pub fn wait(mut self) -> Finished {
         let mut pause = Duration::from_micros(200);
         let status = loop {
-            if let Some(status) = self
-                .child
-                .try_wait()
-                .expect("our own child can be waited for")
-            {
+            if let Some(status) = self.child.try_wait().expect("our own child can be waited for") {
                 break status;
             }
             if Instant::now() >= self.deadline {
                 self.kill();
-                let shown = show(
-                    &self.line,
-                    &self.cwd,
-                    "killed",
-                    &self.stdout.so_far(),
-                    &self.stderr.so_far(),
-                );
+                let shown = show(&self.line, &self.cwd, "killed", &self.stdout.so_far(), &self.stderr.so_far());
                 panic!("still running after {:?}\n{shown}", self.limit);
             }
             thread::sleep(pause);
@@ -323,38 +290,28 @@ impl Finished {
     /// Asserts this exit code.
     #[track_caller]
     pub fn fails_with(self, code: i32) -> Self {
-        self.check(
-            self.code == Some(code),
-            &format!("expected exit code {code}"),
-        );
+        self.check(self.code == Some(code), &format!("expected exit code {code}"));
         self
     }
 
     /// Asserts that this signal ended the run.
     #[track_caller]
     pub fn killed_by(self, signal: i32) -> Self {
-        self.check(
-            self.signal == Some(signal),
-            &format!("expected signal {signal}"),
-        );
+        self.check(self.signal == Some(signal), &format!("expected signal {signal}"));
         self
     }
 
     /// Asserts that stderr holds this text.
     #[track_caller]
     pub fn stderr_contains(self, text: &str) -> Self {
-        self.check(
-            self.stderr_str().contains(text),
-            &format!("expected stderr to contain {text:?}"),
-        );
+        self.check(self.stderr_str().contains(text), &format!("expected stderr to contain {text:?}"));
         self
     }
 
     /// Asserts that stderr is exactly one whole line.
     #[track_caller]
     pub fn stderr_is_one_line(self) -> Self {
-        let one = self.stderr.len() > 1
-            && self.stderr.iter().position(|b| *b == b'\n') == Some(self.stderr.len() - 1);
+        let one = self.stderr.len() > 1 && self.stderr.iter().position(|b| *b == b'\n') == Some(self.stderr.len() - 1);
         self.check(one, "expected one line on stderr");
         self
     }
@@ -369,10 +326,7 @@ impl Finished {
     /// Asserts that stdout is exactly this text.
     #[track_caller]
     pub fn stdout_is(self, text: &str) -> Self {
-        self.check(
-            self.stdout == text.as_bytes(),
-            &format!("expected stdout to be {text:?}"),
-        );
+        self.check(self.stdout == text.as_bytes(), &format!("expected stdout to be {text:?}"));
         self
     }
 
@@ -402,13 +356,7 @@ impl Finished {
 
     /// Everything known about the run, for the message of an assertion made elsewhere.
     pub fn report(&self) -> String {
-        show(
-            &self.line,
-            &self.cwd,
-            &self.status.to_string(),
-            &self.stdout,
-            &self.stderr,
-        )
+        show(&self.line, &self.cwd, &self.status.to_string(), &self.stdout, &self.stderr)
     }
 
     #[track_caller]
@@ -422,8 +370,7 @@ impl Finished {
 fn describe(tool: &Tool) -> String {
     let mut line = String::new();
     for (name, value) in &tool.env {
-        write!(line, "{}={} ", name.display(), value.display())
-            .expect("writing to a String cannot fail");
+        write!(line, "{}={} ", name.display(), value.display()).expect("writing to a String cannot fail");
     }
     write!(line, "{}", tool.program.display()).expect("writing to a String cannot fail");
     for arg in &tool.args {
@@ -450,11 +397,7 @@ fn excerpt(bytes: &[u8]) -> String {
         return String::from_utf8_lossy(bytes).into_owned();
     }
     let (first, last) = (&bytes[..SHOWN / 2], &bytes[bytes.len() - SHOWN / 2..]);
-    format!(
-        "{}\n[...]\n{}",
-        String::from_utf8_lossy(first),
-        String::from_utf8_lossy(last)
-    )
+    format!("{}\n[...]\n{}", String::from_utf8_lossy(first), String::from_utf8_lossy(last))
 }
 
 #[cfg(test)]
@@ -467,10 +410,7 @@ mod tests {
 
     #[test]
     fn the_environment_is_cleared() {
-        let run = sh("env | cut -d= -f1 | sort | tr '\\n' ' '")
-            .env("EXTRA", "1")
-            .run()
-            .succeeds();
+        let run = sh("env | cut -d= -f1 | sort | tr '\\n' ' '").env("EXTRA", "1").run().succeeds();
         let names: Vec<_> = run
             .stdout_str()
             .split_whitespace()
@@ -488,21 +428,12 @@ mod tests {
 
     #[test]
     fn a_program_may_leave_its_stdin_unread() {
-        sh("exec 0<&-; echo done")
-            .stdin(vec![0; 3_000_000])
-            .run()
-            .succeeds()
-            .stdout_is("done\n")
-            .stderr_is_empty();
+        sh("exec 0<&-; echo done").stdin(vec![0; 3_000_000]).run().succeeds().stdout_is("done\n").stderr_is_empty();
     }
 
     #[test]
     fn codes_and_signals_are_told_apart() {
-        sh("echo 'one line' >&2; exit 7")
-            .run()
-            .fails_with(7)
-            .stderr_is_one_line()
-            .stderr_contains("one");
+        sh("echo 'one line' >&2; exit 7").run().fails_with(7).stderr_is_one_line().stderr_contains("one");
         sh("kill -9 $$").run().killed_by(9);
     }
 
@@ -514,11 +445,7 @@ mod tests {
         killed.wait().killed_by(9);
         let told = sh("trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done").start();
         crate::wait_until("the trap", Duration::from_secs(60), || {
-            if told.stdout_so_far() == b"ready\n" {
-                Ok(())
-            } else {
-                Err("nothing printed".to_owned())
-            }
+            if told.stdout_so_far() == b"ready\n" { Ok(()) } else { Err("nothing printed".to_owned()) }
         });
         told.terminate();
         told.wait().fails_with(3);
@@ -527,9 +454,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "so far")]
     fn the_deadline_kills_and_shows_the_output() {
-        let _run = sh("echo so far; exec sleep 600")
-            .deadline(Duration::from_millis(300))
-            .run();
+        let _run = sh("echo so far; exec sleep 600").deadline(Duration::from_millis(300)).run();
     }
 
     #[test]

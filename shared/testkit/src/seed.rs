@@ -1,8 +1,5 @@
 //! Randomness that can be replayed: every random test prints its seed and takes it back from `TEST_SEED`.
-#![expect(
-    clippy::print_stderr,
-    reason = "the seed of a failing test must reach whoever reads its output"
-)]
+#![expect(clippy::print_stderr, reason = "the seed of a failing test must reach whoever reads its output")]
 
 use std::env;
 

@@ -16,9 +16,7 @@ pub struct NullSink {
 impl NullSink {
     /// Starts a sink on a free loopback port.
     pub fn start() -> Self {
-        Self {
-            model: S3Model::start_keeping(Rules::default(), Keep::UpTo(KEPT)),
-        }
+        Self { model: S3Model::start_keeping(Rules::default(), Keep::UpTo(KEPT)) }
     }
 
     /// `http://127.0.0.1:PORT`

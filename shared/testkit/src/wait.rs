@@ -6,11 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Calls `look` until it answers `Ok`, and panics with its last `Err` once `limit` has passed.
 /// The pause between two looks grows from 1 ms to 20 ms, so quick states are seen quickly and slow ones cost little.
-pub fn wait_until<T>(
-    what: &str,
-    limit: Duration,
-    mut look: impl FnMut() -> Result<T, String>,
-) -> T {
+pub fn wait_until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
     let started = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
@@ -19,10 +15,7 @@ pub fn wait_until<T>(
             Err(status) => status,
         };
         if started.elapsed() >= limit {
-            panic!(
-                "waited {:.1} s for {what}; last status: {status}",
-                started.elapsed().as_secs_f64()
-            );
+            panic!("waited {:.1} s for {what}; last status: {status}", started.elapsed().as_secs_f64());
         }
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
@@ -38,11 +31,7 @@ mod tests {
         let mut looks = 0;
         let seen = wait_until("the third look", Duration::from_secs(60), || {
             looks += 1;
-            if looks == 3 {
-                Ok(looks)
-            } else {
-                Err(format!("look {looks}"))
-            }
+            if looks == 3 { Ok(looks) } else { Err(format!("look {looks}")) }
         });
         assert_eq!(seen, 3);
     }
@@ -50,8 +39,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "for the impossible; last status: still not")]
     fn says_the_last_status_at_the_limit() {
-        wait_until("the impossible", Duration::from_millis(30), || {
-            Err::<(), _>("still not".to_owned())
-        });
+        wait_until("the impossible", Duration::from_millis(30), || Err::<(), _>("still not".to_owned()));
     }
 }

@@ -14,42 +14,18 @@ fn liar(rules: Rules) -> (S3Model, Client) {
 
 #[test]
 fn conditions_are_ignored_but_for_the_two_probes() {
-    let (model, s3) = liar(Rules {
-        ignore_conditions: true,
-        ..Rules::default()
-    });
+    let (model, s3) = liar(Rules { ignore_conditions: true, ..Rules::default() });
     let absent = [("If-None-Match", "*")];
-    let etag = s3
-        .put("/b/k", &absent, b"one")
-        .header("etag")
-        .unwrap()
-        .to_owned();
+    let etag = s3.put("/b/k", &absent, b"one").header("etag").unwrap().to_owned();
     // The probes.
-    assert_eq!(
-        s3.put("/b/k", &absent, b"one").error(),
-        (412, "PreconditionFailed")
-    );
-    assert_eq!(
-        s3.put("/b/k", &[("If-Match", "\"no object's\"")], b"one")
-            .error(),
-        (412, "PreconditionFailed")
-    );
-    assert_eq!(
-        s3.put("/b/none", &[("If-Match", "\"no object's\"")], b"one")
-            .error(),
-        (412, "PreconditionFailed")
-    );
+    assert_eq!(s3.put("/b/k", &absent, b"one").error(), (412, "PreconditionFailed"));
+    assert_eq!(s3.put("/b/k", &[("If-Match", "\"no object's\"")], b"one").error(), (412, "PreconditionFailed"));
+    assert_eq!(s3.put("/b/none", &[("If-Match", "\"no object's\"")], b"one").error(), (412, "PreconditionFailed"));
     // The lies.
     assert_eq!(s3.put("/b/k", &absent, b"two").status(), 200);
     assert_eq!(model.object(BUCKET, "k").unwrap().body, "two");
-    assert_eq!(
-        s3.put("/b/k", &[("If-Match", &etag)], b"three").status(),
-        200
-    );
-    assert_eq!(
-        s3.get("/b/k", &[("If-Match", "\"no object's\"")]).status(),
-        200
-    );
+    assert_eq!(s3.put("/b/k", &[("If-Match", &etag)], b"three").status(), 200);
+    assert_eq!(s3.get("/b/k", &[("If-Match", "\"no object's\"")]).status(), 200);
     let id = s3.create("k", &[]);
     let part = s3.part("k", &id, 1, b"four");
     assert_eq!(s3.complete("k", &id, &absent, &[(1, &part)]).status(), 200);
@@ -60,29 +36,16 @@ fn conditions_are_ignored_but_for_the_two_probes() {
 
 #[test]
 fn a_thorough_liar_fools_the_probes_too() {
-    let (model, s3) = liar(Rules {
-        ignore_all_conditions: true,
-        ..Rules::default()
-    });
+    let (model, s3) = liar(Rules { ignore_all_conditions: true, ..Rules::default() });
     model.put_raw(BUCKET, "k", "one");
-    assert_eq!(
-        s3.put("/b/k", &[("If-None-Match", "*")], b"one").status(),
-        200
-    );
-    assert_eq!(
-        s3.put("/b/k", &[("If-Match", "\"no object's\"")], b"two")
-            .status(),
-        200
-    );
+    assert_eq!(s3.put("/b/k", &[("If-None-Match", "*")], b"one").status(), 200);
+    assert_eq!(s3.put("/b/k", &[("If-Match", "\"no object's\"")], b"two").status(), 200);
     assert_eq!(model.object(BUCKET, "k").unwrap().body, "two");
 }
 
 #[test]
 fn acknowledged_and_dropped() {
-    let (model, s3) = liar(Rules {
-        ack_and_drop: true,
-        ..Rules::default()
-    });
+    let (model, s3) = liar(Rules { ack_and_drop: true, ..Rules::default() });
     assert_eq!(s3.put("/b/k", &[], b"one").status(), 200);
     let id = s3.create("m", &[]);
     let part = s3.part("m", &id, 1, b"two");

@@ -25,25 +25,13 @@ impl Tree {
     pub fn new(site: &Site, quick: bool) -> Result<Self> {
         let scale = if quick { 100 } else { 1 };
         let kinds = [
-            Files {
-                count: 20_000 / scale,
-                least: 2_000,
-                most: 40_000,
-            },
-            Files {
-                count: 200 / scale,
-                least: 4 << 20,
-                most: 4 << 20,
-            },
+            Files { count: 20_000 / scale, least: 2_000, most: 40_000 },
+            Files { count: 200 / scale, least: 4 << 20, most: 4 << 20 },
         ];
         progress("writing the tree");
         let dir = site.scratch.join("tree");
         fs::create_dir_all(&dir)?;
-        Ok(Self {
-            bytes: data::write(&dir, &kinds)?,
-            files: kinds.iter().map(|kind| kind.count).sum(),
-            dir,
-        })
+        Ok(Self { bytes: data::write(&dir, &kinds)?, files: kinds.iter().map(|kind| kind.count).sum(), dir })
     }
 
     /// One line for the report.
@@ -97,14 +85,7 @@ fn settings(site: &Site, env: &Env, key_prefix: &str) -> Result<Vec<Vec<Upload>>
             label: format!("tar | aws s3 cp - ({jobs} requests, {size} MiB parts)"),
             env: aws_env,
             command: Box::new(move |key| {
-                stage([
-                    &aws,
-                    "s3",
-                    "cp",
-                    "--no-progress",
-                    "-",
-                    &format!("s3://{BUCKET}/{at}{key}"),
-                ])
+                stage([&aws, "s3", "cp", "--no-progress", "-", &format!("s3://{BUCKET}/{at}{key}")])
             }),
         });
         let (s5cmd, at) = (site.peer("s5cmd"), prefix.clone());
@@ -125,9 +106,7 @@ fn settings(site: &Site, env: &Env, key_prefix: &str) -> Result<Vec<Vec<Upload>>
         });
         let (rclone, at) = (site.peer("rclone"), prefix);
         peers[2].push(Upload {
-            label: format!(
-                "tar | rclone rcat --s3-upload-concurrency {jobs} --s3-chunk-size {size}M"
-            ),
+            label: format!("tar | rclone rcat --s3-upload-concurrency {jobs} --s3-chunk-size {size}M"),
             env: env.clone(),
             command: Box::new(move |key| {
                 stage([
@@ -155,34 +134,23 @@ pub fn pack(site: &Site, env: &Env, server: &str, tree: &Tree, rounds: usize) ->
     if !site.peers_only {
         contestants.push(Contestant::new("artifact-pack", |_| {
             let store = format!("s3://{BUCKET}/packed");
-            vec![Pipeline::new(
-                env,
-                vec![pack_command(site, "bench", &store, &dir)],
-            )]
+            vec![Pipeline::new(env, vec![pack_command(site, "bench", &store, &dir)])]
         }));
     }
-    let upload = |setting: &Upload, key: &str| {
-        vec![Pipeline::new(
-            &setting.env,
-            vec![tree.tar(), (setting.command)(key)],
-        )]
-    };
+    let upload =
+        |setting: &Upload, key: &str| vec![Pipeline::new(&setting.env, vec![tree.tar(), (setting.command)(key)])];
     for tried in settings(site, env, "peers/")? {
         let mut best: Option<(Sample, Upload)> = None;
         for setting in tried {
             progress(&format!("trying {} to {server}", setting.label));
             let sample = run(&upload(&setting, "tried.tar"))?;
-            if best
-                .as_ref()
-                .is_none_or(|(fastest, _)| sample.wall < fastest.wall)
-            {
+            if best.as_ref().is_none_or(|(fastest, _)| sample.wall < fastest.wall) {
                 best = Some((sample, setting));
             }
         }
         let (_, setting) = best.context("no setting")?;
-        contestants.push(Contestant::new(setting.label.clone(), move |number| {
-            upload(&setting, &format!("{number}.tar"))
-        }));
+        contestants
+            .push(Contestant::new(setting.label.clone(), move |number| upload(&setting, &format!("{number}.tar"))));
     }
     compare(&format!("Pack to {server}"), rounds, &contestants)
 }
@@ -219,13 +187,7 @@ pub fn fetch(site: &Site, env: &Env, tree: &Tree, rounds: usize) -> Result<Strin
     progress("storing what is fetched");
     let object = format!("s3://{BUCKET}/fetch/peer.tar");
     let aws = site.peer("aws");
-    run(&[Pipeline::new(
-        env,
-        vec![
-            tree.tar(),
-            stage([&aws, "s3", "cp", "--no-progress", "-", &object]),
-        ],
-    )])?;
+    run(&[Pipeline::new(env, vec![tree.tar(), stage([&aws, "s3", "cp", "--no-progress", "-", &object])])])?;
     let store = format!("s3://{BUCKET}/fetched");
     let into = site.scratch.join("into");
     let target = into.to_string_lossy().into_owned();
@@ -233,10 +195,7 @@ pub fn fetch(site: &Site, env: &Env, tree: &Tree, rounds: usize) -> Result<Strin
     let mut contestants = Vec::new();
     if !site.peers_only {
         let dir = tree.dir.to_string_lossy();
-        run(&[Pipeline::new(
-            env,
-            vec![pack_command(site, "bench", &store, &dir)],
-        )])?;
+        run(&[Pipeline::new(env, vec![pack_command(site, "bench", &store, &dir)])])?;
         let command = stage([
             &site.ours("artifact-fetch"),
             "-q",
@@ -250,30 +209,14 @@ pub fn fetch(site: &Site, env: &Env, tree: &Tree, rounds: usize) -> Result<Strin
             "latest",
         ]);
         contestants.push(
-            Contestant::new("artifact-fetch", move |_| {
-                vec![Pipeline::new(env, vec![command.clone()])]
-            })
-            .prepared(clear),
+            Contestant::new("artifact-fetch", move |_| vec![Pipeline::new(env, vec![command.clone()])]).prepared(clear),
         );
     }
     let untar = stage(["tar", "-C", &target, "-xf", "-"]);
     let peers = [
-        (
-            "aws s3 cp - | tar x",
-            stage([&aws, "s3", "cp", "--no-progress", &object, "-"]),
-        ),
-        (
-            "s5cmd cat | tar x",
-            stage([&site.peer("s5cmd"), "cat", &object]),
-        ),
-        (
-            "rclone cat | tar x",
-            stage([
-                &site.peer("rclone"),
-                "cat",
-                &format!("peer:{BUCKET}/fetch/peer.tar"),
-            ]),
-        ),
+        ("aws s3 cp - | tar x", stage([&aws, "s3", "cp", "--no-progress", &object, "-"])),
+        ("s5cmd cat | tar x", stage([&site.peer("s5cmd"), "cat", &object])),
+        ("rclone cat | tar x", stage([&site.peer("rclone"), "cat", &format!("peer:{BUCKET}/fetch/peer.tar")])),
     ];
     for (label, command) in peers {
         for synced in [false, true] {
@@ -308,14 +251,7 @@ pub fn small_build(site: &Site, env: &Env, rounds: usize) -> Result<String> {
     let build = |name: &str| -> Result<Env> {
         let workspace = site.scratch.join(name);
         fs::create_dir_all(&workspace)?;
-        data::write(
-            &workspace,
-            &[Files {
-                count: 50,
-                least: 20_000,
-                most: 20_000,
-            }],
-        )?;
+        data::write(&workspace, &[Files { count: 50, least: 20_000, most: 20_000 }])?;
         let mut env = env.clone();
         for (key, value) in [
             ("WORKSPACE", &*workspace.to_string_lossy()),
@@ -333,17 +269,11 @@ pub fn small_build(site: &Site, env: &Env, rounds: usize) -> Result<String> {
     let mut contestants = Vec::new();
     if !site.peers_only {
         contestants.push(Contestant::new("scripts/create-build", |_| {
-            vec![Pipeline::new(
-                &ours,
-                vec![stage([&site.script("create-build")])],
-            )]
+            vec![Pipeline::new(&ours, vec![stage([&site.script("create-build")])])]
         }));
     }
     contestants.push(Contestant::new("the original's shell, with aws", |_| {
-        vec![Pipeline::new(
-            &theirs,
-            vec![stage(["bash", "-c", ORIGINAL])],
-        )]
+        vec![Pipeline::new(&theirs, vec![stage(["bash", "-c", ORIGINAL])])]
     }));
     compare("A build of 1 MB to SeaweedFS", rounds, &contestants)
 }
@@ -355,16 +285,8 @@ pub fn small_build(site: &Site, env: &Env, rounds: usize) -> Result<String> {
 pub fn start(site: &Site, runs: usize) -> Result<String> {
     progress("starts");
     let env = Env::new();
-    let command = [Pipeline::new(
-        &env,
-        vec![stage([&site.ours("artifact-pack"), "--version"])],
-    )];
+    let command = [Pipeline::new(&env, vec![stage([&site.ours("artifact-pack"), "--version"])])];
     run(&command)?;
-    let walls = (0..runs)
-        .map(|_| Ok(run(&command)?.wall.as_secs_f64() * 1000.0))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(format!(
-        "### Start\n\n`artifact-pack --version`, median of {runs} runs: {:.1} ms\n\n",
-        median(walls)
-    ))
+    let walls = (0..runs).map(|_| Ok(run(&command)?.wall.as_secs_f64() * 1000.0)).collect::<Result<Vec<_>>>()?;
+    Ok(format!("### Start\n\n`artifact-pack --version`, median of {runs} runs: {:.1} ms\n\n", median(walls)))
 }

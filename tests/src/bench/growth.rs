@@ -25,21 +25,8 @@ pub fn linearity(site: &Site, env: &Env, quick: bool) -> Result<String> {
     for count in [1_000, 10_000, 100_000].map(|count| count / scale) {
         let dir = site.scratch.join("growing");
         fs::create_dir_all(&dir)?;
-        data::write(
-            &dir,
-            &[Files {
-                count,
-                least: 1024,
-                most: 1024,
-            }],
-        )?;
-        row(
-            site,
-            env,
-            &dir,
-            &format!("{count} files of 1 KiB"),
-            &mut text,
-        )?;
+        data::write(&dir, &[Files { count, least: 1024, most: 1024 }])?;
+        row(site, env, &dir, &format!("{count} files of 1 KiB"), &mut text)?;
     }
     for megabytes in [100, 1_000, 10_000].map(|megabytes| megabytes / scale) {
         let dir = site.scratch.join("growing");
@@ -48,13 +35,7 @@ pub fn linearity(site: &Site, env: &Env, quick: bool) -> Result<String> {
         for number in 0..megabytes.div_ceil(4) {
             File::create(dir.join(format!("{number}.dat")))?.set_len(4_000_000)?;
         }
-        row(
-            site,
-            env,
-            &dir,
-            &format!("{megabytes} MB in files of 4 MB (holes)"),
-            &mut text,
-        )?;
+        row(site, env, &dir, &format!("{megabytes} MB in files of 4 MB (holes)"), &mut text)?;
     }
     text.push('\n');
     Ok(text)
@@ -63,10 +44,7 @@ pub fn linearity(site: &Site, env: &Env, quick: bool) -> Result<String> {
 fn row(site: &Site, env: &Env, dir: &Path, label: &str, text: &mut String) -> Result<()> {
     progress(&format!("growth: {label}"));
     let store = format!("s3://{BUCKET}/growth");
-    let steps = [Pipeline::new(
-        env,
-        vec![pack_command(site, "growth", &store, &dir.to_string_lossy())],
-    )];
+    let steps = [Pipeline::new(env, vec![pack_command(site, "growth", &store, &dir.to_string_lossy())])];
     run(&steps)?;
     let samples = [run(&steps)?, run(&steps)?, run(&steps)?];
     #[expect(clippy::cast_precision_loss, reason = "printed without decimals")]
@@ -74,24 +52,9 @@ fn row(site: &Site, env: &Env, dir: &Path, label: &str, text: &mut String) -> Re
     let _ = writeln!(
         text,
         "| {label} | {:.3} | {:.3} | {:.0} |",
-        median(
-            samples
-                .iter()
-                .map(|sample| sample.wall.as_secs_f64())
-                .collect()
-        ),
-        median(
-            samples
-                .iter()
-                .map(|sample| sample.cpu.as_secs_f64())
-                .collect()
-        ),
-        median(
-            samples
-                .iter()
-                .map(|sample| mebibytes(sample.largest))
-                .collect()
-        ),
+        median(samples.iter().map(|sample| sample.wall.as_secs_f64()).collect()),
+        median(samples.iter().map(|sample| sample.cpu.as_secs_f64()).collect()),
+        median(samples.iter().map(|sample| mebibytes(sample.largest)).collect()),
     );
     fs::remove_dir_all(dir)?;
     Ok(())

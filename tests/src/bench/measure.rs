@@ -35,11 +35,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// Makes a pipeline of `stages`.
     pub fn new(env: &Env, stages: Vec<Vec<String>>) -> Self {
-        Self {
-            stages,
-            env: env.clone(),
-            output: None,
-        }
+        Self { stages, env: env.clone(), output: None }
     }
 }
 
@@ -73,9 +69,7 @@ impl Sample {
 /// # Errors
 /// When a stage of any of them cannot be started or does not end with 0.
 pub fn run(steps: &[Pipeline]) -> Result<Sample> {
-    steps
-        .iter()
-        .try_fold(Sample::default(), |sum, step| Ok(sum.then(run_one(step)?)))
+    steps.iter().try_fold(Sample::default(), |sum, step| Ok(sum.then(run_one(step)?)))
 }
 
 fn run_one(pipeline: &Pipeline) -> Result<Sample> {
@@ -83,10 +77,7 @@ fn run_one(pipeline: &Pipeline) -> Result<Sample> {
     let start = Instant::now();
     let children = spawn(pipeline, &errors)?;
     let (done, watched) = mpsc::channel::<()>();
-    let pids: Vec<_> = children
-        .iter()
-        .filter_map(|child| Pid::from_raw(i32::try_from(child.id()).ok()?))
-        .collect();
+    let pids: Vec<_> = children.iter().filter_map(|child| Pid::from_raw(i32::try_from(child.id()).ok()?)).collect();
     let watch = std::thread::spawn(move || {
         if watched.recv_timeout(DEADLINE) == Err(RecvTimeoutError::Timeout) {
             for pid in pids {
@@ -110,10 +101,7 @@ fn run_one(pipeline: &Pipeline) -> Result<Sample> {
     }
     Ok(Sample {
         wall,
-        cpu: ended
-            .iter()
-            .map(|end| end.rusage.utime + end.rusage.stime)
-            .sum(),
+        cpu: ended.iter().map(|end| end.rusage.utime + end.rusage.stime).sum(),
         largest: ended.iter().map(|end| end.rusage.maxrss).max().unwrap_or(0),
         sum: ended.iter().map(|end| end.rusage.maxrss).sum(),
     })

@@ -25,15 +25,8 @@ impl Site {
     ///
     /// # Errors
     /// When a directory does not exist.
-    pub fn new(
-        ours: &Path,
-        peers: &Path,
-        scripts: &Path,
-        peers_only: bool,
-        scratch: &Path,
-    ) -> Result<Self> {
-        let absolute =
-            |path: &Path| std::path::absolute(path).with_context(|| format!("{}", path.display()));
+    pub fn new(ours: &Path, peers: &Path, scripts: &Path, peers_only: bool, scratch: &Path) -> Result<Self> {
+        let absolute = |path: &Path| std::path::absolute(path).with_context(|| format!("{}", path.display()));
         Ok(Self {
             ours: absolute(ours)?,
             peers: absolute(peers)?,
@@ -69,11 +62,7 @@ impl Site {
     /// When the keys are not there.
     pub fn endpoint(&self, url: &str) -> Result<Env> {
         let key = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
-        let path = format!(
-            "{}:{}:/usr/local/bin:/usr/bin:/bin",
-            self.ours.display(),
-            self.peers.display()
-        );
+        let path = format!("{}:{}:/usr/local/bin:/usr/bin:/bin", self.ours.display(), self.peers.display());
         Ok([
             ("PATH", path),
             ("HOME", self.path("")),
@@ -102,16 +91,11 @@ impl Site {
     /// When it is still not there afterwards.
     pub fn make_bucket(&self, env: &Env) -> Result<()> {
         let aws = |words: &[&str]| {
-            let stage = [self.peer("aws")]
-                .into_iter()
-                .chain(words.iter().map(ToString::to_string))
-                .collect();
+            let stage = [self.peer("aws")].into_iter().chain(words.iter().map(ToString::to_string)).collect();
             run(&[Pipeline::new(env, vec![stage])])
         };
         let made = aws(&["s3", "mb", &format!("s3://{BUCKET}")]);
-        aws(&["s3", "ls", &format!("s3://{BUCKET}")])
-            .map(drop)
-            .map_err(|err| made.err().unwrap_or(err))
+        aws(&["s3", "ls", &format!("s3://{BUCKET}")]).map(drop).map_err(|err| made.err().unwrap_or(err))
     }
 }
 

@@ -23,11 +23,7 @@ pub struct Contestant<'a> {
 impl<'a> Contestant<'a> {
     /// A contestant that needs nothing prepared.
     pub fn new(label: impl Into<String>, steps: impl Fn(usize) -> Vec<Pipeline> + 'a) -> Self {
-        Self {
-            label: label.into(),
-            prepare: Box::new(|_| Ok(())),
-            steps: Box::new(steps),
-        }
+        Self { label: label.into(), prepare: Box::new(|_| Ok(())), steps: Box::new(steps) }
     }
 
     /// The same with `prepare` before each run.
@@ -65,12 +61,7 @@ pub fn compare(title: &str, rounds: usize, contestants: &[Contestant<'_>]) -> Re
     Ok(render(title, rounds, contestants, &samples))
 }
 
-fn render(
-    title: &str,
-    rounds: usize,
-    contestants: &[Contestant<'_>],
-    samples: &[Vec<Sample>],
-) -> String {
+fn render(title: &str, rounds: usize, contestants: &[Contestant<'_>], samples: &[Vec<Sample>]) -> String {
     let mut text = format!(
         "### {title}\n\nMedians of {rounds} rounds after a warm-up. Ratio: to the first row, round by round: median (lowest–highest).\n\n\
          | run | wall s | CPU s | largest process MiB | sum of peaks MiB | wall ratio | CPU ratio |\n|---|---:|---:|---:|---:|---:|---:|\n"
@@ -80,11 +71,8 @@ fn render(
         let cpu = |sample: &Sample| sample.cpu.as_secs_f64();
         let of = |value: &dyn Fn(&Sample) -> f64| median(row.iter().map(value).collect());
         let ratio = |value: &dyn Fn(&Sample) -> f64| {
-            let ratios: Vec<_> = row
-                .iter()
-                .zip(&samples[0])
-                .map(|(theirs, ours)| value(theirs) / value(ours))
-                .collect();
+            let ratios: Vec<_> =
+                row.iter().zip(&samples[0]).map(|(theirs, ours)| value(theirs) / value(ours)).collect();
             spread(ratios)
         };
         let _ = writeln!(

@@ -60,18 +60,8 @@ enum Name {
 fn main() -> Result<()> {
     let args = Args::parse();
     let scratch = tempfile::tempdir().context("unable to make a scratch directory")?;
-    let site = site::Site::new(
-        &args.ours,
-        &args.peers,
-        &args.scripts,
-        args.peers_only,
-        scratch.path(),
-    )?;
-    let rounds = if args.quick {
-        2
-    } else {
-        usize::from(args.rounds)
-    };
+    let site = site::Site::new(&args.ours, &args.peers, &args.scripts, args.peers_only, scratch.path())?;
+    let rounds = if args.quick { 2 } else { usize::from(args.rounds) };
     let sink = site.endpoint(&args.sink)?;
     let store = site.endpoint(&args.store)?;
     match args.name {

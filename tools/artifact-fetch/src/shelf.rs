@@ -125,8 +125,12 @@ impl Shelf {
         }
         // The record first: a tree without one is nobody's.
         durable::replace(&self.record_path(number), &record.to_bytes())?;
-        let moved = rustix::fs::renameat_with(CWD, &draft.dir, CWD, &tree, RenameFlags::NOREPLACE);
-        moved.map_err(|error| unable("write", &tree, error.into()))?;
+        let moved = match rustix::fs::renameat_with(CWD, &draft.dir, CWD, &tree, RenameFlags::NOREPLACE) {
+            // Some file systems, NFS for one, know no such flag; a plain rename replaces nothing but an empty directory.
+            Err(rustix::io::Errno::INVAL) => fs::rename(&draft.dir, &tree),
+            moved => moved.map_err(Into::into),
+        };
+        moved.map_err(|error| unable("write", &tree, error))?;
         durable::sync_dir(&self.dir)
     }
 

@@ -49,6 +49,9 @@ pub(crate) struct Provenance {
 pub(crate) fn provenance(args: &Args, console: Console) -> Result<Provenance, Failure> {
     let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
     let commit = given(&args.commit).or_else(|| git(&args.directory, &["rev-parse", "--verify", "-q", "HEAD"]));
+    if given(&args.commit).is_none() && git(&args.directory, &["status", "--porcelain", "-uno"]).is_some() {
+        console.warn("the checkout has changes that are not committed: the record names its HEAD all the same");
+    }
     if commit.is_none() {
         let place = args.directory.display();
         console.warn(format!("{place} is no git checkout and no --commit was given: the record names no commit"));
@@ -67,6 +70,9 @@ pub(crate) fn provenance(args: &Args, console: Console) -> Result<Provenance, Fa
         time.and_then(|time| time.parse::<u32>().ok()).map(u64::from)
     };
     let source_time = epoch.or_else(committed);
+    if source_time.is_none() && !commit.is_empty() {
+        console.warn(format!("git does not tell the time of commit {commit} here: members get time 0"));
+    }
     let timestamp = given(&args.timestamp).unwrap_or_else(|| date(source_time));
     Ok(Provenance { commit, timestamp, mtime: source_time.unwrap_or(0) })
 }

@@ -95,7 +95,7 @@ fn tag_name(text: &str) -> Result<String, String> {
         || text.contains("@{")
         || text.chars().any(wrong_char)
         || text.split('/').any(wrong_part);
-    if wrong { Err("git takes no such tag name".to_owned()) } else { Ok(text.to_owned()) }
+    if wrong && !text.is_empty() { Err("git takes no such tag name".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 #[cfg(test)]
@@ -110,10 +110,10 @@ mod tests {
 
     #[test]
     fn tag_names() {
-        for right in ["production", "prod/obelix", "v1.2"] {
+        for right in ["", "production", "prod/obelix", "v1.2"] {
             assert!(tag_name(right).is_ok(), "{right}");
         }
-        for wrong in ["", "-d", "a b", "a..b", "a:b", "a/", "x.lock", "a@{0}", ".x"] {
+        for wrong in ["-d", "a b", "a..b", "a:b", "a/", "x.lock", "a@{0}", ".x"] {
             assert!(tag_name(wrong).is_err(), "{wrong}");
         }
     }

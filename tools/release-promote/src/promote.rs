@@ -38,7 +38,8 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
         store: &store,
         pointer_key: layout::pointer(&args.channel),
         history_key: layout::promotions(&args.channel),
-        tag: args.tag.as_ref().map(|name| Tag {
+        // Jenkins sets a parameter that was left blank to nothing.
+        tag: args.tag.as_ref().filter(|name| !name.is_empty()).map(|name| Tag {
             name: name.clone(),
             repo: args.repo.clone(),
             remote: args.remote.clone(),
@@ -85,6 +86,9 @@ impl Run<'_> {
         let mut attempted: Option<Record> = None;
         for round in 0..ROUNDS {
             let standing = pointer::read(self.store.as_ref(), &self.pointer_key).await?;
+            if let Some(pointer) = &standing {
+                pointer::check_owner(self.store.as_ref(), self.layout, pointer)?;
+            }
             let Some(history) = self.bring_row_up(standing.as_ref()).await? else {
                 settle::pause(round).await;
                 continue;
@@ -92,7 +96,8 @@ impl Run<'_> {
             // A lost reply can hide a swap that others have built upon since. Its row is there then, and it counts.
             if let Some(mine) = attempted.take().filter(|mine| has_row_of(&history.list, mine)) {
                 if self.tag.is_none() {
-                    self.console.warn(format!("overtaken: another release was promoted after release {}", mine.number()));
+                    self.console
+                        .warn(format!("overtaken: another release was promoted after release {}", mine.number()));
                 }
                 return self.follow_tag(mine).await;
             }
@@ -131,7 +136,10 @@ impl Run<'_> {
                 }
             }
             let moved = |failure: Failure| {
-                let what = format!("release {number} is {} now, but its promotion is not finished; run again to finish it", self.args.channel);
+                let what = format!(
+                    "release {number} is {} now, but its promotion is not finished; run again to finish it",
+                    self.args.channel
+                );
                 failure.with_class(Class::Temporary).context(what)
             };
             if let Some(promotion) = promoted.promotion() {
@@ -143,39 +151,57 @@ impl Run<'_> {
     }
 
     /// The number that is asked for.
-    async fn resolve(&self, selector: &Selector, given: Option<&Record>, history: &History) -> Result<ReleaseNumber, Failure> {
+    async fn resolve(
+        &self,
+        selector: &Selector,
+        given: Option<&Record>,
+        history: &History,
+    ) -> Result<ReleaseNumber, Failure> {
         match selector {
             Selector::Number(number) => Ok(*number),
             Selector::Pointer(name) => {
                 let key = layout::pointer(name);
                 let found = pointer::read(self.store.as_ref(), &key).await?;
-                let missing = || Failure::permanent(format!("no release is {name}: {} does not exist", self.store.url(&key)));
+                let missing =
+                    || Failure::permanent(format!("no release is {name}: {} does not exist", self.store.url(&key)));
                 found.map(|pointer| pointer.record.number()).ok_or_else(missing)
             }
             Selector::Previous => {
-                let none = || Failure::permanent(format!("there is no release before the one that is {}", self.args.channel));
+                let none =
+                    || Failure::permanent(format!("there is no release before the one that is {}", self.args.channel));
                 // A release promoted over itself, to renew an old script's pointer, left nothing behind.
                 let last = history.rows().iter().rev().find(|row| row.from != row.to).ok_or_else(none)?;
                 last.from.parse().map_err(|_| none())
             }
-            Selector::Stdin => given.map(Record::number).ok_or_else(|| Failure::temporary("no release record on stdin")),
+            Selector::Stdin => {
+                given.map(Record::number).ok_or_else(|| Failure::temporary("no release record on stdin"))
+            }
         }
     }
 
-    async fn candidate(&self, number: ReleaseNumber, given: Option<&Record>, history: &History) -> Result<Candidate, Failure> {
+    async fn candidate(
+        &self,
+        number: ReleaseNumber,
+        given: Option<&Record>,
+        history: &History,
+    ) -> Result<Candidate, Failure> {
         let known = history.rows().iter().any(|row| row.to == number.to_string());
-        let candidate = seal::candidate(self.store, self.layout, number, known, self.args.dry_run, self.console).await?;
+        let candidate =
+            seal::candidate(self.store, self.layout, number, known, self.args.dry_run, self.console).await?;
         let same = |given: &Record| match given.artifact() {
             Some(_) => same_release(given, &candidate.record),
             None => given.original_lines() == candidate.record.original_lines(),
         };
         if given.is_some_and(|given| !same(given)) {
             let place = self.store.url(&self.layout.record(number));
-            return Err(Failure::permanent(format!("the record on stdin is not the one of release {number} in {place}")));
+            return Err(Failure::permanent(format!(
+                "the record on stdin is not the one of release {number} in {place}"
+            )));
         }
         if let Some(tag) = &self.tag {
             let commit = candidate.record.git_commit();
-            let commit = commit.ok_or_else(|| Failure::permanent(format!("release {number} names no commit to tag")))?;
+            let commit =
+                commit.ok_or_else(|| Failure::permanent(format!("release {number} names no commit to tag")))?;
             tag.check(commit).await?;
         }
         Ok(candidate)
@@ -192,7 +218,12 @@ impl Run<'_> {
         promoted.map_err(|error| Failure::usage(format!("unable to record this promotion: {error}")))
     }
 
-    async fn swap(&self, standing: Option<&Pointer>, promoted: &Record, attributes: &Attributes) -> Result<Settled, Failure> {
+    async fn swap(
+        &self,
+        standing: Option<&Pointer>,
+        promoted: &Record,
+        attributes: &Attributes,
+    ) -> Result<Settled, Failure> {
         let when = standing.map_or(Condition::Absent, |pointer| Condition::Unchanged(&pointer.object.tag));
         settle::put(self.store.as_ref(), &self.pointer_key, &promoted.to_bytes(), when, attributes).await
     }
@@ -237,7 +268,12 @@ impl Run<'_> {
     }
 
     /// Adds the row of a pointer's record, wherever the list stands by now.
-    async fn add_row(&self, record: &Record, promotion: &Promotion, attributes: &Attributes) -> Result<History, Failure> {
+    async fn add_row(
+        &self,
+        record: &Record,
+        promotion: &Promotion,
+        attributes: &Attributes,
+    ) -> Result<History, Failure> {
         for round in 0..ROUNDS {
             let (mut list, object) = read_history(self.store.as_ref(), &self.history_key).await?;
             if list.row(promotion.n).is_some() {
@@ -249,16 +285,29 @@ impl Run<'_> {
                 Settled::Theirs(_) => settle::pause(round).await,
             }
         }
-        Err(Failure::temporary(format!("unable to write {}: others keep writing it", self.store.url(&self.history_key))))
+        Err(Failure::temporary(format!(
+            "unable to write {}: others keep writing it",
+            self.store.url(&self.history_key)
+        )))
     }
 
-    async fn put_history(&self, list: &History, read: Option<&Object>, attributes: &Attributes) -> Result<Settled, Failure> {
+    async fn put_history(
+        &self,
+        list: &History,
+        read: Option<&Object>,
+        attributes: &Attributes,
+    ) -> Result<Settled, Failure> {
         let when = read.map_or(Condition::Absent, |object| Condition::Unchanged(&object.tag));
         settle::put(self.store.as_ref(), &self.history_key, &list.to_bytes(), when, attributes).await
     }
 
     /// Brings the tag up to the present pointer, if it is behind; the pointer's record if there was something to do.
-    async fn finish_tag(&self, selector: &Selector, standing: Option<&Pointer>, history: &Standings) -> Result<Option<Record>, Failure> {
+    async fn finish_tag(
+        &self,
+        selector: &Selector,
+        standing: Option<&Pointer>,
+        history: &Standings,
+    ) -> Result<Option<Record>, Failure> {
         let Some(tag) = &self.tag else { return Ok(None) };
         // Also tells that the remote answers, while nothing is changed yet.
         let read = tag.read().await?;
@@ -274,7 +323,8 @@ impl Run<'_> {
         }
         if behind {
             let record = self.follow_tag(pointer.record.clone()).await?;
-            self.console.warn(format!("finished the promotion of release {}, whose tag had not been moved", record.number()));
+            self.console
+                .warn(format!("finished the promotion of release {}, whose tag had not been moved", record.number()));
             return Ok(Some(record));
         }
         if read.promotion.is_none() && *selector == Selector::Previous && !self.args.dry_run {
@@ -304,7 +354,12 @@ impl Run<'_> {
             return Ok(promoted);
         }
         let behind = |failure: Failure| {
-            let what = format!("release {} is {}, but the tag {} was not moved; run again to move it", promoted.number(), self.args.channel, tag.name);
+            let what = format!(
+                "release {} is {}, but the tag {} was not moved; run again to move it",
+                promoted.number(),
+                self.args.channel,
+                tag.name
+            );
             failure.with_class(Class::Temporary).context(what)
         };
         for round in 0..ROUNDS {
@@ -315,11 +370,17 @@ impl Run<'_> {
             let Some(promotion) = now.promotion() else {
                 return Err(behind(Failure::temporary("an old script moved the pointer meanwhile")));
             };
-            let commit = now.git_commit().ok_or_else(|| behind(Failure::permanent(format!("release {} names no commit", now.number()))))?;
+            let commit = now
+                .git_commit()
+                .ok_or_else(|| behind(Failure::permanent(format!("release {} names no commit", now.number()))))?;
             let full = tag.check(commit).await.map_err(behind)?;
             if read.promotion == Some(promotion.n) && read.commit.as_ref() == Some(&full) {
                 if now.promotion() != promoted.promotion() {
-                    self.console.warn(format!("overtaken: release {} was promoted after release {}", now.number(), promoted.number()));
+                    self.console.warn(format!(
+                        "overtaken: release {} was promoted after release {}",
+                        now.number(),
+                        promoted.number()
+                    ));
                 }
                 return Ok(promoted);
             }
@@ -363,7 +424,8 @@ fn row_of(record: &Record, promotion: &Promotion, list: &History) -> Row {
 
 fn has_row_of(list: &History, record: &Record) -> bool {
     let Some(promotion) = record.promotion() else { return false };
-    let is_own = |row: &Row| row.time == promotion.at && row.who == promotion.by && row.to == record.number().to_string();
+    let is_own =
+        |row: &Row| row.time == promotion.at && row.who == promotion.by && row.to == record.number().to_string();
     list.row(promotion.n).is_some_and(is_own)
 }
 

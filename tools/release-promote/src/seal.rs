@@ -25,7 +25,8 @@ pub(crate) fn from_stdin(layout: &Layout) -> Result<Record, Failure> {
     let bytes = cli::read_input("release record", MAX_BYTES as u64)?;
     let record =
         Record::parse(&bytes).map_err(|error| Failure::permanent(format!("stdin is no release record: {error}")))?;
-    pointer::check(layout, &record).map_err(|why| Failure::permanent(format!("stdin is no record of {layout}: {why}")))?;
+    pointer::check(layout, &record)
+        .map_err(|why| Failure::permanent(format!("stdin is no record of {layout}: {why}")))?;
     Ok(record)
 }
 
@@ -45,7 +46,8 @@ pub(crate) async fn candidate(
     let Some(found) = pointer::read_release(store.as_ref(), layout, number).await? else {
         return seal_old(store, layout, number, dry_run, console).await;
     };
-    let artifact = found.record.artifact().ok_or_else(|| Failure::permanent(format!("release {number} is not sealed")))?;
+    let artifact =
+        found.record.artifact().ok_or_else(|| Failure::permanent(format!("release {number} is not sealed")))?;
     let head = look(store, layout, number, &artifact.file).await?;
     if head.size != artifact.size {
         return Err(mismatch(store, artifact, &format!("it has {} bytes instead of {}", head.size, artifact.size)));
@@ -112,7 +114,13 @@ async fn seal_old(
 type Inside = Result<Option<Vec<u8>>, UnpackError>;
 
 /// Reads an archive from end to end: its checksums and the `RELEASE` inside.
-async fn read_release_file(store: &Arc<dyn Store>, key: &str, head: &Head, format: Format, console: Console) -> Result<(Sums, Inside), Failure> {
+async fn read_release_file(
+    store: &Arc<dyn Store>,
+    key: &str,
+    head: &Head,
+    format: Format,
+    console: Console,
+) -> Result<(Sums, Inside), Failure> {
     let progress = console.progress(Some(head.size));
     let consume = move |packed| read_member(format.reader(packed).map_err(UnpackError::Read)?, "RELEASE");
     read_through(store, key, head, |bytes| progress.add(bytes), consume).await
@@ -120,7 +128,9 @@ async fn read_release_file(store: &Arc<dyn Store>, key: &str, head: &Head, forma
 
 async fn look(store: &Arc<dyn Store>, layout: &Layout, number: ReleaseNumber, key: &str) -> Result<Head, Failure> {
     let head = store.head(key).await?;
-    head.ok_or_else(|| Failure::permanent(format!("there is no release {number} of {layout}: {} does not exist", store.url(key))))
+    head.ok_or_else(|| {
+        Failure::permanent(format!("there is no release {number} of {layout}: {} does not exist", store.url(key)))
+    })
 }
 
 fn mismatch(store: &Arc<dyn Store>, artifact: &Artifact, why: &str) -> Failure {

@@ -135,7 +135,21 @@ impl Tag {
         let full = self.full_name();
         let lease = format!("--force-with-lease={full}:{}", read.oid.as_deref().unwrap_or_default());
         let refspec = format!("{}:{full}", made.trim());
-        let pushed = self.try_git(&["push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no", &lease, &self.remote, &refspec], &[]).await?;
+        let pushed = self
+            .try_git(
+                &[
+                    "push",
+                    "--porcelain",
+                    "--no-verify",
+                    "--no-follow-tags",
+                    "--recurse-submodules=no",
+                    &lease,
+                    &self.remote,
+                    &refspec,
+                ],
+                &[],
+            )
+            .await?;
         if pushed.status.success() {
             return Ok(Push::Done);
         }
@@ -206,9 +220,11 @@ impl Tag {
 
 /// A remote may answer at the next try; what git found wrong here will stay wrong.
 fn failed(verb: &str, output: &Output) -> Failure {
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let words = words.join(" ");
+    let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
+    // What git says of the ref itself stands in the porcelain lines, which start with a mark.
+    let told =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("To ") && *line != "Done");
+    let words = told.map(|line| line.trim_start_matches("fatal: ")).collect::<Vec<_>>().join("; ");
     let permanent = [
         "not a git repository",
         "does not appear to be a git repository",
@@ -219,7 +235,7 @@ fn failed(verb: &str, output: &Output) -> Failure {
         "Permission denied (publickey",
         "could not read Username",
     ];
-    let message = format!("git {verb}: {}", words.strip_prefix("fatal: ").unwrap_or(&words));
+    let message = format!("git {verb}: {words}");
     if permanent.iter().any(|known| words.contains(known)) {
         Failure::permanent(message)
     } else {

@@ -4,9 +4,7 @@
 //! milliseconds of a write, and `.uploads/<key>.<build>`, the growing archive of a build. A complete archive is a second
 //! hard link to its upload, so that the upload's name goes on telling whose archive it is until its record is sealed.
 
-use super::{
-    Attributes, Completion, Condition, Head, Listed, Object, Part, PartBody, Put, Store, Tag, Upload,
-};
+use super::{Attributes, Completion, Condition, Head, Listed, Object, Part, PartBody, Put, Store, Tag, Upload};
 use crate::record::{hex, sha256};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -84,8 +82,13 @@ impl FileStore {
         Ok(uploads)
     }
 
+    /// Leaves an upload that is complete: its name proves whose archive it is, until [`Store::settled`].
     fn abort_now(&self, upload: &Upload) -> Result<(), Failure> {
-        remove(&self.upload_path(&upload.key, &upload.id))
+        let path = self.upload_path(&upload.key, &upload.id);
+        let _lock = self.lock()?;
+        let inode = |path: &Path| fs::metadata(path).map(|meta| meta.ino()).ok();
+        let complete = inode(&path).is_some() && inode(&path) == inode(&self.path(&upload.key));
+        if complete { Ok(()) } else { remove(&path) }
     }
 
     fn prepare_now(&self) -> Result<(), Failure> {
@@ -249,7 +252,13 @@ impl Store for FileStore {
         self.blocking(move |store| store.abort_now(&upload)).await
     }
 
-    async fn send_whole(&self, key: &str, body: PartBody, build: Uuid, attributes: &Attributes) -> Result<Completion, Failure> {
+    async fn send_whole(
+        &self,
+        key: &str,
+        body: PartBody,
+        build: Uuid,
+        attributes: &Attributes,
+    ) -> Result<Completion, Failure> {
         let size = body.bytes.len() as u64;
         let crc64nvme = body.crc64nvme;
         let upload = self.begin(key, build, attributes).await?;

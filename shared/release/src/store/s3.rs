@@ -3,12 +3,15 @@
 use super::{
     Attributes, Completion, Condition, Encryption, Head, Listed, Object, Part, PartBody, Put, Store, Tag, Upload,
 };
+use crate::settle::pause;
 use async_trait::async_trait;
 use aws::AwsArgs;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, RequestChecksumCalculation};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart, ServerSideEncryption,
@@ -26,7 +29,9 @@ const BUILD: &str = "build-uuid";
 /// Largest object that is read as a record or a list.
 const LARGEST_SMALL: i64 = 64 << 20;
 /// Slowest link a part may be sent over before its request counts as stuck, in bytes a second.
-const SLOWEST_LINK: u64 = 16 << 10;
+const SLOWEST_LINK: u64 = 64 << 10;
+/// Tries of one range whose answer breaks off.
+const TRIES: u32 = 6;
 /// S3 may take minutes to join the parts of a large object.
 const LONGEST_JOIN: Duration = Duration::from_secs(600);
 
@@ -54,12 +59,35 @@ impl S3Store {
         format!("{}{key}", self.prefix)
     }
 
+    /// What is wrong with a HEAD, whose answer has no body to say so: a read of one byte fails for the same reason.
+    async fn why_not(&self, key: &str, error: SdkError<HeadObjectError, HttpResponse>) -> Failure {
+        let what = format!("unable to look at {}", self.url(key));
+        if let (SdkError::ServiceError(_), None) = (&error, error.code()) {
+            let request = self.client.get_object().bucket(&self.bucket).key(self.key(key)).range("bytes=0-0");
+            if let Err(told @ SdkError::ServiceError(_)) = request.send().await {
+                return aws::failure(what, told);
+            }
+        }
+        aws::failure(what, error)
+    }
+
     fn own_key(&self, key: Option<&str>) -> Option<String> {
         key?.strip_prefix(&self.prefix).map(str::to_owned)
     }
 
     fn checksum(&self, crc64nvme: u64) -> Option<String> {
         self.checksums.then(|| BASE64_STANDARD.encode(crc64nvme.to_be_bytes()))
+    }
+
+    /// An answer must begin in time; while its bytes come it is not ended.
+    fn first_byte(&self, length: u64) -> Builder {
+        let attempt = self.timeout + Duration::from_secs(length / SLOWEST_LINK);
+        let timeouts = TimeoutConfig::builder()
+            .read_timeout(self.timeout)
+            .operation_attempt_timeout(attempt)
+            .disable_operation_timeout()
+            .build();
+        aws_sdk_s3::Config::builder().timeout_config(timeouts)
     }
 
     /// One request may take as long as a slow link needs for its bytes.
@@ -109,7 +137,7 @@ impl Store for S3Store {
         let answer = match request.checksum_mode(ChecksumMode::Enabled).send().await {
             Ok(answer) => answer,
             Err(SdkError::ServiceError(error)) if error.err().is_not_found() => return Ok(None),
-            Err(error) => return Err(aws::failure(format!("unable to look at {}", self.url(key)), error)),
+            Err(error) => return Err(self.why_not(key, error).await),
         };
         let whole = answer.checksum_type().is_none_or(|kind| *kind == ChecksumType::FullObject);
         let sum = answer.checksum_crc64_nvme().filter(|_| whole).and_then(|text| BASE64_STANDARD.decode(text).ok());
@@ -176,16 +204,29 @@ impl Store for S3Store {
     async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Bytes, Failure> {
         let what = || format!("unable to read {}", self.url(key));
         let range = format!("bytes={offset}-{}", offset + length - 1);
-        let request = self.client.get_object().bucket(&self.bucket).key(self.key(key)).range(range).if_match(&tag.0);
-        let sent = request.customize().config_override(self.transfer(length)).send().await;
-        let answer = sent.map_err(|error| aws::failure(what(), error))?;
-        let body = answer.body.collect().await;
-        let body = body.map_err(|error| Failure::temporary(format!("{}: the answer broke off: {error}", what())))?;
-        let bytes = body.into_bytes();
-        if bytes.len() as u64 != length {
-            return Err(Failure::temporary(format!("{}: {} of {length} bytes came", what(), bytes.len())));
+        let size = usize::try_from(length).map_err(|_| Failure::permanent(format!("{}: too much at once", what())))?;
+        let mut attempt = 0;
+        loop {
+            let request =
+                self.client.get_object().bucket(&self.bucket).key(self.key(key)).range(&range).if_match(&tag.0);
+            let sent = request.customize().config_override(self.first_byte(length)).send().await;
+            let mut body = sent.map_err(|error| aws::failure(what(), error))?.body;
+            let mut bytes = Vec::with_capacity(size);
+            let broken = loop {
+                match body.next().await {
+                    Some(Ok(piece)) => bytes.extend_from_slice(&piece),
+                    Some(Err(error)) => break format!("the answer broke off: {error}"),
+                    None if bytes.len() == size => return Ok(Bytes::from(bytes)),
+                    None => break format!("{} of {length} bytes came", bytes.len()),
+                }
+            };
+            // The SDK tries again until an answer begins; one that breaks off is ours to ask for again.
+            attempt += 1;
+            if attempt == TRIES {
+                return Err(Failure::temporary(format!("{}: {broken}", what())));
+            }
+            pause(attempt).await;
         }
-        Ok(bytes)
     }
 
     async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, Failure> {
@@ -259,15 +300,25 @@ impl Store for S3Store {
             .set_checksum_crc64_nvme(self.checksum(part.crc64nvme))
             .body(ByteStream::from(part.bytes));
         // The checksum guards the bytes; a signature over them would hash them once more.
-        let sent =
-            request.customize().disable_payload_signing().config_override(self.transfer(length)).send().await;
+        let sent = request.customize().disable_payload_signing().config_override(self.transfer(length)).send().await;
         let what = || format!("unable to send part {number} of {}", self.url(&upload.key));
-        let answer = sent.map_err(|error| aws::failure(what(), error))?;
+        let answer = sent.map_err(|error| {
+            if code_is(&error, &["NoSuchUpload"]) {
+                return Failure::temporary(format!("{}: another build swept this upload", what()));
+            }
+            aws::failure(what(), error)
+        })?;
         let tag = answer.e_tag().unwrap_or_default().to_owned();
         Ok(Part { number: part.number, tag, crc64nvme: part.crc64nvme })
     }
 
-    async fn complete(&self, upload: &Upload, mut parts: Vec<Part>, size: u64, crc64nvme: u64) -> Result<Completion, Failure> {
+    async fn complete(
+        &self,
+        upload: &Upload,
+        mut parts: Vec<Part>,
+        size: u64,
+        crc64nvme: u64,
+    ) -> Result<Completion, Failure> {
         parts.sort_by_key(|part| part.number);
         let parts = parts.into_iter().map(|part| {
             CompletedPart::builder()
@@ -293,9 +344,7 @@ impl Store for S3Store {
         }
         match request.customize().config_override(limited(LONGEST_JOIN)).send().await {
             Ok(_) => Ok(Completion::Done),
-            Err(error)
-                if code_is(&error, &["PreconditionFailed", "ConditionalRequestConflict", "NoSuchUpload"]) =>
-            {
+            Err(error) if code_is(&error, &["PreconditionFailed", "ConditionalRequestConflict", "NoSuchUpload"]) => {
                 Ok(Completion::Unclear)
             }
             Err(error) => Err(aws::failure(format!("unable to complete {}", self.url(&upload.key)), error)),
@@ -311,7 +360,13 @@ impl Store for S3Store {
         }
     }
 
-    async fn send_whole(&self, key: &str, body: PartBody, build: Uuid, attributes: &Attributes) -> Result<Completion, Failure> {
+    async fn send_whole(
+        &self,
+        key: &str,
+        body: PartBody,
+        build: Uuid,
+        attributes: &Attributes,
+    ) -> Result<Completion, Failure> {
         let (class, sse, kms_key) = headers_of(attributes);
         let length = body.bytes.len() as u64;
         let request = self
@@ -326,8 +381,7 @@ impl Store for S3Store {
             .set_server_side_encryption(sse)
             .set_ssekms_key_id(kms_key)
             .body(ByteStream::from(body.bytes));
-        let sent =
-            request.customize().disable_payload_signing().config_override(self.transfer(length)).send().await;
+        let sent = request.customize().disable_payload_signing().config_override(self.transfer(length)).send().await;
         match sent {
             Ok(_) => Ok(Completion::Done),
             Err(error) if code_is(&error, &["PreconditionFailed", "ConditionalRequestConflict"]) => {

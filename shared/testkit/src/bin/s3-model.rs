@@ -1,10 +1,6 @@
 //! `s3-model [--sink] [--bucket NAME]... [--fault-percent P] [--seed S]`: the model, or the sink, as a process for scripts.
 //! Prints `AWS_ENDPOINT_URL_S3=http://127.0.0.1:PORT` and serves until SIGTERM or SIGINT.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a script reads the endpoint from stdout"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a script reads the endpoint from stdout")]
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -43,13 +39,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Option<Options> {
         match arg.as_str() {
             "--sink" => options.sink = true,
             "--bucket" => options.buckets.push(args.next()?),
-            "--fault-percent" => {
-                options.percent = args
-                    .next()?
-                    .parse()
-                    .ok()
-                    .filter(|percent| *percent <= 100)?
-            }
+            "--fault-percent" => options.percent = args.next()?.parse().ok().filter(|percent| *percent <= 100)?,
             "--seed" => options.seed = args.next()?.parse().ok()?,
             _ => return None,
         }
@@ -62,29 +52,18 @@ fn serve(options: &Options) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     if options.sink {
         let sink = NullSink::start();
-        options
-            .buckets
-            .iter()
-            .for_each(|bucket| sink.create_bucket(bucket));
+        options.buckets.iter().for_each(|bucket| sink.create_bucket(bucket));
         return run(&sink.endpoint(), options, &mut signals);
     }
     let model = S3Model::start();
-    options
-        .buckets
-        .iter()
-        .for_each(|bucket| model.create_bucket(bucket));
+    options.buckets.iter().for_each(|bucket| model.create_bucket(bucket));
     run(&model.endpoint(), options, &mut signals)
 }
 
 fn run(upstream: &str, options: &Options, signals: &mut Signals) -> io::Result<()> {
-    let plan = Plan::Random {
-        seed: options.seed,
-        percent: options.percent,
-    };
+    let plan = Plan::Random { seed: options.seed, percent: options.percent };
     let proxy = (options.percent > 0).then(|| FaultProxy::start(upstream, plan));
-    let endpoint = proxy
-        .as_ref()
-        .map_or(upstream.to_owned(), FaultProxy::endpoint);
+    let endpoint = proxy.as_ref().map_or(upstream.to_owned(), FaultProxy::endpoint);
     println!("AWS_ENDPOINT_URL_S3={endpoint}");
     io::stdout().flush()?;
     signals.forever().next();

@@ -28,9 +28,7 @@ impl Framing {
         if head.headers.lists("transfer-encoding", "chunked") {
             return Self::Chunked;
         }
-        head.headers
-            .number("content-length")
-            .map_or(Self::UntilClose, Self::Length)
+        head.headers.number("content-length").map_or(Self::UntilClose, Self::Length)
     }
 }
 
@@ -60,19 +58,8 @@ pub(crate) struct Body<'w> {
 
 impl<'w> Body<'w> {
     pub fn new(wire: &'w mut Wire, framing: Framing) -> Self {
-        let left = if let Framing::Length(length) = framing {
-            length
-        } else {
-            0
-        };
-        Self {
-            wire,
-            framing,
-            left,
-            finished: framing == Framing::Length(0),
-            waited_for: false,
-            trailers: Vec::new(),
-        }
+        let left = if let Framing::Length(length) = framing { length } else { 0 };
+        Self { wire, framing, left, finished: framing == Framing::Length(0), waited_for: false, trailers: Vec::new() }
     }
 
     /// The same, for a client that sends nothing before it has read `100 Continue`.
@@ -127,9 +114,7 @@ impl<'w> Body<'w> {
     fn invite(&mut self) -> io::Result<()> {
         if self.waited_for {
             self.waited_for = false;
-            self.wire
-                .stream
-                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            self.wire.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         Ok(())
     }
@@ -137,9 +122,7 @@ impl<'w> Body<'w> {
 
 /// Reads `HEX[;extension]\r\n`.
 pub(crate) fn chunk_size(line: &[u8]) -> io::Result<u64> {
-    let text = std::str::from_utf8(line)
-        .ok()
-        .and_then(|line| line.split([';', '\r', '\n']).next());
+    let text = std::str::from_utf8(line).ok().and_then(|line| line.split([';', '\r', '\n']).next());
     let size = text.and_then(|text| u64::from_str_radix(text.trim(), 16).ok());
     size.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a chunk without a size"))
 }
@@ -180,9 +163,7 @@ impl BufRead for Body<'_> {
         if seen.is_empty() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let count = usize::try_from(self.left)
-            .unwrap_or(usize::MAX)
-            .min(seen.len());
+        let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(seen.len());
         Ok(&seen[..count])
     }
 

@@ -61,20 +61,13 @@ pub fn request(
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
-    let framed = |name: &str| {
-        headers
-            .iter()
-            .any(|(known, _)| known.eq_ignore_ascii_case(name))
-    };
+    let framed = |name: &str| headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
     if !framed("content-length") && !framed("transfer-encoding") {
         head.push_str(&format!("Content-Length: {}\r\n", body.len()));
     }
     head.push_str("\r\n");
     // A server may answer and close before it has read everything; the answer counts, not the broken pipe.
-    let sent = wire
-        .stream
-        .write_all(head.as_bytes())
-        .and_then(|()| wire.stream.write_all(body));
+    let sent = wire.stream.write_all(head.as_bytes()).and_then(|()| wire.stream.write_all(body));
     let answer = loop {
         match wire.head() {
             Ok(Some(raw)) => {
@@ -84,9 +77,7 @@ pub fn request(
                 }
             }
             Ok(None) => {
-                return Err(sent
-                    .err()
-                    .unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()));
+                return Err(sent.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()));
             }
             Err(err) => return Err(err),
         }
@@ -94,9 +85,5 @@ pub fn request(
     let framing = Framing::of_response(&answer, method);
     let mut bytes = Vec::new();
     Body::new(&mut wire, framing).read_to_end(&mut bytes)?;
-    Ok(Answer {
-        status: answer.status,
-        body: bytes,
-        headers: answer.headers,
-    })
+    Ok(Answer { status: answer.status, body: bytes, headers: answer.headers })
 }

@@ -8,15 +8,11 @@ pub(crate) struct Headers(Vec<(String, String)>);
 
 impl Headers {
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, value)| value)
+        self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     pub fn number(&self, name: &str) -> Option<u64> {
@@ -25,23 +21,16 @@ impl Headers {
 
     /// True when the comma-separated list in this header has this member.
     pub fn lists(&self, name: &str, member: &str) -> bool {
-        self.get(name).is_some_and(|list| {
-            list.split(',')
-                .any(|one| one.trim().eq_ignore_ascii_case(member))
-        })
+        self.get(name).is_some_and(|list| list.split(',').any(|one| one.trim().eq_ignore_ascii_case(member)))
     }
 
     fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> io::Result<Self> {
         let mut fields = Vec::new();
         for line in lines.filter(|line| !line.is_empty()) {
-            let colon = line
-                .iter()
-                .position(|byte| *byte == b':')
-                .ok_or_else(|| malformed("a header without a colon"))?;
+            let colon =
+                line.iter().position(|byte| *byte == b':').ok_or_else(|| malformed("a header without a colon"))?;
             let name = String::from_utf8_lossy(&line[..colon]).to_ascii_lowercase();
-            let value = String::from_utf8_lossy(&line[colon + 1..])
-                .trim()
-                .to_owned();
+            let value = String::from_utf8_lossy(&line[colon + 1..]).trim().to_owned();
             fields.push((name, value));
         }
         Ok(Self(fields))
@@ -64,22 +53,14 @@ impl RequestHead {
         let first = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
         let headers = Headers::parse(lines)?;
         let mut words = first.split(' ');
-        let (Some(method), Some(target), Some(version)) =
-            (words.next(), words.next(), words.next())
-        else {
+        let (Some(method), Some(target), Some(version)) = (words.next(), words.next(), words.next()) else {
             return Err(malformed("a request line without three words"));
         };
         if !version.starts_with("HTTP/1.") {
             return Err(malformed("a request that is not HTTP/1"));
         }
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Ok(Self {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: query.to_owned(),
-            headers,
-            raw,
-        })
+        Ok(Self { method: method.to_owned(), path: path.to_owned(), query: query.to_owned(), headers, raw })
     }
 
     pub fn expects_continue(&self) -> bool {
@@ -101,17 +82,12 @@ impl ResponseHead {
         let first = String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
         let status = first.split(' ').nth(1).and_then(|word| word.parse().ok());
         let status = status.ok_or_else(|| malformed("an answer without a status"))?;
-        Ok(Self {
-            status,
-            headers: Headers::parse(lines)?,
-            raw,
-        })
+        Ok(Self { status, headers: Headers::parse(lines)?, raw })
     }
 }
 
 fn lines(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
-    raw.split(|byte| *byte == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+    raw.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
 fn malformed(what: &str) -> io::Error {

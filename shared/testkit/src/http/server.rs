@@ -21,11 +21,8 @@ struct Shared {
 impl Server {
     /// Hands every connection to `serve`, each on a thread of its own.
     pub fn start(name: &str, serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Self {
-        let listener =
-            TcpListener::bind(("127.0.0.1", 0)).expect("a free loopback port can be had");
-        let address = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free loopback port can be had");
+        let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
         let acceptor = {
             let (shared, serve, name) = (Arc::clone(&shared), Arc::new(serve), name.to_owned());
@@ -38,19 +35,11 @@ impl Server {
                     let Ok(handle) = stream.try_clone() else {
                         continue;
                     };
-                    shared
-                        .open
-                        .lock()
-                        .expect("no holder panics")
-                        .insert(number, handle);
+                    shared.open.lock().expect("no holder panics").insert(number, handle);
                     let (shared, serve) = (Arc::clone(&shared), Arc::clone(&serve));
                     let connection = move || {
                         serve(stream);
-                        shared
-                            .open
-                            .lock()
-                            .expect("no holder panics")
-                            .remove(&number);
+                        shared.open.lock().expect("no holder panics").remove(&number);
                     };
                     thread::Builder::new()
                         .name(format!("{name}-{number}"))
@@ -59,11 +48,7 @@ impl Server {
                 }
             })
         };
-        Self {
-            address,
-            shared,
-            acceptor: Some(acceptor.expect("a thread can be started")),
-        }
+        Self { address, shared, acceptor: Some(acceptor.expect("a thread can be started")) }
     }
 
     pub fn endpoint(&self) -> String {

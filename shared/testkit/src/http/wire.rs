@@ -22,21 +22,12 @@ impl Wire {
     pub fn new(stream: TcpStream) -> Self {
         // Answers are small and awaited: Nagle's algorithm would only hold them back.
         drop(stream.set_nodelay(true));
-        Self {
-            stream,
-            buffer: vec![0; BUFFER].into_boxed_slice(),
-            start: 0,
-            end: 0,
-        }
+        Self { stream, buffer: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0 }
     }
 
     /// True once the peer has closed a connection on which nothing is awaited.
     pub fn is_closed(&self) -> bool {
-        let peeked = recv(
-            &self.stream,
-            &mut [0],
-            RecvFlags::PEEK | RecvFlags::DONTWAIT,
-        );
+        let peeked = recv(&self.stream, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         self.start == self.end && !matches!(peeked, Ok((_, 1..)) | Err(Errno::AGAIN))
     }
 
@@ -51,10 +42,7 @@ impl Wire {
 
     pub fn consume(&mut self, count: usize) {
         self.start += count;
-        debug_assert!(
-            self.start <= self.end,
-            "only what was filled can be consumed"
-        );
+        debug_assert!(self.start <= self.end, "only what was filled can be consumed");
     }
 
     /// Drops at most `limit` bytes without looking at them, and says how many; 0 at the end of the stream.
@@ -77,11 +65,7 @@ impl Wire {
         loop {
             let seen = self.fill()?;
             if seen.is_empty() {
-                return if line.is_empty() {
-                    Ok(line)
-                } else {
-                    Err(io::ErrorKind::UnexpectedEof.into())
-                };
+                return if line.is_empty() { Ok(line) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             }
             let end = seen.iter().position(|byte| *byte == b'\n');
             let count = end.map_or(seen.len(), |at| at + 1);
@@ -102,11 +86,7 @@ impl Wire {
         loop {
             let line = self.line()?;
             if line.is_empty() {
-                return if head.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(io::ErrorKind::UnexpectedEof.into())
-                };
+                return if head.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             }
             let last = line == b"\r\n" || line == b"\n";
             // An empty line before a request is allowed and means nothing.

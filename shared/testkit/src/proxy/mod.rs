@@ -52,19 +52,14 @@ impl FaultProxy {
     /// Starts a proxy on a free loopback port in front of `upstream` (`http://host:port`).
     pub fn start(upstream: &str, plan: Plan) -> Self {
         let shared = Arc::new(Shared {
-            upstream: upstream
-                .trim_start_matches("http://")
-                .trim_end_matches('/')
-                .to_owned(),
+            upstream: upstream.trim_start_matches("http://").trim_end_matches('/').to_owned(),
             plan: Mutex::new(plan),
             hooks: Mutex::default(),
             log: Mutex::default(),
             count: AtomicU64::new(0),
         });
         let serving = Arc::clone(&shared);
-        let server = Server::start("fault-proxy", move |stream| {
-            Relay::new(&serving, stream).run()
-        });
+        let server = Server::start("fault-proxy", move |stream| Relay::new(&serving, stream).run());
         Self { shared, server }
     }
 
@@ -100,11 +95,7 @@ impl FaultProxy {
         point: KillPoint,
         hook: Box<dyn FnOnce() + Send>,
     ) {
-        held(&self.shared.hooks).push(Hook {
-            matches,
-            point,
-            hook,
-        });
+        held(&self.shared.hooks).push(Hook { matches, point, hook });
     }
 }
 
@@ -135,9 +126,8 @@ impl Shared {
 
     /// Runs what is hooked to this request at this point; true if anything was.
     fn reached(&self, info: &RequestInfo, point: KillPoint) -> bool {
-        let taken: Vec<Hook> = held(&self.hooks)
-            .extract_if(.., |hook| hook.point == point && (hook.matches)(info))
-            .collect();
+        let taken: Vec<Hook> =
+            held(&self.hooks).extract_if(.., |hook| hook.point == point && (hook.matches)(info)).collect();
         let any = !taken.is_empty();
         taken.into_iter().for_each(|hook| (hook.hook)());
         any
@@ -146,7 +136,5 @@ impl Shared {
 
 /// A hook or a plan that panics fails its own test, and must not take the proxy's other connections with it.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

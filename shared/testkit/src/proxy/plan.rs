@@ -49,10 +49,7 @@ pub enum Fault {
 impl Fault {
     /// An S3 error such as 403 `AccessDenied`, 400 `ExpiredToken`, 403 `RequestTimeTooSkewed` or 403 `InvalidAccessKeyId`.
     pub fn status(code: u16, s3_code: &str) -> Self {
-        Self::Status {
-            code,
-            s3_code: s3_code.to_owned(),
-        }
+        Self::Status { code, s3_code: s3_code.to_owned() }
     }
 }
 
@@ -95,17 +92,12 @@ pub struct RequestInfo {
 impl RequestInfo {
     /// A header's value, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// True for a query field of this name.
     pub fn has_field(&self, name: &str) -> bool {
-        self.query
-            .split('&')
-            .any(|field| field.split('=').next() == Some(name))
+        self.query.split('&').any(|field| field.split('=').next() == Some(name))
     }
 
     /// True if the request carries If-Match or If-None-Match.
@@ -159,10 +151,9 @@ impl Plan {
         match self {
             Self::None => None,
             Self::Random { seed, percent } => random(*seed, *percent, info),
-            Self::At(faults) => faults
-                .iter()
-                .find(|(number, _)| *number == info.number)
-                .map(|(_, fault)| fault.clone()),
+            Self::At(faults) => {
+                faults.iter().find(|(number, _)| *number == info.number).map(|(_, fault)| fault.clone())
+            }
             Self::Custom(judge) => judge(info),
         }
     }

@@ -33,11 +33,7 @@ enum Next {
 
 impl<'p> Relay<'p> {
     pub fn new(shared: &'p Shared, client: TcpStream) -> Self {
-        Self {
-            shared,
-            client: Wire::new(client),
-            upstream: None,
-        }
+        Self { shared, client: Wire::new(client), upstream: None }
     }
 
     /// Serves the connection to its end. An error is a peer that went away: then both sides are closed.
@@ -46,10 +42,7 @@ impl<'p> Relay<'p> {
             let Ok(head) = RequestHead::parse(raw) else {
                 break;
             };
-            let headers = head
-                .headers
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let headers = head.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
             let mut info = RequestInfo {
                 number: 0,
                 method: head.method.clone(),
@@ -71,12 +64,7 @@ impl<'p> Relay<'p> {
         drop(self.client.stream.shutdown(Shutdown::Both));
     }
 
-    fn handle(
-        &mut self,
-        head: &RequestHead,
-        info: &RequestInfo,
-        fault: Option<Fault>,
-    ) -> io::Result<Next> {
+    fn handle(&mut self, head: &RequestHead, info: &RequestInfo, fault: Option<Fault>) -> io::Result<Next> {
         self.shared.reached(info, KillPoint::Interleave);
         if self.shared.reached(info, KillPoint::BeforeForward) {
             return Ok(Next::Close);
@@ -106,9 +94,7 @@ impl<'p> Relay<'p> {
                 return Err(err);
             }
         };
-        self.shared.note(info.number, |seen| {
-            seen.upstream_status = Some(answer.status)
-        });
+        self.shared.note(info.number, |seen| seen.upstream_status = Some(answer.status));
         self.shared.reached(info, KillPoint::AfterCommit);
         let mut next = self.pass_back(head, info, &answer, fault.as_ref())?;
         if left || head.headers.lists("connection", "close") {
@@ -126,20 +112,12 @@ impl<'p> Relay<'p> {
         }
         self.say(head, info, reply, waited_for)?;
         self.shared.reached(info, KillPoint::AfterReply);
-        Ok(if waited_for {
-            Next::Close
-        } else {
-            Next::Request
-        })
+        Ok(if waited_for { Next::Close } else { Next::Request })
     }
 
     /// Sends the request to the upstream and reads the head of its answer; true with it if a part of the request's body was
     /// left unread.
-    fn forward(
-        &mut self,
-        head: &RequestHead,
-        fault: Option<&Fault>,
-    ) -> io::Result<(ResponseHead, bool)> {
+    fn forward(&mut self, head: &RequestHead, fault: Option<&Fault>) -> io::Result<(ResponseHead, bool)> {
         if self.upstream.as_ref().is_none_or(Wire::is_closed) {
             self.upstream = Some(Wire::new(TcpStream::connect(&self.shared.upstream)?));
         }
@@ -150,9 +128,7 @@ impl<'p> Relay<'p> {
             if let Some(refused) = invitation(upstream)? {
                 return Ok((refused, true));
             }
-            self.client
-                .stream
-                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+            self.client.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         let mut pace = Pace::of(fault);
         let mut body = Body::new(&mut self.client, framing);
@@ -194,14 +170,9 @@ impl<'p> Relay<'p> {
             return Ok(Next::Request);
         }
         // Noted first: whoever has the answer finds it in the log.
-        self.shared
-            .note(info.number, |seen| seen.status = Some(answer.status));
+        self.shared.note(info.number, |seen| seen.status = Some(answer.status));
         self.client.stream.write_all(&answer.raw)?;
-        let mut spoilt = Spoilt {
-            to: &mut self.client,
-            fault,
-            passed: 0,
-        };
+        let mut spoilt = Spoilt { to: &mut self.client, fault, passed: 0 };
         let mut pace = Pace::of(fault);
         loop {
             let seen = body.fill_buf()?;
@@ -226,22 +197,10 @@ impl<'p> Relay<'p> {
         Ok(if closes { Next::Close } else { Next::Request })
     }
 
-    fn say(
-        &mut self,
-        head: &RequestHead,
-        info: &RequestInfo,
-        reply: Reply,
-        close: bool,
-    ) -> io::Result<()> {
+    fn say(&mut self, head: &RequestHead, info: &RequestInfo, reply: Reply, close: bool) -> io::Result<()> {
         // Noted first, as above.
-        self.shared
-            .note(info.number, |seen| seen.status = Some(reply.status));
-        reply.send(
-            &mut self.client.stream,
-            info.number,
-            head.method == "HEAD",
-            close,
-        )
+        self.shared.note(info.number, |seen| seen.status = Some(reply.status));
+        reply.send(&mut self.client.stream, info.number, head.method == "HEAD", close)
     }
 }
 
@@ -256,16 +215,12 @@ fn instead(fault: &Fault, head: &RequestHead, number: u64) -> Option<Reply> {
             "ConditionalRequestConflict",
             "The conditional request cannot succeed due to a conflicting operation against this resource.",
         ),
-        Fault::SpuriousPrecondition => error(
-            412,
-            "PreconditionFailed",
-            "At least one of the pre-conditions you specified did not hold",
-        ),
+        Fault::SpuriousPrecondition => {
+            error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+        }
         Fault::SlowDown => error(503, "SlowDown", "Please reduce your request rate."),
         Fault::ErrorIn200 => Some(error_in_200(head, number)),
-        Fault::Status { code, s3_code } => {
-            error(*code, s3_code, "This answer was asked for by a test.")
-        }
+        Fault::Status { code, s3_code } => error(*code, s3_code, "This answer was asked for by a test."),
         Fault::ErrorIn200AfterCommit
         | Fault::LostReply
         | Fault::Reset
@@ -278,12 +233,7 @@ fn instead(fault: &Fault, head: &RequestHead, number: u64) -> Option<Reply> {
 
 fn error_in_200(head: &RequestHead, number: u64) -> Reply {
     let message = "We encountered an internal error. Please try again.";
-    Reply::new(200).xml(&error_document(
-        "InternalError",
-        message,
-        &head.path,
-        number,
-    ))
+    Reply::new(200).xml(&error_document("InternalError", message, &head.path, number))
 }
 
 /// Waits for what the upstream says to `Expect: 100-continue`: nothing to say, or its final answer.
@@ -293,12 +243,7 @@ fn invitation(upstream: &mut Wire) -> io::Result<Option<ResponseHead>> {
     upstream.stream.set_read_timeout(None)?;
     match said {
         Ok(_) => {}
-        Err(err)
-            if matches!(
-                err.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-            ) =>
-        {
+        Err(err) if matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
             return Ok(None);
         }
         Err(err) => return Err(err),
@@ -314,12 +259,7 @@ enum Broken {
     Writing,
 }
 
-fn send_body(
-    body: &mut Body<'_>,
-    framing: Framing,
-    to: &mut Wire,
-    pace: &mut Pace,
-) -> Result<(), Broken> {
+fn send_body(body: &mut Body<'_>, framing: Framing, to: &mut Wire, pace: &mut Pace) -> Result<(), Broken> {
     loop {
         let seen = body.fill_buf().map_err(Broken::Reading)?;
         if seen.is_empty() {
@@ -393,16 +333,9 @@ struct Pace {
 
 impl Pace {
     fn of(fault: Option<&Fault>) -> Self {
-        let rate = if let Some(Fault::Slow { bytes_per_second }) = fault {
-            Some((*bytes_per_second).max(1))
-        } else {
-            None
-        };
-        Self {
-            bytes_per_second: rate,
-            started: Instant::now(),
-            passed: 0,
-        }
+        let rate =
+            if let Some(Fault::Slow { bytes_per_second }) = fault { Some((*bytes_per_second).max(1)) } else { None };
+        Self { bytes_per_second: rate, started: Instant::now(), passed: 0 }
     }
 
     /// How many of these bytes may go at once: a twentieth of a second's worth.

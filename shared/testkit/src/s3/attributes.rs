@@ -7,26 +7,13 @@ use super::rules::Rules;
 use crate::http::head::Headers;
 
 /// What a general purpose bucket accepts.
-const STORAGE_CLASSES: [&str; 7] = [
-    "STANDARD",
-    "REDUCED_REDUNDANCY",
-    "STANDARD_IA",
-    "ONEZONE_IA",
-    "INTELLIGENT_TIERING",
-    "GLACIER",
-    "DEEP_ARCHIVE",
-];
+const STORAGE_CLASSES: [&str; 7] =
+    ["STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "DEEP_ARCHIVE"];
 /// The same, of the class that came last and is read like STANDARD.
 const GLACIER_IR: &str = "GLACIER_IR";
 /// Headers that are kept and given back as they came.
-const CONTENT_HEADERS: [&str; 6] = [
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "content-type",
-    "expires",
-];
+const CONTENT_HEADERS: [&str; 6] =
+    ["cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires"];
 /// All names and values of a request's metadata together.
 const LARGEST_METADATA: usize = 2 * 1024;
 
@@ -50,48 +37,27 @@ impl Attributes {
                 metadata.insert(name.to_owned(), value.to_owned());
             }
         }
-        if metadata
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum::<usize>()
-            > LARGEST_METADATA
-        {
+        if metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > LARGEST_METADATA {
             let message = "Your metadata headers exceed the maximum allowed metadata size";
             return Err(Refusal::new(400, "MetadataTooLarge", message));
         }
         let class = headers.get("x-amz-storage-class").unwrap_or("STANDARD");
         if !STORAGE_CLASSES.contains(&class) && class != GLACIER_IR {
-            return Err(Refusal::new(
-                400,
-                "InvalidStorageClass",
-                "The storage class you specified is not valid",
-            ));
+            return Err(Refusal::new(400, "InvalidStorageClass", "The storage class you specified is not valid"));
         }
         let (sse, sse_key) = encryption(headers)?;
         let content = CONTENT_HEADERS.into_iter().filter_map(|name| {
             let value = headers.get(name)?;
             // aws-chunked is how the body travelled, not what the object is.
-            let kept: Vec<_> = value
-                .split(',')
-                .map(str::trim)
-                .filter(|one| *one != "aws-chunked" && !one.is_empty())
-                .collect();
-            let value = if name == "content-encoding" {
-                kept.join(",")
-            } else {
-                value.to_owned()
-            };
+            let kept: Vec<_> =
+                value.split(',').map(str::trim).filter(|one| *one != "aws-chunked" && !one.is_empty()).collect();
+            let value = if name == "content-encoding" { kept.join(",") } else { value.to_owned() };
             (!value.is_empty()).then(|| (name.to_owned(), value))
         });
         let forget = rules.forget_encryption;
         Ok(Self {
             metadata,
-            storage_class: if rules.forget_storage_class {
-                "STANDARD"
-            } else {
-                class
-            }
-            .to_owned(),
+            storage_class: if rules.forget_storage_class { "STANDARD" } else { class }.to_owned(),
             sse: sse.filter(|_| !forget),
             sse_key: sse_key.filter(|_| !forget),
             content: content.collect(),
@@ -109,10 +75,7 @@ impl Attributes {
         if self.forget_encryption {
             return reply;
         }
-        let reply = reply.header(
-            "x-amz-server-side-encryption",
-            self.sse.as_deref().unwrap_or("AES256"),
-        );
+        let reply = reply.header("x-amz-server-side-encryption", self.sse.as_deref().unwrap_or("AES256"));
         match &self.sse_key {
             Some(key) => reply.header("x-amz-server-side-encryption-aws-kms-key-id", key),
             None => reply,
@@ -140,10 +103,7 @@ impl Attributes {
 }
 
 fn encryption(headers: &Headers) -> Result<(Option<String>, Option<String>), Refusal> {
-    if headers
-        .iter()
-        .any(|(name, _)| name.starts_with("x-amz-server-side-encryption-customer-"))
-    {
+    if headers.iter().any(|(name, _)| name.starts_with("x-amz-server-side-encryption-customer-")) {
         return Err(Refusal::not_implemented("SSE-C"));
     }
     let sse = headers.get("x-amz-server-side-encryption");
@@ -158,8 +118,6 @@ fn encryption(headers: &Headers) -> Result<(Option<String>, Option<String>), Ref
         (None | Some("AES256"), Some(_)) => Err(Refusal::invalid_argument(
             "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms",
         )),
-        (Some(_), _) => Err(Refusal::invalid_argument(
-            "The encryption method specified is not supported",
-        )),
+        (Some(_), _) => Err(Refusal::invalid_argument("The encryption method specified is not supported")),
     }
 }

@@ -36,9 +36,7 @@ impl Coverage {
         match text {
             "FULL_OBJECT" => Ok(Self::FullObject),
             "COMPOSITE" => Ok(Self::Composite),
-            _ => Err(Refusal::invalid_request(
-                "Value for x-amz-checksum-type header is invalid.",
-            )),
+            _ => Err(Refusal::invalid_request("Value for x-amz-checksum-type header is invalid.")),
         }
     }
 }
@@ -70,9 +68,7 @@ impl Algorithm {
     }
 
     pub fn parse(name: &str) -> Result<Self, Refusal> {
-        let known = Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name() == name);
+        let known = Self::ALL.into_iter().find(|algorithm| algorithm.name() == name);
         known.ok_or_else(|| match name {
             "SHA1" => Refusal::not_implemented("SHA1 checksums"),
             _ => Refusal::invalid_request("Checksum algorithm provided is unsupported."),
@@ -80,9 +76,7 @@ impl Algorithm {
     }
 
     fn from_header(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.header() == name)
+        Self::ALL.into_iter().find(|algorithm| algorithm.header() == name)
     }
 
     fn size(self) -> usize {
@@ -113,11 +107,7 @@ impl Algorithm {
 
     /// What a multipart upload gets that names the algorithm alone.
     pub fn usual_coverage(self) -> Coverage {
-        if self == Self::Crc64Nvme {
-            Coverage::FullObject
-        } else {
-            Coverage::Composite
-        }
+        if self == Self::Crc64Nvme { Coverage::FullObject } else { Coverage::Composite }
     }
 
     pub fn hasher(self) -> Hasher {
@@ -136,26 +126,16 @@ impl Algorithm {
     /// The checksum of a whole object from those of its parts; none for an algorithm that cannot.
     pub fn combine(self, parts: &[(Vec<u8>, u64)]) -> Option<Vec<u8>> {
         let crc = self.crc()?;
-        let number = |bytes: &[u8]| {
-            bytes
-                .iter()
-                .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
-        };
+        let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
         let (first, rest) = parts.split_first()?;
-        let whole = rest.iter().fold(number(&first.0), |sum, (next, size)| {
-            checksum_combine(crc, sum, number(next), *size)
-        });
+        let whole =
+            rest.iter().fold(number(&first.0), |sum, (next, size)| checksum_combine(crc, sum, number(next), *size));
         Some(whole.to_be_bytes()[8 - self.size()..].to_vec())
     }
 
     pub fn decode(self, text: &str) -> Result<Vec<u8>, Refusal> {
-        let bytes = STANDARD
-            .decode(text)
-            .ok()
-            .filter(|bytes| bytes.len() == self.size());
-        bytes.ok_or_else(|| {
-            Refusal::invalid_request(format!("Value for {} header is invalid.", self.header()))
-        })
+        let bytes = STANDARD.decode(text).ok().filter(|bytes| bytes.len() == self.size());
+        bytes.ok_or_else(|| Refusal::invalid_request(format!("Value for {} header is invalid.", self.header())))
     }
 }
 
@@ -191,17 +171,8 @@ impl Hasher {
 /// The one checksum a request states in a header.
 pub(crate) fn stated(headers: &Headers) -> Result<Option<(Algorithm, Vec<u8>)>, Refusal> {
     let mut found = None;
-    for (name, value) in headers
-        .iter()
-        .filter(|(name, _)| name.starts_with("x-amz-checksum-"))
-    {
-        if [
-            "x-amz-checksum-mode",
-            "x-amz-checksum-type",
-            "x-amz-checksum-algorithm",
-        ]
-        .contains(&name)
-        {
+    for (name, value) in headers.iter().filter(|(name, _)| name.starts_with("x-amz-checksum-")) {
+        if ["x-amz-checksum-mode", "x-amz-checksum-type", "x-amz-checksum-algorithm"].contains(&name) {
             continue;
         }
         let Some(algorithm) = Algorithm::from_header(name) else {
@@ -224,9 +195,9 @@ pub(crate) fn promised(headers: &Headers) -> Result<Option<Algorithm>, Refusal> 
     };
     let name = name.to_ascii_lowercase();
     let algorithm = Algorithm::from_header(&name);
-    algorithm.map(Some).ok_or_else(|| {
-        Refusal::invalid_request("The value specified in the x-amz-trailer header is not supported")
-    })
+    algorithm
+        .map(Some)
+        .ok_or_else(|| Refusal::invalid_request("The value specified in the x-amz-trailer header is not supported"))
 }
 
 #[cfg(test)]
@@ -236,25 +207,16 @@ mod tests {
     #[test]
     fn the_check_values_of_the_catalogue() {
         let of = |algorithm: Algorithm| base64(&algorithm.of(b"123456789"));
-        assert_eq!(
-            of(Algorithm::Crc64Nvme),
-            base64(&0xae8b_1486_0a79_9888_u64.to_be_bytes())
-        );
+        assert_eq!(of(Algorithm::Crc64Nvme), base64(&0xae8b_1486_0a79_9888_u64.to_be_bytes()));
         assert_eq!(of(Algorithm::Crc32), base64(&0xcbf4_3926_u32.to_be_bytes()));
-        assert_eq!(
-            of(Algorithm::Crc32c),
-            base64(&0xe306_9283_u32.to_be_bytes())
-        );
+        assert_eq!(of(Algorithm::Crc32c), base64(&0xe306_9283_u32.to_be_bytes()));
     }
 
     #[test]
     fn parts_combine_to_the_whole() {
         let bytes: Vec<u8> = (0..100_000_u32).map(|n| (n * 7) as u8).collect();
         for algorithm in [Algorithm::Crc64Nvme, Algorithm::Crc32, Algorithm::Crc32c] {
-            let parts: Vec<_> = bytes
-                .chunks(33_333)
-                .map(|part| (algorithm.of(part), part.len() as u64))
-                .collect();
+            let parts: Vec<_> = bytes.chunks(33_333).map(|part| (algorithm.of(part), part.len() as u64)).collect();
             assert_eq!(algorithm.combine(&parts), Some(algorithm.of(&bytes)));
         }
         assert_eq!(Algorithm::Sha256.combine(&[(vec![0; 32], 1)]), None);

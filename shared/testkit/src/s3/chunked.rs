@@ -19,13 +19,7 @@ pub(crate) struct AwsChunked<R> {
 
 impl<R: BufRead> AwsChunked<R> {
     pub fn new(inner: R) -> Self {
-        Self {
-            inner,
-            left: 0,
-            started: false,
-            finished: false,
-            trailers: Vec::new(),
-        }
+        Self { inner, left: 0, started: false, finished: false, trailers: Vec::new() }
     }
 
     fn advance(&mut self) -> io::Result<()> {
@@ -57,27 +51,19 @@ impl<R: BufRead> AwsChunked<R> {
                 }
                 continue;
             };
-            self.trailers
-                .push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+            self.trailers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
         }
     }
 
     fn line(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         self.inner.read_until(b'\n', &mut line)?;
-        if line.is_empty() {
-            Err(malformed())
-        } else {
-            Ok(line)
-        }
+        if line.is_empty() { Err(malformed()) } else { Ok(line) }
     }
 }
 
 fn malformed() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        "an aws-chunked body without its last chunk",
-    )
+    io::Error::new(io::ErrorKind::InvalidData, "an aws-chunked body without its last chunk")
 }
 
 impl<R: Skip> Skip for AwsChunked<R> {
@@ -139,16 +125,15 @@ mod tests {
     #[test]
     fn every_shape_of_the_coding() {
         let none: Fields = Vec::new();
+        assert_eq!(decode(b"5\r\nhello\r\n0\r\n\r\n").unwrap(), (b"hello".to_vec(), none.clone()));
         assert_eq!(
-            decode(b"5\r\nhello\r\n0\r\n\r\n").unwrap(),
-            (b"hello".to_vec(), none.clone())
+            decode(b"2;chunk-signature=ab\r\nhe\r\n3;chunk-signature=cd\r\nllo\r\n0;chunk-signature=ef\r\n\r\n")
+                .unwrap()
+                .0,
+            b"hello"
         );
-        assert_eq!(decode(b"2;chunk-signature=ab\r\nhe\r\n3;chunk-signature=cd\r\nllo\r\n0;chunk-signature=ef\r\n\r\n").unwrap().0, b"hello");
         let trailer = vec![("x-amz-checksum-crc32".to_owned(), "AAAAAA==".to_owned())];
-        assert_eq!(
-            decode(b"1\r\na\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n").unwrap(),
-            (b"a".to_vec(), trailer)
-        );
+        assert_eq!(decode(b"1\r\na\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n").unwrap(), (b"a".to_vec(), trailer));
         let signed = b"1;chunk-signature=1\r\na\r\n0;chunk-signature=2\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\nx-amz-trailer-signature:3\r\n\r\n";
         assert_eq!(decode(signed).unwrap().1.len(), 2);
         assert_eq!(decode(b"0\r\n\r\n").unwrap(), (Vec::new(), none));
@@ -156,12 +141,7 @@ mod tests {
 
     #[test]
     fn a_coding_that_breaks_off_is_an_error() {
-        for coded in [
-            &b""[..],
-            b"5\r\nhel",
-            b"5\r\nhello\r\n",
-            b"zz\r\nhello\r\n0\r\n\r\n",
-        ] {
+        for coded in [&b""[..], b"5\r\nhel", b"5\r\nhello\r\n", b"zz\r\nhello\r\n0\r\n\r\n"] {
             assert!(decode(coded).is_err(), "{coded:?}");
         }
     }

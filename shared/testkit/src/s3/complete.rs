@@ -66,13 +66,8 @@ pub(crate) fn complete(
     let bucket = state.bucket(&target.bucket)?;
     // A client that lost the first answer and asks again is told the same, as long as it is still true.
     if let Some((key, etag)) = bucket.completed.get(&id) {
-        let object = bucket
-            .objects
-            .get(&target.key)
-            .filter(|object| *key == target.key && object.etag == *etag);
-        return object
-            .map(|object| answer(service, target, object))
-            .ok_or_else(Refusal::no_such_upload);
+        let object = bucket.objects.get(&target.key).filter(|object| *key == target.key && object.etag == *etag);
+        return object.map(|object| answer(service, target, object)).ok_or_else(Refusal::no_such_upload);
     }
     let upload = bucket.upload(&target.key, &id)?;
     let parts = select(upload, &named)?;
@@ -80,8 +75,7 @@ pub(crate) fn complete(
     if let Some(expected) = head.headers.get("x-amz-mp-object-size")
         && expected.parse() != Ok(size)
     {
-        let message =
-            "The provided 'x-amz-mp-object-size' header does not match what was computed.";
+        let message = "The provided 'x-amz-mp-object-size' header does not match what was computed.";
         return Err(Refusal::invalid_request(message));
     }
     let checksum = checksum(&head.headers, upload, &parts)?;
@@ -89,9 +83,7 @@ pub(crate) fn complete(
     parts.iter().for_each(|part| md5.update(&part.md5));
     let body: Option<Vec<Vec<Bytes>>> = parts.iter().map(|part| part.body.clone()).collect();
     let object = Object {
-        body: body
-            .map(|chunks| chunks.concat())
-            .filter(|_| service.keep.keeps(size)),
+        body: body.map(|chunks| chunks.concat()).filter(|_| service.keep.keeps(size)),
         size,
         etag: format!("\"{}-{}\"", hex(&md5.finalize()), parts.len()),
         modified: Timestamp::now(),
@@ -103,9 +95,7 @@ pub(crate) fn complete(
     condition.check(bucket, &target.key, service.rules, None)?;
     let reply = answer(service, target, &object);
     bucket.uploads.remove(&(target.key.clone(), id.clone()));
-    bucket
-        .completed
-        .insert(id, (target.key.clone(), object.etag.clone()));
+    bucket.completed.insert(id, (target.key.clone(), object.etag.clone()));
     if !service.rules.ack_and_drop {
         bucket.store(target.key.clone(), object);
     }
@@ -114,20 +104,17 @@ pub(crate) fn complete(
 
 fn parse(bytes: &[u8]) -> Result<Vec<NamedPart>, Refusal> {
     let text = std::str::from_utf8(bytes).unwrap_or_default();
-    let document = quick_xml::de::from_str::<CompleteMultipartUpload>(text)
-        .ok()
-        .filter(|document| !document.parts.is_empty());
-    let message =
-        "The XML you provided was not well-formed or did not validate against our published schema";
-    document
-        .map(|document| document.parts)
-        .ok_or_else(|| Refusal::new(400, "MalformedXML", message))
+    let document =
+        quick_xml::de::from_str::<CompleteMultipartUpload>(text).ok().filter(|document| !document.parts.is_empty());
+    let message = "The XML you provided was not well-formed or did not validate against our published schema";
+    document.map(|document| document.parts).ok_or_else(|| Refusal::new(400, "MalformedXML", message))
 }
 
 /// The named parts, all of them there, in order, as stated, and large enough.
 fn select<'u>(upload: &'u Upload, named: &[NamedPart]) -> Result<Vec<&'u Part>, Refusal> {
     if !named.is_sorted_by(|one, next| one.number < next.number) {
-        let message = "The list of parts was not in ascending order. The parts list must be specified in order by part number.";
+        let message =
+            "The list of parts was not in ascending order. The parts list must be specified in order by part number.";
         return Err(Refusal::new(400, "InvalidPartOrder", message));
     }
     let algorithm = upload.checksum_algorithm();
@@ -142,22 +129,15 @@ fn select<'u>(upload: &'u Upload, named: &[NamedPart]) -> Result<Vec<&'u Part>, 
                 name.number
             )));
         }
-        let part = upload
-            .parts
-            .get(&name.number)
-            .filter(|part| part.etag == quoted(&name.etag))
-            .filter(|part| {
-                let known = part.checksum.as_deref().map(base64);
-                stated.is_none() || known.is_none() || known.as_deref() == stated
-            });
+        let part = upload.parts.get(&name.number).filter(|part| part.etag == quoted(&name.etag)).filter(|part| {
+            let known = part.checksum.as_deref().map(base64);
+            stated.is_none() || known.is_none() || known.as_deref() == stated
+        });
         let message = "One or more of the specified parts could not be found. The part may not have been uploaded, \
                        or the specified entity tag may not match the part's entity tag.";
         parts.push(part.ok_or_else(|| Refusal::new(400, "InvalidPart", message))?);
     }
-    if parts
-        .split_last()
-        .is_some_and(|(_, others)| others.iter().any(|part| part.size < SMALLEST_PART))
-    {
+    if parts.split_last().is_some_and(|(_, others)| others.iter().any(|part| part.size < SMALLEST_PART)) {
         let message = "Your proposed upload is smaller than the minimum allowed size";
         return Err(Refusal::new(400, "EntityTooSmall", message));
     }
@@ -165,11 +145,7 @@ fn select<'u>(upload: &'u Upload, named: &[NamedPart]) -> Result<Vec<&'u Part>, 
 }
 
 /// The object's checksum, compared with the one the request states.
-fn checksum(
-    headers: &Headers,
-    upload: &Upload,
-    parts: &[&Part],
-) -> Result<Option<(Algorithm, String)>, Refusal> {
+fn checksum(headers: &Headers, upload: &Upload, parts: &[&Part]) -> Result<Option<(Algorithm, String)>, Refusal> {
     if let Some(coverage) = headers.get("x-amz-checksum-type")
         && Coverage::parse(coverage)? != upload.coverage
     {
@@ -179,10 +155,7 @@ fn checksum(
         )));
     }
     let algorithm = upload.checksum_algorithm();
-    let sums: Option<Vec<_>> = parts
-        .iter()
-        .map(|part| part.checksum.clone().map(|sum| (sum, part.size)))
-        .collect();
+    let sums: Option<Vec<_>> = parts.iter().map(|part| part.checksum.clone().map(|sum| (sum, part.size))).collect();
     // A part that was thrown away unseen, with no checksum stated, leaves the object without one, unless the client says it.
     let computed = sums.and_then(|sums| match upload.coverage {
         Coverage::FullObject => algorithm.combine(&sums).map(|sum| base64(&sum)),
@@ -200,22 +173,12 @@ fn checksum(
     }
 }
 
-fn stated_of_whole(
-    headers: &Headers,
-    upload: &Upload,
-    count: usize,
-) -> Result<Option<String>, Refusal> {
+fn stated_of_whole(headers: &Headers, upload: &Upload, count: usize) -> Result<Option<String>, Refusal> {
     let algorithm = upload.checksum_algorithm();
     if upload.coverage == Coverage::Composite {
         let stated = headers.get(algorithm.header());
         // The number of parts may be left out.
-        return Ok(stated.map(|sum| {
-            if sum.contains('-') {
-                sum.to_owned()
-            } else {
-                format!("{sum}-{count}")
-            }
-        }));
+        return Ok(stated.map(|sum| if sum.contains('-') { sum.to_owned() } else { format!("{sum}-{count}") }));
     }
     match stated(headers)? {
         None => Ok(None),
@@ -229,15 +192,8 @@ fn stated_of_whole(
 }
 
 fn answer(service: &Service, target: &Target, object: &Object) -> Reply {
-    let location = format!(
-        "http://s3/{}/{}",
-        target.bucket,
-        super::uri::encode(&target.key)
-    );
-    let told = object
-        .checksum
-        .as_ref()
-        .filter(|_| !service.rules.no_checksums);
+    let location = format!("http://s3/{}/{}", target.bucket, super::uri::encode(&target.key));
+    let told = object.checksum.as_ref().filter(|_| !service.rules.no_checksums);
     let tag = told.map(|(algorithm, _)| algorithm.tag());
     let mut content = elements([
         ("Location", Some(location.as_str())),
@@ -246,10 +202,8 @@ fn answer(service: &Service, target: &Target, object: &Object) -> Reply {
         ("ETag", Some(&object.etag)),
     ]);
     if let (Some((_, sum)), Some(tag)) = (told, &tag) {
-        content.push_str(&elements([
-            (tag.as_str(), Some(sum.as_str())),
-            ("ChecksumType", Some(object.coverage.name())),
-        ]));
+        content
+            .push_str(&elements([(tag.as_str(), Some(sum.as_str())), ("ChecksumType", Some(object.coverage.name()))]));
     }
     let reply = object.attributes.echo_encryption(Reply::new(200));
     tell_checksum(service, object, reply).xml(&document("CompleteMultipartUploadResult", &content))

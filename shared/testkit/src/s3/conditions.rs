@@ -22,9 +22,7 @@ impl Condition {
             (None, Some("*")) => Ok(Self::Absent),
             (Some(etag), None) if etag != "*" => Ok(Self::Etag(quoted(etag))),
             // Writes know `*` only with If-None-Match, and ETags only with If-Match.
-            _ => Err(Refusal::not_implemented(
-                "If-Match or If-None-Match of this form",
-            )),
+            _ => Err(Refusal::not_implemented("If-Match or If-None-Match of this form")),
         }
     }
 
@@ -47,18 +45,12 @@ impl Condition {
                 (Self::Etag(etag), Some(_)) => !bucket.etags_ever.contains(etag),
                 _ => false,
             };
-            return if honest {
-                Err(Refusal::precondition_failed())
-            } else {
-                Ok(())
-            };
+            return if honest { Err(Refusal::precondition_failed()) } else { Ok(()) };
         }
         match (self, stored) {
             (Self::Absent, Some(_)) => Err(Refusal::precondition_failed()),
             (Self::Etag(_), None) => Err(Refusal::no_such_key()),
-            (Self::Etag(etag), Some(object)) if *etag != object.etag => {
-                Err(Refusal::precondition_failed())
-            }
+            (Self::Etag(etag), Some(object)) if *etag != object.etag => Err(Refusal::precondition_failed()),
             _ => Ok(()),
         }
     }
@@ -69,29 +61,18 @@ pub(crate) fn check_read(headers: &Headers, object: &Object, rules: Rules) -> Re
     if rules.ignore_conditions || rules.ignore_all_conditions {
         return Ok(());
     }
-    let names = |list: &str| {
-        list.trim() == "*"
-            || list
-                .split(',')
-                .any(|etag| quoted(etag.trim()) == object.etag)
-    };
+    let names = |list: &str| list.trim() == "*" || list.split(',').any(|etag| quoted(etag.trim()) == object.etag);
     if headers.get("if-match").is_some_and(|list| !names(list)) {
         return Err(Refusal::precondition_failed());
     }
     if headers.get("if-none-match").is_some_and(names) {
-        return Err(Refusal::NotModified {
-            etag: object.etag.clone(),
-        });
+        return Err(Refusal::NotModified { etag: object.etag.clone() });
     }
     Ok(())
 }
 
 /// A delete's condition: `If-Match` of an ETag, or of `*` for any. An object that is not there matches neither.
-pub(crate) fn check_delete(
-    headers: &Headers,
-    stored: Option<&Object>,
-    rules: Rules,
-) -> Result<(), Refusal> {
+pub(crate) fn check_delete(headers: &Headers, stored: Option<&Object>, rules: Rules) -> Result<(), Refusal> {
     let Some(wanted) = headers.get("if-match") else {
         return Ok(());
     };

@@ -33,10 +33,7 @@ pub(crate) struct Received {
 
 impl Received {
     pub fn checksum(&self, algorithm: Algorithm) -> Option<&Vec<u8>> {
-        self.checksums
-            .iter()
-            .find(|(known, _)| *known == algorithm)
-            .map(|(_, sum)| sum)
+        self.checksums.iter().find(|(known, _)| *known == algorithm).map(|(_, sum)| sum)
     }
 }
 
@@ -56,59 +53,28 @@ impl Promise {
         let stated = checksums::stated(headers)?;
         let promised = checksums::promised(headers)?;
         if stated.is_some() && promised.is_some() {
-            return Err(Refusal::invalid_request(
-                "Expecting a single x-amz-checksum- header",
-            ));
+            return Err(Refusal::invalid_request("Expecting a single x-amz-checksum- header"));
         }
         let md5 = headers.get("content-md5").map(|text| {
             let sum = from_base64(text).filter(|sum| sum.len() == 16);
-            sum.ok_or_else(|| {
-                Refusal::new(
-                    400,
-                    "InvalidDigest",
-                    "The Content-MD5 you specified was invalid.",
-                )
-            })
+            sum.ok_or_else(|| Refusal::new(400, "InvalidDigest", "The Content-MD5 you specified was invalid."))
         });
         let payload = headers.get("x-amz-content-sha256").unwrap_or_default();
-        let aws_chunked =
-            payload.starts_with("STREAMING-") || headers.lists("content-encoding", "aws-chunked");
-        let length_required = || {
-            Refusal::new(
-                411,
-                "MissingContentLength",
-                "You must provide the Content-Length HTTP header.",
-            )
-        };
+        let aws_chunked = payload.starts_with("STREAMING-") || headers.lists("content-encoding", "aws-chunked");
+        let length_required =
+            || Refusal::new(411, "MissingContentLength", "You must provide the Content-Length HTTP header.");
         let size = if aws_chunked {
-            headers
-                .number("x-amz-decoded-content-length")
-                .ok_or_else(length_required)?
+            headers.number("x-amz-decoded-content-length").ok_or_else(length_required)?
         } else if headers.lists("transfer-encoding", "chunked") {
             return Err(Refusal::not_implemented("Transfer-Encoding"));
         } else {
-            headers
-                .number("content-length")
-                .ok_or_else(length_required)?
+            headers.number("content-length").ok_or_else(length_required)?
         };
         if size > LARGEST {
-            return Err(Refusal::new(
-                400,
-                "EntityTooLarge",
-                "Your proposed upload exceeds the maximum allowed size",
-            ));
+            return Err(Refusal::new(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size"));
         }
-        let sha256 = Some(payload)
-            .filter(|text| text.len() == 64)
-            .map(str::to_ascii_lowercase);
-        Ok(Self {
-            stated,
-            promised,
-            md5: md5.transpose()?,
-            sha256,
-            aws_chunked,
-            size,
-        })
+        let sha256 = Some(payload).filter(|text| text.len() == 64).map(str::to_ascii_lowercase);
+        Ok(Self { stated, promised, md5: md5.transpose()?, sha256, aws_chunked, size })
     }
 }
 
@@ -148,12 +114,7 @@ struct Taken {
     sha256: Option<Vec<u8>>,
 }
 
-fn take(
-    body: &mut impl Skip,
-    promise: &Promise,
-    keep: Keep,
-    also: Option<Algorithm>,
-) -> Result<Taken, Refusal> {
+fn take(body: &mut impl Skip, promise: &Promise, keep: Keep, also: Option<Algorithm>) -> Result<Taken, Refusal> {
     if !keep.keeps(promise.size) {
         let mut size = 0;
         while size < promise.size {
@@ -162,35 +123,17 @@ fn take(
                 count => size += count,
             }
         }
-        let received = Received {
-            body: None,
-            size,
-            md5: Vec::new(),
-            sent: None,
-            checksums: Vec::new(),
-        };
-        return Ok(Taken {
-            received,
-            looked_at: false,
-            sha256: None,
-        });
+        let received = Received { body: None, size, md5: Vec::new(), sent: None, checksums: Vec::new() };
+        return Ok(Taken { received, looked_at: false, sha256: None });
     }
     let mut wanted = vec![Algorithm::Crc64Nvme];
     wanted.extend(
-        [
-            also,
-            promise.promised,
-            promise.stated.as_ref().map(|(algorithm, _)| *algorithm),
-        ]
-        .into_iter()
-        .flatten(),
+        [also, promise.promised, promise.stated.as_ref().map(|(algorithm, _)| *algorithm)].into_iter().flatten(),
     );
     wanted.sort_unstable();
     wanted.dedup();
-    let mut hashers: Vec<(Algorithm, Hasher)> = wanted
-        .into_iter()
-        .map(|algorithm| (algorithm, algorithm.hasher()))
-        .collect();
+    let mut hashers: Vec<(Algorithm, Hasher)> =
+        wanted.into_iter().map(|algorithm| (algorithm, algorithm.hasher())).collect();
     let mut md5 = Md5::new();
     let mut sha256 = promise.sha256.as_ref().map(|_| Sha256::new());
     let mut chunks = Vec::new();
@@ -202,9 +145,7 @@ fn take(
         }
         let count = seen.len();
         md5.update(seen);
-        hashers
-            .iter_mut()
-            .for_each(|(_, hasher)| hasher.update(seen));
+        hashers.iter_mut().for_each(|(_, hasher)| hasher.update(seen));
         if let Some(sha256) = &mut sha256 {
             sha256.update(seen);
         }
@@ -212,34 +153,13 @@ fn take(
         body.consume(count);
         size += count as u64;
     }
-    let checksums = hashers
-        .into_iter()
-        .map(|(algorithm, hasher)| (algorithm, hasher.finish()))
-        .collect();
-    let received = Received {
-        body: Some(chunks),
-        size,
-        md5: md5.finalize().to_vec(),
-        sent: None,
-        checksums,
-    };
-    Ok(Taken {
-        received,
-        looked_at: true,
-        sha256: sha256.map(|sha256| sha256.finalize().to_vec()),
-    })
+    let checksums = hashers.into_iter().map(|(algorithm, hasher)| (algorithm, hasher.finish())).collect();
+    let received = Received { body: Some(chunks), size, md5: md5.finalize().to_vec(), sent: None, checksums };
+    Ok(Taken { received, looked_at: true, sha256: sha256.map(|sha256| sha256.finalize().to_vec()) })
 }
 
-fn verify(
-    taken: Taken,
-    promise: &Promise,
-    trailers: &[(String, String)],
-) -> Result<Received, Refusal> {
-    let Taken {
-        mut received,
-        looked_at,
-        sha256,
-    } = taken;
+fn verify(taken: Taken, promise: &Promise, trailers: &[(String, String)]) -> Result<Received, Refusal> {
+    let Taken { mut received, looked_at, sha256 } = taken;
     if received.size != promise.size {
         return Err(incomplete(Refusal::Gone));
     }
@@ -247,11 +167,7 @@ fn verify(
     if let Some(algorithm) = promise.promised {
         let trailer = trailers.iter().find(|(name, _)| name == algorithm.header());
         let (_, text) = trailer.ok_or_else(|| {
-            Refusal::new(
-                400,
-                "MalformedTrailerError",
-                "The request contained trailing data that was not well-formed",
-            )
+            Refusal::new(400, "MalformedTrailerError", "The request contained trailing data that was not well-formed")
         })?;
         sent = Some((algorithm, algorithm.decode(text)?));
     }
@@ -265,8 +181,7 @@ fn verify(
     if let (Some(stated), Some(computed)) = (&promise.sha256, sha256) {
         let computed: String = computed.iter().map(|byte| format!("{byte:02x}")).collect();
         if *stated != computed {
-            let message =
-                "The provided 'x-amz-content-sha256' header does not match what was computed.";
+            let message = "The provided 'x-amz-content-sha256' header does not match what was computed.";
             return Err(Refusal::new(400, "XAmzContentSHA256Mismatch", message));
         }
     }
@@ -284,11 +199,7 @@ fn verify(
 
 /// A body that ends early inside its own coding is the client's error, not its death.
 fn incomplete(_: Refusal) -> Refusal {
-    Refusal::new(
-        400,
-        "IncompleteBody",
-        "The request body terminated unexpectedly",
-    )
+    Refusal::new(400, "IncompleteBody", "The request body terminated unexpectedly")
 }
 
 fn incomplete_io(_: io::Error) -> Refusal {
@@ -307,11 +218,7 @@ pub(crate) fn document(body: &mut Body<'_>) -> Result<Vec<u8>, Refusal> {
         bytes.extend_from_slice(seen);
         body.consume(count);
         if bytes.len() as u64 > LARGEST_DOCUMENT {
-            return Err(Refusal::new(
-                400,
-                "MaxMessageLengthExceeded",
-                "Your request was too big.",
-            ));
+            return Err(Refusal::new(400, "MaxMessageLengthExceeded", "Your request was too big."));
         }
     }
 }

@@ -27,41 +27,31 @@ pub(crate) fn objects(service: &Service, target: &Target) -> Result<Reply, Refus
     let name = names(target)?;
     let page = page(target, "max-keys")?;
     let prefix = target.get("prefix").unwrap_or_default();
-    let delimiter = target
-        .get("delimiter")
-        .filter(|delimiter| !delimiter.is_empty());
+    let delimiter = target.get("delimiter").filter(|delimiter| !delimiter.is_empty());
     // A token is the last name of the page before it, written so that it does not look like one.
     let token = match target.get("continuation-token") {
         None => None,
-        Some(token) => Some(token.strip_prefix("after-").ok_or_else(|| {
-            Refusal::invalid_argument("The continuation token provided is incorrect")
-        })?),
+        Some(token) => Some(
+            token
+                .strip_prefix("after-")
+                .ok_or_else(|| Refusal::invalid_argument("The continuation token provided is incorrect"))?,
+        ),
     };
-    let after = if second {
-        token.or(target.get("start-after"))
-    } else {
-        target.get("marker")
-    };
+    let after = if second { token.or(target.get("start-after")) } else { target.get("marker") };
 
     let mut state = service.state();
     let bucket = state.bucket(&target.bucket)?;
     let mut entries = String::new();
     let mut prefixes = String::new();
     let (mut count, mut last, mut truncated) = (0, String::new(), false);
-    for (key, object) in bucket
-        .objects
-        .range(prefix.to_owned()..)
-        .take_while(|(key, _)| key.starts_with(prefix))
-    {
+    for (key, object) in bucket.objects.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix)) {
         let folded = delimiter.and_then(|delimiter| {
             let end = key[prefix.len()..].find(delimiter)?;
             Some(&key[..prefix.len() + end + delimiter.len()])
         });
         let shown = folded.unwrap_or(key);
         // A folded prefix that was the last entry of the page before covers every key under it.
-        if after.is_some_and(|after| shown <= after || key.as_str() <= after)
-            || (folded.is_some() && shown == last)
-        {
+        if after.is_some_and(|after| shown <= after || key.as_str() <= after) || (folded.is_some() && shown == last) {
             continue;
         }
         if count == page {
@@ -71,21 +61,14 @@ pub(crate) fn objects(service: &Service, target: &Target) -> Result<Reply, Refus
         count += 1;
         last = shown.to_owned();
         if folded.is_some() {
-            prefixes.push_str(&format!(
-                "<CommonPrefixes>{}</CommonPrefixes>",
-                element("Prefix", &name(shown))
-            ));
+            prefixes.push_str(&format!("<CommonPrefixes>{}</CommonPrefixes>", element("Prefix", &name(shown))));
             continue;
         }
         entries.push_str("<Contents>");
         entries.push_str(&element("Key", &name(key)));
         entries.push_str(&element("LastModified", &iso_date(object.modified)));
         entries.push_str(&element("ETag", &object.etag));
-        if let Some((algorithm, _)) = object
-            .checksum
-            .as_ref()
-            .filter(|_| !service.rules.no_checksums)
-        {
+        if let Some((algorithm, _)) = object.checksum.as_ref().filter(|_| !service.rules.no_checksums) {
             entries.push_str(&element("ChecksumAlgorithm", algorithm.name()));
             entries.push_str(&element("ChecksumType", object.coverage.name()));
         }
@@ -97,10 +80,7 @@ pub(crate) fn objects(service: &Service, target: &Target) -> Result<Reply, Refus
     let mut content = element("Name", &target.bucket);
     content.push_str(&element("Prefix", &name(prefix)));
     content.push_str(&element("MaxKeys", &page.to_string()));
-    content.push_str(&element(
-        "IsTruncated",
-        if truncated { "true" } else { "false" },
-    ));
+    content.push_str(&element("IsTruncated", if truncated { "true" } else { "false" }));
     if let Some(delimiter) = delimiter {
         content.push_str(&element("Delimiter", &name(delimiter)));
     }
@@ -138,24 +118,16 @@ pub(crate) fn uploads(service: &Service, target: &Target) -> Result<Reply, Refus
     let prefix = target.get("prefix").unwrap_or_default();
     let key_marker = target.get("key-marker").unwrap_or_default();
     // Without a key marker AWS ignores the upload id marker.
-    let id_marker = target
-        .get("upload-id-marker")
-        .filter(|marker| !marker.is_empty() && !key_marker.is_empty());
+    let id_marker = target.get("upload-id-marker").filter(|marker| !marker.is_empty() && !key_marker.is_empty());
 
     let mut state = service.state();
     let bucket = state.bucket(&target.bucket)?;
     let mut entries = String::new();
     let (mut count, mut last, mut truncated) = (0, (String::new(), String::new()), false);
-    for ((key, id), upload) in bucket
-        .uploads
-        .iter()
-        .filter(|((key, _), _)| key.starts_with(prefix))
-    {
+    for ((key, id), upload) in bucket.uploads.iter().filter(|((key, _), _)| key.starts_with(prefix)) {
         let passed = match id_marker {
             _ if key_marker.is_empty() => false,
-            Some(id_marker) => {
-                key.as_str() < key_marker || (key == key_marker && id.as_str() <= id_marker)
-            }
+            Some(id_marker) => key.as_str() < key_marker || (key == key_marker && id.as_str() <= id_marker),
             None => key.as_str() <= key_marker,
         };
         if passed {
@@ -187,10 +159,7 @@ pub(crate) fn uploads(service: &Service, target: &Target) -> Result<Reply, Refus
     }
     content.push_str(&element("Prefix", &name(prefix)));
     content.push_str(&element("MaxUploads", &page.to_string()));
-    content.push_str(&element(
-        "IsTruncated",
-        if truncated { "true" } else { "false" },
-    ));
+    content.push_str(&element("IsTruncated", if truncated { "true" } else { "false" }));
     if let Some(encoding) = target.get("encoding-type") {
         content.push_str(&element("EncodingType", encoding));
     }
@@ -218,11 +187,7 @@ pub(crate) fn parts(service: &Service, target: &Target) -> Result<Reply, Refusal
         entries.push_str(&element("LastModified", &iso_date(part.modified)));
         entries.push_str(&element("ETag", &part.etag));
         entries.push_str(&element("Size", &part.size.to_string()));
-        if let Some(sum) = part
-            .checksum
-            .as_ref()
-            .filter(|_| !service.rules.no_checksums)
-        {
+        if let Some(sum) = part.checksum.as_ref().filter(|_| !service.rules.no_checksums) {
             entries.push_str(&element(&upload.checksum_algorithm().tag(), &base64(sum)));
         }
         entries.push_str("</Part>");
@@ -236,10 +201,7 @@ pub(crate) fn parts(service: &Service, target: &Target) -> Result<Reply, Refusal
         content.push_str(&element("NextPartNumberMarker", &last.to_string()));
     }
     content.push_str(&element("MaxParts", &page.to_string()));
-    content.push_str(&element(
-        "IsTruncated",
-        if truncated { "true" } else { "false" },
-    ));
+    content.push_str(&element("IsTruncated", if truncated { "true" } else { "false" }));
     if let Some(algorithm) = upload.algorithm {
         content.push_str(&element("ChecksumAlgorithm", algorithm.name()));
         content.push_str(&element("ChecksumType", upload.coverage.name()));
@@ -254,11 +216,7 @@ pub(crate) fn buckets(service: &Service) -> Reply {
         .buckets
         .keys()
         .map(|name| {
-            format!(
-                "<Bucket>{}{}</Bucket>",
-                element("Name", name),
-                element("CreationDate", "2026-01-01T00:00:00.000Z")
-            )
+            format!("<Bucket>{}{}</Bucket>", element("Name", name), element("CreationDate", "2026-01-01T00:00:00.000Z"))
         })
         .collect();
     let content = format!("<Owner><ID>testkit</ID></Owner><Buckets>{names}</Buckets>");
@@ -270,9 +228,7 @@ fn names(target: &Target) -> Result<fn(&str) -> String, Refusal> {
     match target.get("encoding-type") {
         None => Ok(str::to_owned),
         Some("url") => Ok(encode),
-        Some(_) => Err(Refusal::invalid_argument(
-            "Invalid Encoding Method specified in Request",
-        )),
+        Some(_) => Err(Refusal::invalid_argument("Invalid Encoding Method specified in Request")),
     }
 }
 
@@ -284,10 +240,6 @@ fn number<T: std::str::FromStr>(target: &Target, field: &str) -> Result<Option<T
     let Some(text) = target.get(field).filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
-    let message = || {
-        Refusal::invalid_argument(format!(
-            "Provided {field} not an integer or within integer range"
-        ))
-    };
+    let message = || Refusal::invalid_argument(format!("Provided {field} not an integer or within integer range"));
     text.parse().map(Some).map_err(|_| message())
 }

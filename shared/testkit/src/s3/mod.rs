@@ -118,45 +118,25 @@ impl S3Model {
 
     /// Creates a bucket; one that exists stays as it is.
     pub fn create_bucket(&self, name: &str) {
-        self.service
-            .state()
-            .buckets
-            .entry(name.to_owned())
-            .or_default();
+        self.service.state().buckets.entry(name.to_owned()).or_default();
     }
 
     /// Every object of a bucket; none for a bucket that does not exist.
     pub fn objects(&self, bucket: &str) -> BTreeMap<String, ObjectView> {
         let state = self.service.state();
-        let objects = state
-            .buckets
-            .get(bucket)
-            .into_iter()
-            .flat_map(|bucket| &bucket.objects);
-        objects
-            .map(|(key, object)| (key.clone(), view(object)))
-            .collect()
+        let objects = state.buckets.get(bucket).into_iter().flat_map(|bucket| &bucket.objects);
+        objects.map(|(key, object)| (key.clone(), view(object))).collect()
     }
 
     /// One object.
     pub fn object(&self, bucket: &str, key: &str) -> Option<ObjectView> {
-        self.service
-            .state()
-            .buckets
-            .get(bucket)?
-            .objects
-            .get(key)
-            .map(view)
+        self.service.state().buckets.get(bucket)?.objects.get(key).map(view)
     }
 
     /// Every open upload of a bucket, by key and then by age.
     pub fn uploads(&self, bucket: &str) -> Vec<UploadView> {
         let state = self.service.state();
-        let uploads = state
-            .buckets
-            .get(bucket)
-            .into_iter()
-            .flat_map(|bucket| &bucket.uploads);
+        let uploads = state.buckets.get(bucket).into_iter().flat_map(|bucket| &bucket.uploads);
         let views = uploads.map(|((key, upload_id), upload)| UploadView {
             key: key.clone(),
             upload_id: upload_id.clone(),
@@ -164,11 +144,7 @@ impl S3Model {
             parts: upload
                 .parts
                 .iter()
-                .map(|(number, part)| PartView {
-                    number: *number,
-                    size: part.size,
-                    etag: part.etag.clone(),
-                })
+                .map(|(number, part)| PartView { number: *number, size: part.size, etag: part.etag.clone() })
                 .collect(),
         });
         views.collect()
@@ -182,54 +158,31 @@ impl S3Model {
             size: bytes.len() as u64,
             etag: etag.clone(),
             modified: Timestamp::now(),
-            checksum: Some((
-                Algorithm::Crc64Nvme,
-                base64(&Algorithm::Crc64Nvme.of(&bytes)),
-            )),
+            checksum: Some((Algorithm::Crc64Nvme, base64(&Algorithm::Crc64Nvme.of(&bytes)))),
             coverage: Coverage::FullObject,
-            attributes: Attributes {
-                storage_class: "STANDARD".to_owned(),
-                ..Attributes::default()
-            },
+            attributes: Attributes { storage_class: "STANDARD".to_owned(), ..Attributes::default() },
             body: Some(vec![bytes]),
         };
-        self.service
-            .state()
-            .buckets
-            .entry(bucket.to_owned())
-            .or_default()
-            .store(key.to_owned(), object);
+        self.service.state().buckets.entry(bucket.to_owned()).or_default().store(key.to_owned(), object);
         etag
     }
 
     /// Removes an object behind every condition's back; true if it was there.
     pub fn delete_raw(&self, bucket: &str, key: &str) -> bool {
         let mut state = self.service.state();
-        state
-            .buckets
-            .get_mut(bucket)
-            .is_some_and(|bucket| bucket.objects.remove(key).is_some())
+        state.buckets.get_mut(bucket).is_some_and(|bucket| bucket.objects.remove(key).is_some())
     }
 
     /// Moves everything that exists now, objects, uploads and parts, into the past by `age`.
     pub fn age_uploads(&self, age: Duration) {
         let age = SignedDuration::try_from(age).expect("an age within the calendar");
-        let earlier =
-            |at: &mut Timestamp| *at = at.checked_sub(age).expect("a time within the calendar");
+        let earlier = |at: &mut Timestamp| *at = at.checked_sub(age).expect("a time within the calendar");
         let mut state = self.service.state();
-        for Bucket {
-            objects, uploads, ..
-        } in state.buckets.values_mut()
-        {
-            objects
-                .values_mut()
-                .for_each(|object| earlier(&mut object.modified));
+        for Bucket { objects, uploads, .. } in state.buckets.values_mut() {
+            objects.values_mut().for_each(|object| earlier(&mut object.modified));
             for upload in uploads.values_mut() {
                 earlier(&mut upload.initiated);
-                upload
-                    .parts
-                    .values_mut()
-                    .for_each(|part| earlier(&mut part.modified));
+                upload.parts.values_mut().for_each(|part| earlier(&mut part.modified));
             }
         }
     }
@@ -245,10 +198,7 @@ fn view(object: &Object) -> ObjectView {
         storage_class: attributes.storage_class.clone(),
         sse: attributes.sse.clone(),
         sse_key: attributes.sse_key.clone(),
-        checksum: object
-            .checksum
-            .as_ref()
-            .map(|(algorithm, sum)| (algorithm.name().to_owned(), sum.clone())),
+        checksum: object.checksum.as_ref().map(|(algorithm, sum)| (algorithm.name().to_owned(), sum.clone())),
         checksum_type: object.coverage.name().to_owned(),
         content: attributes.content.iter().cloned().collect(),
         modified: object.modified,

@@ -31,13 +31,8 @@ pub(crate) fn put(
     let digest = state.digest(&received);
     let etag = format!("\"{}\"", hex(&digest));
     // S3 computes a CRC-64/NVME of its own where the client states nothing.
-    let algorithm = received
-        .sent
-        .as_ref()
-        .map_or(Algorithm::Crc64Nvme, |(algorithm, _)| *algorithm);
-    let checksum = received
-        .checksum(algorithm)
-        .map(|sum| (algorithm, base64(sum)));
+    let algorithm = received.sent.as_ref().map_or(Algorithm::Crc64Nvme, |(algorithm, _)| *algorithm);
+    let checksum = received.checksum(algorithm).map(|sum| (algorithm, base64(sum)));
     let object = Object {
         body: received.body,
         size: received.size,
@@ -50,11 +45,7 @@ pub(crate) fn put(
     let bucket = state.bucket(&target.bucket)?;
     let is_stored = |stored: &Object| object.body.is_some() && joined(stored) == joined(&object);
     condition.check(bucket, &target.key, service.rules, Some(&is_stored))?;
-    let reply = tell_checksum(
-        service,
-        &object,
-        Reply::new(200).header("ETag", &object.etag),
-    );
+    let reply = tell_checksum(service, &object, Reply::new(200).header("ETag", &object.etag));
     let reply = object.attributes.echo_encryption(reply);
     if !service.rules.ack_and_drop {
         bucket.store(target.key.clone(), object);
@@ -62,11 +53,7 @@ pub(crate) fn put(
     Ok(reply)
 }
 
-pub(crate) fn get(
-    service: &Service,
-    head: &RequestHead,
-    target: &Target,
-) -> Result<Reply, Refusal> {
+pub(crate) fn get(service: &Service, head: &RequestHead, target: &Target) -> Result<Reply, Refusal> {
     // A clone shares the bytes, so the lock is not held while they are sent.
     let object = find(service, target)?;
     check_read(&head.headers, &object, service.rules)?;
@@ -75,101 +62,45 @@ pub(crate) fn get(
         return Err(Refusal::new(403, "InvalidObjectState", message));
     }
     let Some(body) = &object.body else {
-        return Err(Refusal::new(
-            501,
-            "NotImplemented",
-            "This server threw the body of the object away",
-        ));
+        return Err(Refusal::new(501, "NotImplemented", "This server threw the body of the object away"));
     };
     let reply = describe(&object);
-    let range = head
-        .headers
-        .get("range")
-        .and_then(|range| Range::parse(range, object.size));
+    let range = head.headers.get("range").and_then(|range| Range::parse(range, object.size));
     match range {
         None => {
-            let reply = if wants_checksum(head) {
-                tell_checksum(service, &object, reply)
-            } else {
-                reply
-            };
-            Ok(Reply {
-                body: body.clone(),
-                ..reply
-            })
+            let reply = if wants_checksum(head) { tell_checksum(service, &object, reply) } else { reply };
+            Ok(Reply { body: body.clone(), ..reply })
         }
         Some(Range::Bytes { first, last }) => {
             let content_range = format!("bytes {first}-{last}/{}", object.size);
             let reply = reply.header("Content-Range", content_range);
-            Ok(Reply {
-                status: 206,
-                body: cut(body, first, last),
-                ..reply
-            })
+            Ok(Reply { status: 206, body: cut(body, first, last), ..reply })
         }
-        Some(Range::Unsatisfiable) => Err(Refusal::new(
-            416,
-            "InvalidRange",
-            "The requested range is not satisfiable",
-        )),
+        Some(Range::Unsatisfiable) => Err(Refusal::new(416, "InvalidRange", "The requested range is not satisfiable")),
     }
 }
 
-pub(crate) fn head(
-    service: &Service,
-    head: &RequestHead,
-    target: &Target,
-) -> Result<Reply, Refusal> {
+pub(crate) fn head(service: &Service, head: &RequestHead, target: &Target) -> Result<Reply, Refusal> {
     let object = find(service, target)?;
     check_read(&head.headers, &object, service.rules)?;
     let reply = describe(&object);
-    match head
-        .headers
-        .get("range")
-        .and_then(|range| Range::parse(range, object.size))
-    {
+    match head.headers.get("range").and_then(|range| Range::parse(range, object.size)) {
         None => {
-            let reply = if wants_checksum(head) {
-                tell_checksum(service, &object, reply)
-            } else {
-                reply
-            };
-            Ok(Reply {
-                length: Some(object.size),
-                ..reply
-            })
+            let reply = if wants_checksum(head) { tell_checksum(service, &object, reply) } else { reply };
+            Ok(Reply { length: Some(object.size), ..reply })
         }
         Some(Range::Bytes { first, last }) => {
-            let reply = reply.header(
-                "Content-Range",
-                format!("bytes {first}-{last}/{}", object.size),
-            );
-            Ok(Reply {
-                status: 206,
-                length: Some(last - first + 1),
-                ..reply
-            })
+            let reply = reply.header("Content-Range", format!("bytes {first}-{last}/{}", object.size));
+            Ok(Reply { status: 206, length: Some(last - first + 1), ..reply })
         }
-        Some(Range::Unsatisfiable) => Err(Refusal::new(
-            416,
-            "InvalidRange",
-            "The requested range is not satisfiable",
-        )),
+        Some(Range::Unsatisfiable) => Err(Refusal::new(416, "InvalidRange", "The requested range is not satisfiable")),
     }
 }
 
-pub(crate) fn delete(
-    service: &Service,
-    head: &RequestHead,
-    target: &Target,
-) -> Result<Reply, Refusal> {
+pub(crate) fn delete(service: &Service, head: &RequestHead, target: &Target) -> Result<Reply, Refusal> {
     let mut state = service.state();
     let bucket = state.bucket(&target.bucket)?;
-    check_delete(
-        &head.headers,
-        bucket.objects.get(&target.key),
-        service.rules,
-    )?;
+    check_delete(&head.headers, bucket.objects.get(&target.key), service.rules)?;
     bucket.objects.remove(&target.key);
     Ok(Reply::new(204))
 }
@@ -177,11 +108,7 @@ pub(crate) fn delete(
 fn find(service: &Service, target: &Target) -> Result<Object, Refusal> {
     let mut state = service.state();
     let bucket = state.bucket(&target.bucket)?;
-    bucket
-        .objects
-        .get(&target.key)
-        .cloned()
-        .ok_or_else(Refusal::no_such_key)
+    bucket.objects.get(&target.key).cloned().ok_or_else(Refusal::no_such_key)
 }
 
 fn describe(object: &Object) -> Reply {
@@ -193,16 +120,14 @@ fn describe(object: &Object) -> Reply {
 }
 
 fn wants_checksum(head: &RequestHead) -> bool {
-    head.headers
-        .get("x-amz-checksum-mode")
-        .is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED"))
+    head.headers.get("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("ENABLED"))
 }
 
 pub(crate) fn tell_checksum(service: &Service, object: &Object, reply: Reply) -> Reply {
     match &object.checksum {
-        Some((algorithm, sum)) if !service.rules.no_checksums => reply
-            .header(algorithm.header(), sum)
-            .header("x-amz-checksum-type", object.coverage.name()),
+        Some((algorithm, sum)) if !service.rules.no_checksums => {
+            reply.header(algorithm.header(), sum).header("x-amz-checksum-type", object.coverage.name())
+        }
         _ => reply,
     }
 }
@@ -230,27 +155,17 @@ impl Range {
             if count == 0 || size == 0 {
                 return Some(Self::Unsatisfiable);
             }
-            return Some(Self::Bytes {
-                first: size.saturating_sub(count),
-                last: size - 1,
-            });
+            return Some(Self::Bytes { first: size.saturating_sub(count), last: size - 1 });
         }
         let first: u64 = first.parse().ok()?;
-        let last: u64 = if last.is_empty() {
-            u64::MAX
-        } else {
-            last.parse().ok()?
-        };
+        let last: u64 = if last.is_empty() { u64::MAX } else { last.parse().ok()? };
         if last < first {
             return None;
         }
         if first >= size {
             return Some(Self::Unsatisfiable);
         }
-        Some(Self::Bytes {
-            first,
-            last: last.min(size - 1),
-        })
+        Some(Self::Bytes { first, last: last.min(size - 1) })
     }
 }
 

@@ -19,12 +19,7 @@ pub(crate) struct Reply {
 
 impl Reply {
     pub fn new(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Vec::new(),
-            length: None,
-        }
+        Self { status, headers: Vec::new(), body: Vec::new(), length: None }
     }
 
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -34,35 +29,21 @@ impl Reply {
 
     pub fn xml(self, document: &str) -> Self {
         let mut reply = self.header("Content-Type", "application/xml");
-        reply.body = vec![Bytes::from(format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{document}"
-        ))];
+        reply.body = vec![Bytes::from(format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{document}"))];
         reply
     }
 
     /// Writes it out; a HEAD is answered with the same head and no body.
-    pub fn send(
-        self,
-        to: &mut TcpStream,
-        request_id: u64,
-        is_head: bool,
-        close: bool,
-    ) -> io::Result<()> {
+    pub fn send(self, to: &mut TcpStream, request_id: u64, is_head: bool, close: bool) -> io::Result<()> {
         let size = self.body.iter().map(|chunk| chunk.len() as u64).sum();
         let reason = reason(self.status);
         let mut head = format!("HTTP/1.1 {} {reason}\r\nServer: AmazonS3\r\n", self.status);
-        head.push_str(&format!(
-            "Date: {}\r\nx-amz-request-id: {request_id:016X}\r\n",
-            http_date(Timestamp::now())
-        ));
+        head.push_str(&format!("Date: {}\r\nx-amz-request-id: {request_id:016X}\r\n", http_date(Timestamp::now())));
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         if self.status != 204 && self.status != 304 {
-            head.push_str(&format!(
-                "Content-Length: {}\r\n",
-                self.length.unwrap_or(size)
-            ));
+            head.push_str(&format!("Content-Length: {}\r\n", self.length.unwrap_or(size)));
         }
         if close {
             head.push_str("Connection: close\r\n");
@@ -75,9 +56,7 @@ impl Reply {
         // A small answer leaves in one packet.
         let small = size <= 16 * 1024;
         if small {
-            self.body
-                .iter()
-                .for_each(|chunk| first.extend_from_slice(chunk));
+            self.body.iter().for_each(|chunk| first.extend_from_slice(chunk));
         }
         to.write_all(&first)?;
         if !small {
@@ -93,11 +72,7 @@ impl Reply {
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// An S3 error.
-    Error {
-        status: u16,
-        code: &'static str,
-        message: String,
-    },
+    Error { status: u16, code: &'static str, message: String },
     /// A conditional read whose object has not changed.
     NotModified { etag: String },
     /// The client is gone, or does not speak HTTP: nobody is there to be answered.
@@ -106,11 +81,7 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     pub fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self::Error {
-            status,
-            code,
-            message: message.into(),
-        }
+        Self::Error { status, code, message: message.into() }
     }
 
     pub fn invalid_argument(message: impl Into<String>) -> Self {
@@ -122,19 +93,11 @@ impl Refusal {
     }
 
     pub fn bad_digest(header: &str) -> Self {
-        Self::new(
-            400,
-            "BadDigest",
-            format!("The {header} you specified did not match the calculated checksum."),
-        )
+        Self::new(400, "BadDigest", format!("The {header} you specified did not match the calculated checksum."))
     }
 
     pub fn precondition_failed() -> Self {
-        Self::new(
-            412,
-            "PreconditionFailed",
-            "At least one of the pre-conditions you specified did not hold",
-        )
+        Self::new(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
     }
 
     pub fn no_such_key() -> Self {
@@ -150,22 +113,14 @@ impl Refusal {
     }
 
     pub fn not_implemented(what: &str) -> Self {
-        Self::new(
-            501,
-            "NotImplemented",
-            format!("A header or operation you provided is not implemented: {what}"),
-        )
+        Self::new(501, "NotImplemented", format!("A header or operation you provided is not implemented: {what}"))
     }
 
     pub fn into_reply(self, resource: &str, request_id: u64) -> Option<Reply> {
         match self {
             Self::Gone => None,
             Self::NotModified { etag } => Some(Reply::new(304).header("ETag", etag)),
-            Self::Error {
-                status,
-                code,
-                message,
-            } => {
+            Self::Error { status, code, message } => {
                 Some(Reply::new(status).xml(&error_document(code, &message, resource, request_id)))
             }
         }

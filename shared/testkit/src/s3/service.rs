@@ -22,20 +22,13 @@ pub(crate) struct Service {
 
 impl Service {
     pub fn new(rules: Rules, keep: Keep) -> Self {
-        Self {
-            rules,
-            keep,
-            state: Mutex::default(),
-            requests: AtomicU64::new(0),
-        }
+        Self { rules, keep, state: Mutex::default(), requests: AtomicU64::new(0) }
     }
 
     /// The state, locked: whatever is decided and changed under one guard is one event in every key's order.
     pub fn state(&self) -> MutexGuard<'_, State> {
         // A panic of one connection must not turn into the failure of every later one.
-        self.state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Serves one connection to its end.
@@ -46,8 +39,7 @@ impl Service {
                 return;
             };
             let request_id = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
-            let mut body = Body::new(&mut wire, Framing::of_request(&head))
-                .awaiting_continue(head.expects_continue());
+            let mut body = Body::new(&mut wire, Framing::of_request(&head)).awaiting_continue(head.expects_continue());
             let answer = self.answer(&head, &mut body);
             let reply = match answer {
                 Ok(reply) => Some(reply),
@@ -60,11 +52,7 @@ impl Service {
                 return;
             }
             let close = uninvited || head.headers.lists("connection", "close");
-            if reply
-                .send(&mut wire.stream, request_id, head.method == "HEAD", close)
-                .is_err()
-                || close
-            {
+            if reply.send(&mut wire.stream, request_id, head.method == "HEAD", close).is_err() || close {
                 return;
             }
         }
@@ -95,57 +83,40 @@ impl Service {
             "GET" if target.has_only(&[]) => objects::get(self, head, &target),
             "GET"
                 if target.has("uploadId")
-                    && target.has_only(&[
-                        "uploadId",
-                        "max-parts",
-                        "part-number-marker",
-                        "encoding-type",
-                    ]) =>
+                    && target.has_only(&["uploadId", "max-parts", "part-number-marker", "encoding-type"]) =>
             {
                 listing::parts(self, &target)
             }
             "HEAD" if target.has_only(&[]) => objects::head(self, head, &target),
             "DELETE" if target.has_only(&[]) => objects::delete(self, head, &target),
-            "DELETE" if target.has("uploadId") && target.has_only(&upload) => {
-                multipart::abort(self, &target)
-            }
-            "POST" if target.has("uploads") && target.has_only(&["uploads"]) => {
-                multipart::create(self, head, &target)
-            }
+            "DELETE" if target.has("uploadId") && target.has_only(&upload) => multipart::abort(self, &target),
+            "POST" if target.has("uploads") && target.has_only(&["uploads"]) => multipart::create(self, head, &target),
             "POST" if target.has("uploadId") && target.has_only(&["uploadId"]) => {
                 complete::complete(self, head, &target, body)
             }
-            "PUT" | "GET" | "HEAD" | "DELETE" | "POST" => Err(Refusal::not_implemented(&format!(
-                "{method} ?{}",
-                head.query
-            ))),
+            "PUT" | "GET" | "HEAD" | "DELETE" | "POST" => {
+                Err(Refusal::not_implemented(&format!("{method} ?{}", head.query)))
+            }
             _ => Err(not_allowed()),
         }
     }
 
-    fn answer_bucket(
-        &self,
-        method: &str,
-        head: &RequestHead,
-        target: &Target,
-    ) -> Result<Reply, Refusal> {
+    fn answer_bucket(&self, method: &str, head: &RequestHead, target: &Target) -> Result<Reply, Refusal> {
         if method == "PUT" && target.has_only(&[]) {
             return self.create_bucket_over_http(&target.bucket);
         }
         self.state().bucket(&target.bucket)?;
         match method {
             "HEAD" => Ok(Reply::new(200).header("x-amz-bucket-region", "us-east-1")),
-            "GET" if target.has("location") => Ok(Reply::new(200)
-                .xml("<LocationConstraint xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"/>")),
-            "GET" if target.has("versioning") => Ok(Reply::new(200).xml(
-                "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"/>",
-            )),
+            "GET" if target.has("location") => {
+                Ok(Reply::new(200).xml("<LocationConstraint xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"/>"))
+            }
+            "GET" if target.has("versioning") => {
+                Ok(Reply::new(200).xml("<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"/>"))
+            }
             "GET" if target.has("uploads") => listing::uploads(self, target),
             "GET" if target.has_only(&listing::OBJECT_FIELDS) => listing::objects(self, target),
-            _ => Err(Refusal::not_implemented(&format!(
-                "{method} ?{}",
-                head.query
-            ))),
+            _ => Err(Refusal::not_implemented(&format!("{method} ?{}", head.query))),
         }
     }
 
@@ -175,8 +146,5 @@ pub(crate) fn document(name: &str, content: &str) -> String {
 
 /// An element for each of these that is there.
 pub(crate) fn elements<'a>(fields: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
-    fields
-        .into_iter()
-        .filter_map(|(name, text)| text.map(|text| element(name, text)))
-        .collect()
+    fields.into_iter().filter_map(|(name, text)| text.map(|text| element(name, text))).collect()
 }

@@ -94,9 +94,7 @@ impl Bucket {
     }
 
     pub fn upload(&mut self, key: &str, id: &str) -> Result<&mut Upload, Refusal> {
-        self.uploads
-            .get_mut(&(key.to_owned(), id.to_owned()))
-            .ok_or_else(Refusal::no_such_upload)
+        self.uploads.get_mut(&(key.to_owned(), id.to_owned())).ok_or_else(Refusal::no_such_upload)
     }
 }
 

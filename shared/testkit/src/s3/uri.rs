@@ -6,13 +6,8 @@ pub(crate) fn decode(text: &str, plus_is_space: bool) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let hex = bytes
-            .get(at + 1..at + 3)
-            .and_then(|hex| std::str::from_utf8(hex).ok());
-        match (
-            bytes[at],
-            hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()),
-        ) {
+        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (bytes[at], hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
             (b'%', Some(byte)) => {
                 decoded.push(byte);
                 at += 2;
@@ -52,25 +47,15 @@ impl Target {
     pub fn parse(path: &str, query: &str) -> Self {
         let path = path.strip_prefix('/').unwrap_or(path);
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
-        let fields = query
-            .split('&')
-            .filter(|field| !field.is_empty())
-            .map(|field| {
-                let (name, value) = field.split_once('=').unwrap_or((field, ""));
-                (decode(name, true), decode(value, true))
-            });
-        Self {
-            bucket: decode(bucket, false),
-            key: decode(key, false),
-            query: fields.collect(),
-        }
+        let fields = query.split('&').filter(|field| !field.is_empty()).map(|field| {
+            let (name, value) = field.split_once('=').unwrap_or((field, ""));
+            (decode(name, true), decode(value, true))
+        });
+        Self { bucket: decode(bucket, false), key: decode(key, false), query: fields.collect() }
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -80,9 +65,9 @@ impl Target {
     /// True when every query field is one of these; `x-id` names the operation and may always be there, as may a presigned
     /// request's `X-Amz-*`.
     pub fn has_only(&self, names: &[&str]) -> bool {
-        self.query.iter().all(|(name, _)| {
-            names.contains(&name.as_str()) || name == "x-id" || name.starts_with("X-Amz-")
-        })
+        self.query
+            .iter()
+            .all(|(name, _)| names.contains(&name.as_str()) || name == "x-id" || name.starts_with("X-Amz-"))
     }
 }
 
@@ -92,22 +77,9 @@ mod tests {
 
     #[test]
     fn keys_survive_percent_coding() {
-        let target = Target::parse(
-            "/bucket/a%20b%2Fc+d/%C3%A4",
-            "list-type=2&prefix=x+y%2B&uploads",
-        );
-        assert_eq!(
-            (target.bucket.as_str(), target.key.as_str()),
-            ("bucket", "a b/c+d/ä")
-        );
-        assert_eq!(
-            (
-                target.get("prefix"),
-                target.get("uploads"),
-                target.get("other")
-            ),
-            (Some("x y+"), Some(""), None)
-        );
+        let target = Target::parse("/bucket/a%20b%2Fc+d/%C3%A4", "list-type=2&prefix=x+y%2B&uploads");
+        assert_eq!((target.bucket.as_str(), target.key.as_str()), ("bucket", "a b/c+d/ä"));
+        assert_eq!((target.get("prefix"), target.get("uploads"), target.get("other")), (Some("x y+"), Some(""), None));
         assert_eq!(encode("a b/ä+"), "a+b/%C3%A4%2B");
     }
 }

@@ -1,9 +1,5 @@
 //! What the tests of the servers share: a client that asserts, and bodies in odd codings.
-#![allow(
-    dead_code,
-    clippy::allow_attributes,
-    reason = "every test file uses its own part of this"
-)]
+#![allow(dead_code, clippy::allow_attributes, reason = "every test file uses its own part of this")]
 
 use std::ops::Deref;
 
@@ -45,13 +41,8 @@ impl Told {
         let text = self.text();
         let open = format!("<{name}>");
         let close = format!("</{name}>");
-        let found = text
-            .split(open.as_str())
-            .skip(1)
-            .filter_map(|rest| rest.split_once(close.as_str()));
-        found
-            .map(|(value, _)| value.replace("&quot;", "\"").replace("&amp;", "&"))
-            .collect()
+        let found = text.split(open.as_str()).skip(1).filter_map(|rest| rest.split_once(close.as_str()));
+        found.map(|(value, _)| value.replace("&quot;", "\"").replace("&amp;", "&")).collect()
     }
 }
 
@@ -61,17 +52,10 @@ impl Client {
     }
 
     pub fn send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Told {
-        self.try_send(method, target, headers, body)
-            .expect("an answer comes")
+        self.try_send(method, target, headers, body).expect("an answer comes")
     }
 
-    pub fn try_send(
-        &self,
-        method: &str,
-        target: &str,
-        headers: &[(&str, &str)],
-        body: &[u8],
-    ) -> std::io::Result<Told> {
+    pub fn try_send(&self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Told> {
         let answer = request(&self.0, method, target, headers, body)?;
         let code = answer.code().unwrap_or_default();
         Ok(Told { answer, code })
@@ -102,42 +86,26 @@ impl Client {
 
     /// Uploads a part and returns its ETag.
     pub fn part(&self, key: &str, id: &str, number: u32, body: &[u8]) -> String {
-        let part = self.put(
-            &format!("/{BUCKET}/{key}?partNumber={number}&uploadId={id}"),
-            &[],
-            body,
-        );
+        let part = self.put(&format!("/{BUCKET}/{key}?partNumber={number}&uploadId={id}"), &[], body);
         assert_eq!(part.status(), 200, "{}", part.text());
         part.header("etag").expect("a part has an ETag").to_owned()
     }
 
-    pub fn complete(
-        &self,
-        key: &str,
-        id: &str,
-        headers: &[(&str, &str)],
-        parts: &[(u32, &str)],
-    ) -> Told {
-        self.send(
-            "POST",
-            &format!("/{BUCKET}/{key}?uploadId={id}"),
-            headers,
-            &parts_document(parts),
-        )
+    pub fn complete(&self, key: &str, id: &str, headers: &[(&str, &str)], parts: &[(u32, &str)]) -> Told {
+        self.send("POST", &format!("/{BUCKET}/{key}?uploadId={id}"), headers, &parts_document(parts))
     }
 }
 
 /// A Complete's body.
 pub fn parts_document(parts: &[(u32, &str)]) -> Vec<u8> {
     let part = |(number, etag): &(u32, &str)| {
-        format!(
-            "<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>",
-            etag.replace('"', "&quot;")
-        )
+        format!("<Part><PartNumber>{number}</PartNumber><ETag>{}</ETag></Part>", etag.replace('"', "&quot;"))
     };
     let parts: String = parts.iter().map(part).collect();
-    format!("<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{parts}</CompleteMultipartUpload>")
-        .into_bytes()
+    format!(
+        "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{parts}</CompleteMultipartUpload>"
+    )
+    .into_bytes()
 }
 
 /// A model with the bucket, and a client of it.
@@ -150,11 +118,7 @@ pub fn model() -> (S3Model, Client) {
 
 /// `bytes` in two aws-chunked chunks with a trailer.
 pub fn aws_chunked(bytes: &[u8], signed: bool, trailer: &str) -> Vec<u8> {
-    let signature = if signed {
-        ";chunk-signature=0123456789abcdef"
-    } else {
-        ""
-    };
+    let signature = if signed { ";chunk-signature=0123456789abcdef" } else { "" };
     let mut coded = Vec::new();
     for piece in [&bytes[..bytes.len() / 2], &bytes[bytes.len() / 2..]] {
         coded.extend_from_slice(format!("{:x}{signature}\r\n", piece.len()).as_bytes());

@@ -125,8 +125,11 @@ fn servers_that_fail_for_long() {
         remote.proxy.set_plan(Plan::Custom(Box::new(move |_| Some(fault.clone()))));
         fails(&depot, remote.fetch(&depot.into).args(["--timeout", "3s"]), 75, "latest-stable.txt");
     }
-    let stalls: [fn(&testkit::RequestInfo) -> bool; 2] =
-        [|info| info.path.ends_with(".txt"), |info| info.method == "HEAD"];
+    let stalls: [fn(&testkit::RequestInfo) -> bool; 3] = [
+        |info| info.path.ends_with(".txt"),
+        |info| info.method == "HEAD",
+        |info| info.method == "GET" && info.path.ends_with(".tar"),
+    ];
     for stalls in stalls {
         remote.proxy.set_plan(Plan::Custom(Box::new(move |info| stalls(info).then_some(Fault::Stall))));
         fails(&depot, remote.fetch(&depot.into).args(["--timeout", "1s"]), 75, "no answer in time");

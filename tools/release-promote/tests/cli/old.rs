@@ -57,7 +57,11 @@ fn an_old_release_is_read_once_and_sealed() {
         store.release(8, &commit_of(8));
         let _run = store.promote("8").run().succeeds();
         let _run = store.promote("7").run().succeeds();
-        assert_eq!(read, store.proxy.is_some().then(|| store.archive_reads()), "it is verified without its bytes from now on");
+        assert_eq!(
+            read,
+            store.proxy.is_some().then(|| store.archive_reads()),
+            "it is verified without its bytes from now on"
+        );
         assert_eq!(store.moves(), [">7", "7>8", "8>7"]);
     }
 }
@@ -68,7 +72,8 @@ fn an_old_release_without_a_commit() {
     let store = Store::files();
     old_release(&store, 3, None);
     let before = store.get("latest-stable.txt");
-    let _run = store.promote_tag("3", &repo, "production").run().fails_with(1).stderr_contains("names no commit to tag");
+    let _run =
+        store.promote_tag("3", &repo, "production").run().fails_with(1).stderr_contains("names no commit to tag");
     assert_eq!((store.get("latest-stable.txt"), store.get("promotions.csv")), (before, None));
     let _run = store.promote("3").run().succeeds();
     assert_eq!((store.agrees(None), store.pointer().git_commit()), (3, None));
@@ -83,7 +88,9 @@ fn damaged_old_archives_are_refused() {
     store.put("obelix-6.tar", &[0; 10240]);
     store.put("obelix-7.tar", b"");
     let before = store.all();
-    for (release, why) in [("4", "names release 3"), ("5", "obelix-5.tar"), ("6", "no RELEASE in it"), ("7", "obelix-7.tar")] {
+    for (release, why) in
+        [("4", "names release 3"), ("5", "obelix-5.tar"), ("6", "no RELEASE in it"), ("7", "obelix-7.tar")]
+    {
         let run = store.promote(release).run().fails_with(1).stderr_is_one_line().stdout_is("");
         let _run = run.stderr_contains(why);
     }
@@ -96,7 +103,8 @@ fn a_pointer_that_the_old_script_wrote_in_between() {
         for number in 1..=4 {
             store.release(number, &commit_of(number));
         }
-        let old_script = |number: u64| store.put("latest-stable.txt", five(number, Some(&commit_of(number))).as_bytes());
+        let old_script =
+            |number: u64| store.put("latest-stable.txt", five(number, Some(&commit_of(number))).as_bytes());
         // Before the tool ever ran.
         old_script(1);
         let _run = store.promote("2").run().succeeds();
@@ -105,7 +113,10 @@ fn a_pointer_that_the_old_script_wrote_in_between() {
         let _run = store.promote("3").run().succeeds();
         old_script(1);
         let _run = store.promote("previous").run().succeeds();
-        assert_eq!((store.agrees(None), store.moves()), (3, [">1", "1>2", "2>3", "3>1", "1>3"].map(str::to_owned).to_vec()));
+        assert_eq!(
+            (store.agrees(None), store.moves()),
+            (3, [">1", "1>2", "2>3", "3>1", "1>3"].map(str::to_owned).to_vec())
+        );
         // Over the same release: the pointer gets its number again, and `previous` is not fooled by it.
         old_script(3);
         let _run = store.promote("3").run().succeeds();

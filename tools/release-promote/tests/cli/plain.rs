@@ -5,8 +5,8 @@ use release::history::History;
 use release::record::Record;
 use std::fs::File;
 use std::process::{Command, Stdio};
-use testkit::{Fault, Plan, S3Model, Tool, request, wait_until};
 use std::time::Duration;
+use testkit::{Fault, Plan, S3Model, Tool, request, wait_until};
 
 fn three(store: Store) -> Store {
     (1..=3).for_each(|number| drop(store.release(number, &commit_of(number))));
@@ -61,7 +61,10 @@ fn latest_and_other_channels() {
         let _run = store.promote("2").args(["--channel", "canary"]).run().succeeds();
         let canary = Record::parse(&store.get("canary.txt").unwrap()).unwrap();
         assert_eq!((canary.number().get(), canary.promotion().unwrap().n), (2, 2));
-        assert!(stable.iter().all(|(key, bytes)| store.get(key).as_ref() == Some(bytes)), "another channel was touched");
+        assert!(
+            stable.iter().all(|(key, bytes)| store.get(key).as_ref() == Some(bytes)),
+            "another channel was touched"
+        );
         let list = History::parse(&store.get("promotions-canary.csv").unwrap()).unwrap();
         assert_eq!(list.rows().len(), 2);
         let _run = store.tool().args(["--history", "--channel", "canary"]).run().succeeds().stdout_contains("\n2,");
@@ -83,9 +86,22 @@ fn a_record_on_stdin() {
         let at = own.windows(5).position(|at| at == b"SIZE=").unwrap() + 5;
         tampered[at] ^= 1;
         let elsewhere = sealed(1, &commit_of(1), b"other bytes").to_bytes();
-        let unsealed = Record::new(ARTIFACT, "1".parse().unwrap(), "9", &commit_of(1), "another time").unwrap().to_bytes();
-        for (bytes, why) in [(tampered, "RECORD_SHA256"), (elsewhere, "not the one of release 1"), (unsealed, "not the one of release 1"), (b"hello\n".to_vec(), "no release record")] {
-            let _run = store.promote("-").stdin(bytes).run().fails_with(1).stderr_is_one_line().stderr_contains(why).stdout_is("");
+        let unsealed =
+            Record::new(ARTIFACT, "1".parse().unwrap(), "9", &commit_of(1), "another time").unwrap().to_bytes();
+        for (bytes, why) in [
+            (tampered, "RECORD_SHA256"),
+            (elsewhere, "not the one of release 1"),
+            (unsealed, "not the one of release 1"),
+            (b"hello\n".to_vec(), "no release record"),
+        ] {
+            let _run = store
+                .promote("-")
+                .stdin(bytes)
+                .run()
+                .fails_with(1)
+                .stderr_is_one_line()
+                .stderr_contains(why)
+                .stdout_is("");
         }
         let _run = store.promote("-").run().fails_with(75).stderr_is_one_line().stderr_contains("nothing is changed");
         assert_eq!(store.all(), before);
@@ -103,7 +119,12 @@ fn a_dry_run_changes_nothing() {
         store.releases(&repo);
         let _run = store.promote_tag("1", &repo, "production").run().succeeds();
         let before = (store.all(), repo.refs());
-        let run = store.promote_tag("2", &repo, "production").arg("--dry-run").run().succeeds().stderr_contains("nothing was changed");
+        let run = store
+            .promote_tag("2", &repo, "production")
+            .arg("--dry-run")
+            .run()
+            .succeeds()
+            .stderr_contains("nothing was changed");
         let promised = Record::parse(&run.stdout).unwrap();
         assert_eq!((promised.number().get(), promised.promotion().unwrap().n), (2, 2));
         assert_eq!((store.all(), repo.refs()), before);
@@ -135,7 +156,8 @@ fn twins_in_the_environment() {
     let _run = jenkins().args(["--release", "1"]).run().succeeds();
     assert_eq!(store.agrees(Some((&repo, "stable"))), 1);
     let before = (store.all(), repo.refs());
-    let _run = jenkins().arg("--history").run().succeeds().stdout_is(&String::from_utf8_lossy(&before.0["promotions.csv"]));
+    let _run =
+        jenkins().arg("--history").run().succeeds().stdout_is(&String::from_utf8_lossy(&before.0["promotions.csv"]));
     assert_eq!((store.all(), repo.refs()), before, "who asks for the history promotes nothing");
 }
 
@@ -144,19 +166,26 @@ fn pointer_and_list_are_kept_as_the_release_is() {
     let store = three(Store::s3(S3Model::start()));
     let body = store.get("obelix-2.release").unwrap();
     let headers = [("x-amz-storage-class", "REDUCED_REDUNDANCY"), ("x-amz-server-side-encryption", "AES256")];
-    let put = request(&store.model().endpoint(), "PUT", "/build/obelix/prod/obelix-2.release", &headers, &body).unwrap();
+    let put =
+        request(&store.model().endpoint(), "PUT", "/build/obelix/prod/obelix-2.release", &headers, &body).unwrap();
     assert_eq!(put.status, 200, "{}", put.text());
     let _run = store.promote("2").run().succeeds();
     for key in ["latest-stable.txt", "promotions.csv"] {
         let object = store.model().object(BUCKET, &format!("obelix/prod/{key}")).unwrap();
-        assert_eq!((object.storage_class.as_str(), object.sse.as_deref()), ("REDUCED_REDUNDANCY", Some("AES256")), "{key}");
+        assert_eq!(
+            (object.storage_class.as_str(), object.sse.as_deref()),
+            ("REDUCED_REDUNDANCY", Some("AES256")),
+            "{key}"
+        );
     }
 }
 
 #[test]
 fn sigterm_ends_it_by_the_signal() {
     let store = three(Store::s3(S3Model::start()));
-    store.proxy().set_plan(Plan::Custom(Box::new(|info| info.path.ends_with("obelix-2.release").then_some(Fault::Stall))));
+    store
+        .proxy()
+        .set_plan(Plan::Custom(Box::new(|info| info.path.ends_with("obelix-2.release").then_some(Fault::Stall))));
     let before = store.all();
     let run = store.promote("2").start();
     wait_until("the request that hangs", Duration::from_secs(60), || {
@@ -185,7 +214,9 @@ fn sigterm_ends_the_wait_for_stdin() {
     });
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
     use std::os::unix::process::ExitStatusExt;
-    let signal = wait_until("its end", Duration::from_secs(60), || child.try_wait().unwrap().ok_or_else(|| "running".to_owned()));
+    let signal = wait_until("its end", Duration::from_secs(60), || {
+        child.try_wait().unwrap().ok_or_else(|| "running".to_owned())
+    });
     assert_eq!(signal.signal(), Some(15));
 }
 
@@ -217,7 +248,8 @@ fn a_stdout_that_is_closed_or_full() {
 #[test]
 fn help_version_and_wrong_usage() {
     let tool = || Tool::new(env!("CARGO_BIN_EXE_release-promote"));
-    let _run = tool().arg("--help").run().succeeds().stdout_contains("Examples:").stdout_contains("75").stderr_is_empty();
+    let _run =
+        tool().arg("--help").run().succeeds().stdout_contains("Examples:").stdout_contains("75").stderr_is_empty();
     let _run = tool().arg("--version").run().succeeds().stdout_contains("release-promote ").stderr_is_empty();
     let store = three(Store::files());
     let before = store.all();

@@ -48,7 +48,8 @@ fn race(store: &Store, repo: &Repo, tag: &str) {
     promoted.sort_unstable();
     assert_eq!(promoted, (1..=AT_ONCE).collect::<Vec<_>>(), "each was promoted once");
     assert!(!seen.iter().any(String::is_empty), "the tag was gone for a moment");
-    let shown: Vec<_> = seen.iter().map(|oid| repo.shown(oid).promotion.expect("every tag shows its promotion")).collect();
+    let shown: Vec<_> =
+        seen.iter().map(|oid| repo.shown(oid).promotion.expect("every tag shows its promotion")).collect();
     assert!(shown.is_sorted(), "the tag stepped back: {shown:?}");
 }
 

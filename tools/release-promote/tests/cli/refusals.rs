@@ -83,7 +83,11 @@ fn malformed_records_pointers_and_lists() {
         }
         store.put("latest-stable.txt", &pointer);
         let list = store.get("promotions.csv").unwrap();
-        for wrong in [&b"n,time\n1,2\n"[..], b"n,time,who,from,to,commit,reason\nx,,,,,,\n", b"n,time,who,from,to,commit,reason\n1,2\n"] {
+        for wrong in [
+            &b"n,time\n1,2\n"[..],
+            b"n,time,who,from,to,commit,reason\nx,,,,,,\n",
+            b"n,time,who,from,to,commit,reason\n1,2\n",
+        ] {
             store.put("promotions.csv", wrong);
             refused(&store, "3", "promotions.csv is no list of promotions");
             let _run = store.tool().arg("--history").run().fails_with(1).stderr_is_one_line();
@@ -157,7 +161,8 @@ fn a_lost_reply_promotes_once() {
         let name = format!("production-{tag}");
         let store = Store::s3(S3Model::start());
         store.releases(&repo);
-        let promote = |release: &str| if tag { store.promote_tag(release, &repo, &name) } else { store.promote(release) };
+        let promote =
+            |release: &str| if tag { store.promote_tag(release, &repo, &name) } else { store.promote(release) };
         let _run = promote("1").run().succeeds();
         let swap = store.proxy().count();
         let first = std::sync::atomic::AtomicBool::new(true);

@@ -85,7 +85,8 @@ fn a_pointer_that_moved_without_its_tag() {
     for (release, stands) in [("3", 3), ("previous", 2)] {
         repo.hook("pre-receive", "echo 'frozen until Monday' >&2; exit 1");
         let run = promote(release).run().fails_with(75).stdout_is("").stderr_is_one_line();
-        let words = format!("release {stands} is latest-stable, but the tag production was not moved; run again to move it");
+        let words =
+            format!("release {stands} is latest-stable, but the tag production was not moved; run again to move it");
         let _run = run.stderr_contains(&words).stderr_contains("frozen until Monday");
         assert_eq!(store.agrees(None), stands);
         let before = store.all();
@@ -113,7 +114,8 @@ fn a_remote_that_goes_away() {
     let away = repo.dir.path().join("away.git");
     std::fs::rename(repo.remote(), &away).unwrap();
     let before = store.all();
-    let _run = promote("1").run().fails_with(1).stderr_is_one_line().stderr_contains("does not appear to be a git repository");
+    let _run =
+        promote("1").run().fails_with(1).stderr_is_one_line().stderr_contains("does not appear to be a git repository");
     assert_eq!(store.all(), before);
     std::fs::rename(&away, repo.remote()).unwrap();
     // Gone when the tag is pushed: a git that takes the remote away first.
@@ -148,7 +150,8 @@ fn a_shallow_clone_fetches_the_commit_and_the_tag() {
     store.release(4, &repo.commit(3)[..12]);
     git(repo.dir.path(), &["clone", "-q", "--bare", &from, "bare.git"]);
     let bare = repo.dir.path().join("bare.git");
-    let _run = store.promote("4").args(["--tag", "production", "--remote", &from, "--repo"]).arg(&bare).run().succeeds();
+    let _run =
+        store.promote("4").args(["--tag", "production", "--remote", &from, "--repo"]).arg(&bare).run().succeeds();
     assert_eq!(repo.tag("production").unwrap().commit, repo.commit(3));
 }
 
@@ -161,11 +164,17 @@ fn what_can_not_be_tagged_is_not_promoted() {
     store.release(6, "main");
     let before = (store.all(), repo.refs());
     for (release, why) in [("4", "has it"), ("5", "names no commit"), ("6", "no commit id")] {
-        let _run = store.promote_tag(release, &repo, "production").run().fails_with(1).stderr_is_one_line().stderr_contains(why);
+        let _run = store
+            .promote_tag(release, &repo, "production")
+            .run()
+            .fails_with(1)
+            .stderr_is_one_line()
+            .stderr_contains(why);
     }
     let elsewhere = repo.dir.path().display().to_string();
     for (dir, why) in [(elsewhere.as_str(), "not a git repository"), ("/nowhere", "cannot change to")] {
-        let run = store.promote("2").args(["--tag", "production", "--repo", dir]).env("GIT_CEILING_DIRECTORIES", "/").run();
+        let run =
+            store.promote("2").args(["--tag", "production", "--repo", dir]).env("GIT_CEILING_DIRECTORIES", "/").run();
         let _run = run.fails_with(1).stderr_is_one_line().stderr_contains(why);
     }
     let run = store.promote_tag("2", &repo, "production").args(["--remote", "nosuch"]).run();
