@@ -1,7 +1,5 @@
 //! Names the source commit for `--version`.
 
-#![expect(clippy::print_stdout, reason = "the way a build script speaks to cargo")]
-
 use std::process::Command;
 
 fn main() {

@@ -1,4 +1,6 @@
 //! A build killed at any moment: nothing half is ever visible, and the next build cleans up unaided.
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
+#![expect(clippy::print_stderr, reason = "figures of a run, shown with its failure or under --nocapture")]
 
 use end_to_end::checker::{broken_pointers, leftovers};
 use end_to_end::figure;

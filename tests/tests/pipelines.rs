@@ -1,4 +1,5 @@
 //! The scripts themselves, as Jenkins and an instance run them, against a directory, a real S3 server and any other S3.
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
 use end_to_end::checker::leftovers;
 use end_to_end::place::{ARTIFACT, Place};

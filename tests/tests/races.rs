@@ -1,4 +1,6 @@
 //! Many builders at once: as many distinct numbers as successes, and `latest.txt` only moves forward.
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
+#![expect(clippy::print_stderr, reason = "figures of a run, shown with its failure or under --nocapture")]
 
 use end_to_end::checker::{doubles, latest_and_highest, leftovers, watch_latest};
 use end_to_end::figure;

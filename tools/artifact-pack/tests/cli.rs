@@ -1,5 +1,7 @@
 //! artifact-pack as its users run it: the real binary, against an S3 that keeps AWS's rules, a proxy that fails on
 //! demand, and plain directories.
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
+#![expect(clippy::panic, reason = "an unmet expectation shows the whole run")]
 
 #[path = "cli/attributes.rs"]
 mod attributes;

@@ -8,7 +8,8 @@ fn class_and_encryption_are_on_every_object() {
     let small = tree(&[("a", "a")]);
     let large = tree(&[]);
     sparse(large.path(), "f", PART);
-    let cases: [(&[&str], &str, Option<&str>, Option<&str>); 6] = [
+    type Case<'a> = (&'a [&'a str], &'a str, Option<&'a str>, Option<&'a str>);
+    let cases: [Case<'_>; 6] = [
         (&[], "STANDARD", None, None),
         (&["--storage-class", "STANDARD"], "STANDARD", None, None),
         (&["--storage-class", "STANDARD_IA"], "STANDARD_IA", None, None),

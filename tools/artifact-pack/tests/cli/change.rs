@@ -166,7 +166,7 @@ fn a_file_that_may_not_be_read() {
     let tree = tree(&[]);
     let victim = write(tree.path(), VICTIM, CONTENT);
     fs::set_permissions(tree.path(), Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(victim, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(victim, Permissions::from_mode(0o000)).unwrap();
     let run = as_nobody(&shelf, tree.path()).run().fails_with(1);
     let run = run.stderr_contains(&format!("unable to pack {VICTIM}: Permission denied"));
     shelf.is_as_before(&Default::default(), &run);
