@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
-use testkit::{Finished, Plan, Tool};
+use testkit::{Fault, Finished, Plan, Tool};
 
 /// A job: a checkout with a remote, and the environment that Jenkins sets.
 struct Job {
@@ -157,6 +157,39 @@ fn the_main_job_on_a_real_server() {
 #[test]
 fn the_main_job_on_any_other_s3() {
     the_main_job(Place::other());
+}
+
+/// Everything an instance boots from lies in buckets; the AWS CLI fetches the service's script.
+#[test]
+fn an_instance_boots_from_buckets_alone() {
+    let job = Job::new(Place::server(Plan::None));
+    job.create_build("1").succeeds();
+    job.promote_build("1").succeeds();
+    let ansible = format!("{}/ansible", job.place.url());
+    let pack = ["--artifact", "ansible", "--store", &ansible, "-C"];
+    let pack = end_to_end::tool("artifact-pack").args(pack).arg(job.checkout()).arg("common");
+    job.place.reach(pack).run().succeeds();
+    let cli = Command::new(root().join("scripts/stack")).args(["tool", "awscli==1.46.3"]).output().unwrap();
+    assert!(cli.status.success(), "{}", String::from_utf8_lossy(&cli.stderr));
+    let cli = String::from_utf8(cli.stdout).unwrap();
+    let path = format!("{}:{}:{}", bin_dir().display(), cli.trim(), std::env::var("PATH").unwrap());
+
+    let scripts = format!("{}/deploy-scripts", job.place.url());
+    let target = format!("{scripts}/{ARTIFACT}.sh");
+    let script = "test -f \"$SERVICE_DIR/code/run.sh\" && test -f \"$ANS_DIR/common/lib.sh\"\n";
+    let put = Tool::new("aws").env("PATH", &path).args(["s3", "cp", "-", &target]).stdin(script);
+    job.place.reach(put).run().succeeds();
+    let boot = |release: &str| {
+        let tool = job.script("instance-boot").env("PATH", &path).env("SERVICE", ARTIFACT).env("VERSION", release);
+        let tool = tool.env("ANS_ARTIFACT", "ansible").env("ANS_STORE", &ansible).env("ANS_VERSION", "latest");
+        tool.env("DEPLOY_SCRIPTS", &scripts).env("INSTALL_DIR", job.srv()).run()
+    };
+    boot("latest-stable").succeeds();
+    assert_eq!(fs::read_to_string(job.srv().join("healthy")).unwrap(), format!("{ARTIFACT}-1\n"));
+    // A store that is away for a moment is a temporary failure of the boot too.
+    job.place.proxy().set_plan(Plan::Custom(Box::new(|info| info.path.ends_with(".txt").then_some(Fault::SlowDown))));
+    boot("latest-stable").fails_with(75);
+    assert!(!job.srv().join("healthy").exists());
 }
 
 #[test]
