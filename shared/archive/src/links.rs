@@ -31,6 +31,12 @@ impl Links {
         self.targets.insert(name, target);
     }
 
+    /// Whether that name is a link.
+    #[must_use]
+    pub fn contains(&self, name: &[u8]) -> bool {
+        self.targets.contains_key(name)
+    }
+
     /// All links as name and target.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.targets.iter().map(|(name, target)| (name.as_slice(), target.as_slice()))

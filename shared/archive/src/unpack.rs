@@ -223,7 +223,7 @@ impl Tree {
                 if name.is_empty() {
                     return Err(refuse("a link in place of the tree itself"));
                 }
-                if self.links.iter().any(|(known, _)| known == name) {
+                if self.links.contains(&name) {
                     return Err(UnpackError::Twice { name: shown(&name) });
                 }
                 self.links.insert(name, target);
