@@ -4,6 +4,7 @@
 //! and pointers only, so whatever moment a builder dies, nobody sees half a release.
 
 pub mod allocate;
+pub mod backoff;
 pub mod claim;
 pub mod history;
 pub mod layout;

@@ -1,5 +1,6 @@
 //! Pointers: `latest.txt`, which only moves forward, and the channels' records; resolving what `--release` asks for.
 
+use crate::backoff::pause;
 use crate::layout::{self, Layout};
 use crate::number::ReleaseNumber;
 use crate::record::Record;
@@ -117,7 +118,7 @@ pub async fn advance(store: &dyn Store, record: &Record, attributes: &Attributes
             Settled::Ours(_) => return Ok(Advance::Moved),
             Settled::Theirs(found) => current = found,
         }
-        settle::pause(attempt).await;
+        pause(attempt).await;
     }
     Err(Failure::temporary(format!("unable to move {}: others keep moving it", store.url(&key))))
 }

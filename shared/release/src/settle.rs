@@ -1,8 +1,8 @@
 //! Conditional writes whose outcome is certain, although replies get lost and stores answer "conflict".
 
+use crate::backoff::pause;
 use crate::store::{Attributes, Condition, Object, Put, Store, Tag};
 use cli::Failure;
-use std::time::Duration;
 
 /// What became of a conditional write, for certain.
 #[derive(Debug)]
@@ -51,11 +51,4 @@ pub async fn put(
         "unable to write {}: the store keeps answering that others write it",
         store.url(key)
     )))
-}
-
-/// Waits before try `attempt + 1` of something others are doing too: full jitter, growing, at most half a second.
-pub async fn pause(attempt: u32) {
-    let longest = 10_u64.saturating_mul(1 << attempt.min(6)).min(500);
-    let random = u64::from(uuid::Uuid::new_v4().as_fields().0);
-    tokio::time::sleep(Duration::from_millis(random % (longest + 1))).await;
 }

@@ -2,8 +2,8 @@
 
 use crate::stream::{Packing, Piece, Sums};
 use cli::{Console, Failure, Interrupts, Progress};
+use release::backoff::pause;
 use release::record::Artifact;
-use release::settle::pause;
 use release::store::{Completion, Part, PartBody, Store, Upload, is_upload_of};
 use release::{Attributes, Layout, ReleaseNumber};
 use std::sync::Arc;

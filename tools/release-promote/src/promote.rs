@@ -8,6 +8,7 @@ use crate::seal::{self, Candidate};
 use crate::tag::{Push, Standing, Tag, Words};
 use cli::{Class, Console, Failure, Interrupts, Output};
 use jiff::Timestamp;
+use release::backoff::pause;
 use release::history::{History, Row};
 use release::layout;
 use release::pointer::{self, Pointer};
@@ -90,7 +91,7 @@ impl Run<'_> {
                 pointer::check_owner(self.store.as_ref(), self.layout, pointer)?;
             }
             let Some(history) = self.bring_row_up(standing.as_ref()).await? else {
-                settle::pause(round).await;
+                pause(round).await;
                 continue;
             };
             // A lost reply can hide a swap that others have built upon since. Its row is there then, and it counts.
@@ -131,7 +132,7 @@ impl Run<'_> {
                 Settled::Ours(_) => {}
                 Settled::Theirs(_) => {
                     attempted = Some(promoted);
-                    settle::pause(round).await;
+                    pause(round).await;
                     continue;
                 }
             }
@@ -282,7 +283,7 @@ impl Run<'_> {
             list.add(row_of(record, promotion, &list));
             match self.put_history(&list, object.as_ref(), attributes).await? {
                 Settled::Ours(_) => return Ok(list),
-                Settled::Theirs(_) => settle::pause(round).await,
+                Settled::Theirs(_) => pause(round).await,
             }
         }
         Err(Failure::temporary(format!(
@@ -392,7 +393,7 @@ impl Run<'_> {
                 reason: &promotion.reason,
             };
             if tag.push(&read, &words).await.map_err(behind)? == Push::Overtaken {
-                settle::pause(round).await;
+                pause(round).await;
             }
         }
         Err(behind(Failure::temporary("others keep moving it")))

@@ -3,7 +3,7 @@
 use super::{
     Attributes, Completion, Condition, Encryption, Head, Listed, Object, Part, PartBody, Put, Store, Tag, Upload,
 };
-use crate::settle::pause;
+use crate::backoff::pause;
 use async_trait::async_trait;
 use aws::AwsArgs;
 use aws_sdk_s3::Client;
