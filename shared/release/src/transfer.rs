@@ -52,7 +52,7 @@ pub async fn read_through<T: Send + 'static>(
     consume: impl FnOnce(Arriving) -> T + Send + 'static,
 ) -> Result<(Sums, T), Failure> {
     let (to_hash, arriving) = mpsc::channel(1);
-    let (to_consumer, hashed) = sync_channel(1);
+    let (to_consumer, hashed) = sync_channel(0);
     let unable = |error| Failure::io("unable to start a thread", error);
     let hasher = thread::Builder::new().name("hash".into()).spawn(move || hash(arriving, &to_consumer));
     let hasher = hasher.map_err(unable)?;
