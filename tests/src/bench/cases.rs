@@ -6,9 +6,14 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 
 use crate::data::{self, Files};
-use crate::measure::{Env, Pipeline, Sample, empty, run};
+use crate::measure::{Env, Pipeline, Sample, run};
 use crate::site::{BUCKET, Site, stage};
 use crate::table::{Contestant, compare, median, progress};
+
+/// What the peers fetch.
+const PEERS_OBJECT: &str = "s3://bench/fetch/peer.tar";
+/// Where artifact-fetch finds its own.
+const OUR_STORE: &str = "s3://bench/fetched";
 
 /// The tree that is packed and fetched.
 pub struct Tree {
@@ -178,58 +183,85 @@ pub fn pack_command(site: &Site, artifact: &str, store: &str, dir: &str) -> Vec<
     ])
 }
 
-/// Fetching and unpacking what was packed. artifact-fetch has its files on the disk when it ends, so the peers stand here
-/// twice: as they are, and with a `sync` of the file system behind them.
+/// Where what is fetched is unpacked.
+pub struct Target {
+    /// What it is, for the table's title.
+    pub label: &'static str,
+    /// A directory on it.
+    pub dir: PathBuf,
+    /// Whether what was fetched stays until the table is done. On ext4 it must: the file system walks around inodes freed
+    /// within the last minutes, which costs whoever writes next more than the fetch itself. Memory has no room for it.
+    pub kept: bool,
+}
+
+/// Stores what is fetched, packed by us and by tar.
 ///
 /// # Errors
 /// When a run fails.
-pub fn fetch(site: &Site, env: &Env, tree: &Tree, rounds: usize) -> Result<String> {
+pub fn store_for_fetch(site: &Site, env: &Env, tree: &Tree) -> Result<()> {
     progress("storing what is fetched");
-    let object = format!("s3://{BUCKET}/fetch/peer.tar");
     let aws = site.peer("aws");
-    run(&[Pipeline::new(env, vec![tree.tar(), stage([&aws, "s3", "cp", "--no-progress", "-", &object])])])?;
-    let store = format!("s3://{BUCKET}/fetched");
-    let into = site.scratch.join("into");
-    let target = into.to_string_lossy().into_owned();
-    let clear = |_| empty(&into);
-    let mut contestants = Vec::new();
+    run(&[Pipeline::new(env, vec![tree.tar(), stage([&aws, "s3", "cp", "--no-progress", "-", PEERS_OBJECT])])])?;
     if !site.peers_only {
         let dir = tree.dir.to_string_lossy();
-        run(&[Pipeline::new(env, vec![pack_command(site, "bench", &store, &dir)])])?;
-        let command = stage([
-            &site.ours("artifact-fetch"),
-            "-q",
-            "--artifact",
-            "bench",
-            "--store",
-            &store,
-            "--into",
-            &target,
-            "--release",
-            "latest",
-        ]);
-        contestants.push(
-            Contestant::new("artifact-fetch", move |_| vec![Pipeline::new(env, vec![command.clone()])]).prepared(clear),
-        );
+        run(&[Pipeline::new(env, vec![pack_command(site, "bench", OUR_STORE, &dir)])])?;
     }
-    let untar = stage(["tar", "-C", &target, "-xf", "-"]);
+    Ok(())
+}
+
+/// Fetching and unpacking what was packed. artifact-fetch has its files on the disk when it ends, so a peer stands here
+/// twice: as it is, and with a `sync` of the file system behind it.
+///
+/// # Errors
+/// When a run fails.
+pub fn fetch(site: &Site, env: &Env, target: &Target, rounds: usize) -> Result<String> {
+    let runs = &target.dir.join("fetched");
+    let prepare = |label: usize| {
+        move |number: usize| {
+            if !target.kept && runs.exists() {
+                fs::remove_dir_all(runs)?;
+            }
+            let dir = runs.join(format!("{label}-{number}"));
+            fs::create_dir_all(&dir)?;
+            Ok(rustix::fs::syncfs(fs::File::open(dir)?)?)
+        }
+    };
+    let into = |label: usize, number: usize| runs.join(format!("{label}-{number}")).to_string_lossy().into_owned();
+    let mut contestants = Vec::new();
+    if !site.peers_only {
+        let fetch = site.ours("artifact-fetch");
+        let steps = move |number| {
+            let target = into(0, number);
+            let words =
+                [&*fetch, "-q", "--artifact", "bench", "--store", OUR_STORE, "--into", &target, "--release", "latest"];
+            vec![Pipeline::new(env, vec![stage(words)])]
+        };
+        contestants.push(Contestant::new("artifact-fetch", steps).prepared(prepare(0)));
+    }
+    let aws = stage([&site.peer("aws"), "s3", "cp", "--no-progress", PEERS_OBJECT, "-"]);
+    let rclone = PEERS_OBJECT.replace("s3://", "peer:");
     let peers = [
-        ("aws s3 cp - | tar x", stage([&aws, "s3", "cp", "--no-progress", &object, "-"])),
-        ("s5cmd cat | tar x", stage([&site.peer("s5cmd"), "cat", &object])),
-        ("rclone cat | tar x", stage([&site.peer("rclone"), "cat", &format!("peer:{BUCKET}/fetch/peer.tar")])),
+        ("aws s3 cp - | tar x", aws.clone(), false),
+        ("aws s3 cp - | tar x && sync -f", aws, true),
+        ("s5cmd cat | tar x", stage([&site.peer("s5cmd"), "cat", PEERS_OBJECT]), false),
+        ("rclone cat | tar x", stage([&site.peer("rclone"), "cat", &rclone]), false),
     ];
-    for (label, command) in peers {
-        for synced in [false, true] {
-            let mut steps = vec![Pipeline::new(env, vec![command.clone(), untar.clone()])];
-            let mut label = label.to_owned();
+    for (index, (label, command, synced)) in peers.into_iter().enumerate() {
+        let steps = move |number| {
+            let target = into(index + 1, number);
+            let untar = stage(["tar", "-C", &target, "-xf", "-"]);
+            let mut steps = vec![Pipeline::new(env, vec![command.clone(), untar])];
             if synced {
-                label.push_str(" && sync -f");
                 steps.push(Pipeline::new(env, vec![stage(["sync", "-f", &target])]));
             }
-            contestants.push(Contestant::new(label, move |_| steps.clone()).prepared(clear));
-        }
+            steps
+        };
+        contestants.push(Contestant::new(label, steps).prepared(prepare(index + 1)));
     }
-    compare("Fetch from SeaweedFS and unpack", rounds, &contestants)
+    let table = compare(&format!("Fetch from SeaweedFS and unpack {}", target.label), rounds, &contestants)?;
+    drop(contestants);
+    fs::remove_dir_all(runs)?;
+    Ok(table)
 }
 
 /// What the Jenkins job did before there was artifact-pack, with the AWS client.

@@ -4,7 +4,7 @@
 //! pipe. Memory of a stage is that of the largest single process in its tree, as the kernel reports it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -147,19 +147,4 @@ fn spawn(pipeline: &Pipeline, errors: &File) -> Result<Vec<std::process::Child>>
         }
     }
     Ok(children)
-}
-
-/// Empties `dir`, and has the disk settle so that one run's writes are not another's wait.
-///
-/// # Errors
-/// When the directory cannot be removed, made or synced.
-pub fn empty(dir: &std::path::Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => {
-            return Err(err).with_context(|| format!("unable to empty {}", dir.display()));
-        }
-        _ => fs::create_dir_all(dir)?,
-    }
-    rustix::fs::syncfs(File::open(dir)?)?;
-    Ok(())
 }

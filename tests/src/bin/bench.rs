@@ -70,8 +70,16 @@ fn main() -> Result<()> {
             site.make_bucket(&store)?;
             print(&tree.described())?;
             print(&cases::pack(&site, &sink, "the null sink", &tree, rounds)?)?;
+            cases::store_for_fetch(&site, &store, &tree)?;
+            // Memory shows the tools, the disk what is left of it in practice.
+            let memory = tempfile::tempdir_in("/dev/shm").context("unable to make a directory in /dev/shm")?;
+            let into_memory =
+                cases::Target { label: "into memory (tmpfs)", dir: memory.path().to_path_buf(), kept: false };
+            print(&cases::fetch(&site, &store, &into_memory, rounds)?)?;
+            let onto_disk = cases::Target { label: "onto the disk", dir: site.scratch.clone(), kept: true };
+            print(&cases::fetch(&site, &store, &onto_disk, rounds)?)?;
+            // Last of the large ones: it leaves the server with tens of gigabytes.
             print(&cases::pack(&site, &store, "SeaweedFS", &tree, rounds)?)?;
-            print(&cases::fetch(&site, &store, &tree, rounds)?)?;
             drop(tree);
             print(&cases::small_build(&site, &store, rounds)?)?;
             if !args.peers_only {
