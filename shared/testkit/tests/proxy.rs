@@ -274,11 +274,14 @@ fn plans_can_change_and_upstreams_can_be_down() {
 fn a_kept_connection_outlives_its_upstream() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = FaultProxy::start(&format!("http://{}", listener.local_addr().unwrap()), Plan::None);
+    let (closed, closes) = mpsc::channel();
     let upstream = thread::spawn(move || {
         for _ in 0..2 {
             let mut stream = listener.accept().unwrap().0;
             assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
             stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+            drop(stream);
+            closed.send(()).unwrap();
         }
     });
     let mut client = TcpStream::connect(proxy.endpoint().trim_start_matches("http://")).unwrap();
@@ -288,8 +291,8 @@ fn a_kept_connection_outlives_its_upstream() {
         let mut answer = [0; 27];
         client.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"HTTP/1.1 204 No Content\r\n\r\n");
-        // The upstream's close travels beside the answer; give it the time the client would have been idle.
-        thread::sleep(Duration::from_millis(100));
+        // The client is idle until the upstream has closed.
+        closes.recv().unwrap();
     }
     upstream.join().unwrap();
 }
