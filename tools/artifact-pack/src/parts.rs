@@ -44,7 +44,7 @@ impl Sizes {
     /// Buffers in use at once. A compressor needs memory of its own, so it leaves fewer.
     fn buffers(self) -> usize {
         match self {
-            Self::Even(size) => usize::try_from((BUDGET / size).clamp(2, 5)).unwrap_or(2),
+            Self::Even(size) => usize::try_from((BUDGET / size).max(2)).unwrap_or(2),
             Self::Growing => 3,
         }
     }
