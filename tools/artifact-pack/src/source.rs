@@ -48,15 +48,7 @@ pub(crate) struct Provenance {
 /// `SOURCE_DATE_EPOCH` is no number.
 pub(crate) fn provenance(args: &Args, console: Console) -> Result<Provenance, Failure> {
     let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
-    let commit = given(&args.commit).or_else(|| git(&args.directory, &["rev-parse", "--verify", "-q", "HEAD"]));
-    if given(&args.commit).is_none() && git(&args.directory, &["status", "--porcelain", "-uno"]).is_some() {
-        console.warn("the checkout has changes that are not committed: the record names its HEAD all the same");
-    }
-    if commit.is_none() {
-        let place = args.directory.display();
-        console.warn(format!("{place} is no git checkout and no --commit was given: the record names no commit"));
-    }
-    let commit = commit.unwrap_or_default();
+    let commit = given(&args.commit).unwrap_or_else(|| head(&args.directory, console));
     let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) if !text.is_empty() => {
             let wrong = || Failure::usage(format!("SOURCE_DATE_EPOCH={text:?} is no number of seconds"));
@@ -66,8 +58,8 @@ pub(crate) fn provenance(args: &Args, console: Console) -> Result<Provenance, Fa
     };
     let committed = || {
         let named = commit.bytes().all(|b| b.is_ascii_hexdigit()) && !commit.is_empty();
-        let time = named.then(|| git(&args.directory, &["show", "-s", "--format=%ct", &commit])).flatten();
-        time.and_then(|time| time.parse::<u32>().ok()).map(u64::from)
+        let time = named.then(|| git(&args.directory, &["show", "-s", "--format=%ct", &commit]).ok()).flatten();
+        time.and_then(|time| time.trim().parse::<u32>().ok()).map(u64::from)
     };
     let source_time = epoch.or_else(committed);
     if source_time.is_none() && !commit.is_empty() {
@@ -84,10 +76,38 @@ fn date(seconds: Option<u64>) -> String {
     time.to_zoned(TimeZone::UTC).strftime("%a %b %e %H:%M:%S UTC %Y").to_string()
 }
 
-fn git(dir: &Path, args: &[&str]) -> Option<String> {
-    let run = Command::new("git").arg("-C").arg(dir).args(args).stdin(Stdio::null()).output().ok()?;
-    let text = String::from_utf8(run.stdout).ok()?;
-    (run.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
+/// The commit that is checked out in `dir`; empty if there is none, which is said.
+fn head(dir: &Path, console: Console) -> String {
+    let place = dir.display();
+    let status = match git(dir, &["status", "--porcelain=v2", "--branch", "--untracked-files=no"]) {
+        Ok(status) => status,
+        Err(why) => {
+            console.warn(format!("no --commit was given and git names none in {place}: {why}"));
+            return String::new();
+        }
+    };
+    if status.lines().any(|line| !line.starts_with('#')) {
+        console.warn("the checkout has changes that are not committed: the record names its HEAD all the same");
+    }
+    let commit = status.lines().find_map(|line| line.strip_prefix("# branch.oid ")).unwrap_or("(initial)");
+    if commit == "(initial)" {
+        console.warn(format!("no --commit was given and {place} has no commit yet: the record names none"));
+        return String::new();
+    }
+    commit.to_owned()
+}
+
+/// What git prints, or the first line of its complaint.
+fn git(dir: &Path, args: &[&str]) -> Result<String, String> {
+    // Looking must not write: a status would refresh the index otherwise, beside whoever works in the checkout.
+    let mut command = Command::new("git");
+    command.env("GIT_OPTIONAL_LOCKS", "0").env("LC_ALL", "C").arg("-C").arg(dir).args(args).stdin(Stdio::null());
+    let run = command.output().map_err(|error| format!("git: {error}"))?;
+    if run.status.success() {
+        return String::from_utf8(run.stdout).map_err(|_| "git's answer is no text".to_owned());
+    }
+    let complaint = String::from_utf8_lossy(&run.stderr);
+    Err(complaint.lines().next().unwrap_or("git failed").to_owned())
 }
 
 #[cfg(test)]
