@@ -167,7 +167,7 @@ fn random(seed: u64, percent: u8, info: &RequestInfo) -> Option<Fault> {
     }
     let mut possible = vec![Fault::SlowDown, Fault::LostReply, Fault::Reset];
     if info.is_conditional() && (info.is_put_object() || info.is_complete()) {
-        possible.push(Fault::Conflict);
+        possible.extend([Fault::Conflict, Fault::SpuriousPrecondition]);
     }
     if info.is_complete() {
         possible.push(Fault::ErrorIn200);
