@@ -82,7 +82,8 @@ fn head(dir: &Path, console: Console) -> String {
     let status = match git(dir, &["status", "--porcelain=v2", "--branch", "--untracked-files=no"]) {
         Ok(status) => status,
         Err(why) => {
-            console.warn(format!("no --commit was given and git names none in {place}: {why}"));
+            console
+                .warn(format!("no --commit was given and git has none, so the record names no commit: {place}: {why}"));
             return String::new();
         }
     };
@@ -91,7 +92,7 @@ fn head(dir: &Path, console: Console) -> String {
     }
     let commit = status.lines().find_map(|line| line.strip_prefix("# branch.oid ")).unwrap_or("(initial)");
     if commit == "(initial)" {
-        console.warn(format!("no --commit was given and {place} has no commit yet: the record names none"));
+        console.warn(format!("no --commit was given and {place} has none yet, so the record names no commit"));
         return String::new();
     }
     commit.to_owned()

@@ -148,6 +148,21 @@ fn the_time_of_a_build_without_a_commit() {
     assert!(stamp.contains(" UTC ") && stamp.split_whitespace().count() == 6, "{stamp}");
 }
 
+/// A checkout that git does not trust is not told as none: git's own words say what to do about it.
+#[test]
+fn a_checkout_of_somebody_else() {
+    let tree = tree(&[("a", "a")]);
+    let git = |words: &[&str]| Tool::new("git").arg("-C").arg(tree.path()).args(words).run().succeeds();
+    let _made = git(&["init", "-q"]);
+    let shelf = Shelf::s3();
+    let run = shelf.pack(tree.path()).run().succeeds().stderr_contains("has none yet, so the record names no commit");
+    assert_eq!(shelf.is_published(1, &run).get("GIT_COMMIT"), "");
+    // git's own test hook: every repository looks like another user's.
+    let run = shelf.pack(tree.path()).env("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1").run().succeeds();
+    assert_eq!(shelf.is_published(2, &run).get("GIT_COMMIT"), "");
+    let _told = run.stderr_contains("dubious ownership").stderr_contains("so the record names no commit");
+}
+
 #[test]
 fn misleading_values_are_wrong_usage() {
     let tree = tree(&[("a", "a")]);
