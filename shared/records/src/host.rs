@@ -1,0 +1,247 @@
+//! The host record: one instance, one line of CSV (RFC 4180) below a header.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+/// The columns, in the order of a full record. `tags` is one JSON object.
+pub const COLUMNS: [&str; 15] = [
+    "instance_id",
+    "name",
+    "asg",
+    "lifecycle_state",
+    "health",
+    "instance_state",
+    "lifecycle",
+    "instance_type",
+    "az",
+    "private_ip",
+    "public_ip",
+    "private_dns",
+    "launch_time",
+    "image_id",
+    "tags",
+];
+
+/// One instance as Auto Scaling and EC2 know it. What one of them does not know is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Host {
+    /// `i-…`
+    pub instance_id: String,
+    /// Value of the tag `Name`.
+    pub name: String,
+    /// Name of its Auto Scaling group.
+    pub asg: String,
+    /// `InService`, `Pending`, …, as Auto Scaling says it.
+    pub lifecycle_state: String,
+    /// `Healthy` or `Unhealthy`, as Auto Scaling says it.
+    pub health: String,
+    /// `running`, `stopped`, …, as EC2 says it.
+    pub instance_state: String,
+    /// `spot` or `on-demand`.
+    pub lifecycle: String,
+    /// `m4.large`
+    pub instance_type: String,
+    /// Availability zone.
+    pub az: String,
+    /// IPv4 address inside the VPC.
+    pub private_ip: String,
+    /// Public IPv4 address.
+    pub public_ip: String,
+    /// Name inside the VPC.
+    pub private_dns: String,
+    /// RFC 3339.
+    pub launch_time: String,
+    /// `ami-…`
+    pub image_id: String,
+    /// All tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Host {
+    /// The text of a column: one of [`COLUMNS`], or `tag:KEY`, which is empty where the tag is not there. `None` for a
+    /// column that does not exist.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<String> {
+        if let Some(key) = name.strip_prefix("tag:") {
+            return Some(self.tags.get(key).cloned().unwrap_or_default());
+        }
+        if name == "tags" {
+            return Some(self.tags_json());
+        }
+        let text = match name {
+            "instance_id" => &self.instance_id,
+            "name" => &self.name,
+            "asg" => &self.asg,
+            "lifecycle_state" => &self.lifecycle_state,
+            "health" => &self.health,
+            "instance_state" => &self.instance_state,
+            "lifecycle" => &self.lifecycle,
+            "instance_type" => &self.instance_type,
+            "az" => &self.az,
+            "private_ip" => &self.private_ip,
+            "public_ip" => &self.public_ip,
+            "private_dns" => &self.private_dns,
+            "launch_time" => &self.launch_time,
+            "image_id" => &self.image_id,
+            _ => return None,
+        };
+        Some(text.clone())
+    }
+
+    fn set(&mut self, name: &str, text: String) -> Result<(), String> {
+        let field = match name {
+            "instance_id" => &mut self.instance_id,
+            "name" => &mut self.name,
+            "asg" => &mut self.asg,
+            "lifecycle_state" => &mut self.lifecycle_state,
+            "health" => &mut self.health,
+            "instance_state" => &mut self.instance_state,
+            "lifecycle" => &mut self.lifecycle,
+            "instance_type" => &mut self.instance_type,
+            "az" => &mut self.az,
+            "private_ip" => &mut self.private_ip,
+            "public_ip" => &mut self.public_ip,
+            "private_dns" => &mut self.private_dns,
+            "launch_time" => &mut self.launch_time,
+            "image_id" => &mut self.image_id,
+            "tags" => {
+                let tags: BTreeMap<String, String> = serde_json::from_str(&text)
+                    .map_err(|error| format!("tags are no JSON object of strings: {error}"))?;
+                self.tags.extend(tags);
+                return Ok(());
+            }
+            other => {
+                if let Some(key) = other.strip_prefix("tag:")
+                    && !text.is_empty()
+                {
+                    self.tags.insert(key.to_owned(), text);
+                }
+                return Ok(());
+            }
+        };
+        *field = text;
+        Ok(())
+    }
+
+    fn tags_json(&self) -> String {
+        serde_json::to_string(&self.tags).expect("a map of strings is JSON")
+    }
+}
+
+/// Why a list of hosts was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Not even a header: the stage before failed.
+    #[error("no input, not even a header")]
+    Empty,
+    /// The header lacks what nothing can be done without.
+    #[error("the header has no column instance_id: this is no list of hosts")]
+    Header,
+    /// A line that is no record.
+    #[error("line {line}: {why}")]
+    Line {
+        /// Its number, the header being 1.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The bytes can't be read.
+    #[error("unable to read: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+/// Reads hosts: the columns the header names, in any order; unknown ones are left out, missing ones are empty.
+///
+/// # Errors
+/// What stands in [`ReadError`]. Nothing is returned of a list with one bad line.
+pub fn read_hosts(from: impl Read) -> Result<Vec<Host>, ReadError> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(false).from_reader(from);
+    let mut records = reader.records();
+    let header = records.next().ok_or(ReadError::Empty)?.map_err(wrong)?;
+    if !header.iter().any(|name| name == "instance_id") {
+        return Err(ReadError::Header);
+    }
+    let mut hosts = Vec::new();
+    for record in records {
+        let record = record.map_err(wrong)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let mut host = Host::default();
+        for (name, text) in header.iter().zip(record.iter()) {
+            host.set(name, text.to_owned()).map_err(|why| ReadError::Line { line, why })?;
+        }
+        if host.instance_id.is_empty() {
+            return Err(ReadError::Line { line, why: "instance_id is empty".to_owned() });
+        }
+        hosts.push(host);
+    }
+    Ok(hosts)
+}
+
+/// Writes the header and `hosts`, projected to `columns`.
+///
+/// # Errors
+/// `to` fails, or a column does not exist ([`std::io::ErrorKind::InvalidInput`]).
+pub fn write_hosts<'a>(
+    to: impl Write,
+    columns: &[impl AsRef<str>],
+    hosts: impl IntoIterator<Item = &'a Host>,
+) -> std::io::Result<()> {
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(to);
+    writer.write_record(columns.iter().map(AsRef::as_ref))?;
+    for host in hosts {
+        let cells: Option<Vec<String>> = columns.iter().map(|name| host.column(name.as_ref())).collect();
+        let cells = cells.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
+        writer.write_record(&cells)?;
+    }
+    writer.flush()
+}
+
+fn wrong(error: csv::Error) -> ReadError {
+    let line = error.position().map_or(0, csv::Position::line);
+    let why = error.to_string();
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => ReadError::Io(error),
+        _ => ReadError::Line { line, why },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn round_trip(hosts: &[Host]) -> Vec<Host> {
+        let mut bytes = Vec::new();
+        write_hosts(&mut bytes, &COLUMNS, hosts).unwrap();
+        read_hosts(&*bytes).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives(name in any::<String>(), asg in any::<String>(), key in any::<String>(), value in any::<String>()) {
+            let host = Host {
+                instance_id: "i-1".to_owned(), name, asg, tags: BTreeMap::from([(key, value)]), ..Host::default()
+            };
+            prop_assert_eq!(round_trip(std::slice::from_ref(&host)), vec![host]);
+        }
+    }
+
+    #[test]
+    fn no_hosts_is_not_no_input() {
+        assert!(round_trip(&[]).is_empty());
+        assert!(matches!(read_hosts(&b""[..]), Err(ReadError::Empty)));
+    }
+
+    #[test]
+    fn a_tag_column_is_a_tag() {
+        let hosts = read_hosts(&b"tag:service,instance_id\nobelix,i-1\n"[..]).unwrap();
+        assert_eq!(hosts[0].column("tag:service").as_deref(), Some("obelix"));
+    }
+
+    #[test]
+    fn a_short_line_is_named() {
+        let error = read_hosts(&b"instance_id,name\ni-1,a\ni-2\n"[..]).unwrap_err();
+        assert!(matches!(error, ReadError::Line { line: 3, .. }), "{error}");
+    }
+}

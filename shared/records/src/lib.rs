@@ -1,0 +1,5 @@
+//! The line formats that pass between tools: parsed, printed, and the same after a round trip.
+
+mod host;
+
+pub use host::{COLUMNS, Host, ReadError, read_hosts, write_hosts};
