@@ -5,9 +5,10 @@ use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
 /// Every tool, with a command line that prints records and changes nothing.
-const TOOLS: [(&str, &[&str]); 3] = [
+const TOOLS: [(&str, &[&str]); 4] = [
     ("artifact-fetch", &["--help"]),
     ("artifact-pack", &["--artifact", "a", "--store", "file:///", "--audit"]),
+    ("nagios-gen", &["--help"]),
     ("release-promote", &["--artifact", "a", "--store", "file:///", "--history"]),
 ];
 
@@ -46,11 +47,12 @@ fn version_names_the_commit() {
 
 #[test]
 fn wrong_usage_is_one_line_and_exit_2() {
+    let of_releases =
+        [&["--no-such-option"][..], &[], &["--artifact", "../x", "--store", "file:///tmp"], &["--store", "ftp://x"]];
+    let of_hosts = [&["--no-such-option"][..], &["--use", "a b"], &["file"]];
     for (name, _) in TOOLS {
-        for line in
-            [&["--no-such-option"][..], &[], &["--artifact", "../x", "--store", "file:///tmp"], &["--store", "ftp://x"]]
-        {
-            let run = tool(name).args(line).run().fails_with(2).stderr_is_one_line();
+        for line in if name == "nagios-gen" { &of_hosts[..] } else { &of_releases[..] } {
+            let run = tool(name).args(*line).run().fails_with(2).stderr_is_one_line();
             assert!(run.stderr_str().starts_with(&format!("{name}: ")), "{}", run.report());
             assert_eq!(run.stdout, b"");
         }
