@@ -11,6 +11,9 @@ use uuid::Uuid;
 
 /// Numbers tried in a row before giving up: more builders than that never race.
 const TRIES: u64 = 10_000;
+/// Numbers lost one after the other before some are passed over. Dozens of builders that all ask for the very next one
+/// would each win once in dozens of tries; the few numbers that nobody gets then are a small price.
+const PATIENCE: u64 = 16;
 
 /// Claims the first free number from `first` on. `trying` hears of every number before it is asked for, so that
 /// whoever cleans up knows which claim may exist although its reply never came.
@@ -27,7 +30,7 @@ pub async fn claim(
 ) -> Result<Own, Failure> {
     let body = Claim::Claimed { build, builder: Builder::this_process() }.to_bytes();
     let mut number = first;
-    for _ in 0..TRIES {
+    for lost in 1..=TRIES {
         trying(number);
         let key = layout.record(number);
         match settle::put(store, &key, &body, Condition::Absent, attributes).await? {
@@ -35,7 +38,10 @@ pub async fn claim(
                 probe(store, &key, &body, attributes).await?;
                 return Ok(Own { number, build, tag });
             }
-            Settled::Theirs(_) => number = number.next(),
+            Settled::Theirs(_) => {
+                let passed_over = u64::from(Uuid::new_v4().as_fields().0) % (lost / PATIENCE + 1);
+                number = (0..passed_over).fold(number.next(), |number, _| number.next());
+            }
         }
     }
     Err(Failure::temporary(format!("unable to claim a number in {}: others took {TRIES} in a row", store.url(""))))
