@@ -285,8 +285,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// All objects whose key starts with `prefix`.
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Failure>;
 
-    /// `length` bytes from `offset` of the object in the state `tag`.
-    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Bytes, Failure>;
+    /// `length` bytes from `offset` of the object in the state `tag`, in the pieces they came in: joined, they would
+    /// stand in memory twice.
+    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, Failure>;
 
     /// All uploads not complete whose key starts with `prefix`.
     async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, Failure>;

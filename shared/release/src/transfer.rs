@@ -7,6 +7,7 @@ use cli::Failure;
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -56,17 +57,17 @@ pub async fn read_through<T: Send + 'static>(
     let unable = |error| Failure::io("unable to start a thread", error);
     let hasher = thread::Builder::new().name("hash".into()).spawn(move || hash(arriving, &to_consumer));
     let hasher = hasher.map_err(unable)?;
-    let consumer = move || consume(Arriving { from: hashed, now: Bytes::new(), ended: false });
+    let consumer = move || consume(Arriving { from: hashed, now: VecDeque::new(), ended: false });
     let consumer = thread::Builder::new().name("unpack".into()).spawn(consumer).map_err(unable)?;
 
     let size = head.size;
     let ranges = (0..size.div_ceil(RANGE)).map(|index| (index * RANGE, RANGE.min(size - index * RANGE)));
     let mut parts =
         stream::iter(ranges).map(|(offset, length)| store.read(key, &head.tag, offset, length)).buffered(AT_ONCE);
-    while let Some(bytes) = parts.next().await {
-        let bytes = bytes?;
-        arrived(bytes.len() as u64);
-        if to_hash.send(Some(bytes)).await.is_err() {
+    while let Some(pieces) = parts.next().await {
+        let pieces = pieces?;
+        arrived(pieces.iter().map(|piece| piece.len() as u64).sum());
+        if to_hash.send(Some(pieces)).await.is_err() {
             break;
         }
     }
@@ -78,16 +79,19 @@ pub async fn read_through<T: Send + 'static>(
     Ok((sums, consumed))
 }
 
-fn hash(mut arriving: mpsc::Receiver<Option<Bytes>>, to_consumer: &SyncSender<Option<Bytes>>) -> Option<Sums> {
+/// One range, in the pieces it came in; `None` is the end.
+type Range = Option<Vec<Bytes>>;
+
+fn hash(mut arriving: mpsc::Receiver<Range>, to_consumer: &SyncSender<Range>) -> Option<Sums> {
     let mut sha256 = Sha256::new();
     let mut crc = Crc::new(CrcAlgorithm::Crc64Nvme);
-    while let Some(bytes) = arriving.blocking_recv()? {
-        // Both sums over a piece that stays in the cache between them.
-        for piece in bytes.chunks(CACHED) {
-            sha256.update(piece);
-            crc.update(piece);
+    while let Some(pieces) = arriving.blocking_recv()? {
+        // Both sums over bytes that stay in the cache between them.
+        for bytes in pieces.iter().flat_map(|piece| piece.chunks(CACHED)) {
+            sha256.update(bytes);
+            crc.update(bytes);
         }
-        let _ = to_consumer.send(Some(bytes));
+        let _ = to_consumer.send(Some(pieces));
     }
     let _ = to_consumer.send(None);
     Some(Sums { sha256: sha256.finalize().into(), crc64nvme: crc.finalize() })
@@ -96,25 +100,33 @@ fn hash(mut arriving: mpsc::Receiver<Option<Bytes>>, to_consumer: &SyncSender<Op
 /// The archive's bytes as they arrive.
 #[derive(Debug)]
 pub struct Arriving {
-    from: Receiver<Option<Bytes>>,
-    now: Bytes,
+    from: Receiver<Range>,
+    now: VecDeque<Bytes>,
     ended: bool,
 }
 
 impl Read for Arriving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.now.is_empty() {
-            if self.ended {
+        loop {
+            if let Some(piece) = self.now.front_mut() {
+                let length = piece.len().min(buffer.len());
+                piece.copy_to_slice(&mut buffer[..length]);
+                // Given back at once: a range is memory that the next one needs.
+                if piece.is_empty() {
+                    self.now.pop_front();
+                }
+                if length > 0 || buffer.is_empty() {
+                    return Ok(length);
+                }
+            } else if self.ended {
                 return Ok(0);
-            }
-            match self.from.recv() {
-                Ok(Some(bytes)) => self.now = bytes,
-                Ok(None) => self.ended = true,
-                Err(_) => return Err(io::Error::other("the download was given up")),
+            } else {
+                match self.from.recv() {
+                    Ok(Some(pieces)) => self.now = pieces.into(),
+                    Ok(None) => self.ended = true,
+                    Err(_) => return Err(io::Error::other("the download was given up")),
+                }
             }
         }
-        let length = self.now.len().min(buffer.len());
-        self.now.copy_to_slice(&mut buffer[..length]);
-        Ok(length)
     }
 }

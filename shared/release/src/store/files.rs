@@ -178,7 +178,7 @@ impl Store for FileStore {
         .await
     }
 
-    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Bytes, Failure> {
+    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, Failure> {
         let (path, tag) = (self.path(key), tag.clone());
         self.blocking(move |_| {
             let read = || -> io::Result<Vec<u8>> {
@@ -191,7 +191,7 @@ impl Store for FileStore {
                 file.read_exact_at(&mut bytes, offset)?;
                 Ok(bytes)
             };
-            read().map(Bytes::from).map_err(|error| unable("read", &path, error))
+            read().map(|bytes| vec![bytes.into()]).map_err(|error| unable("read", &path, error))
         })
         .await
     }

@@ -201,23 +201,25 @@ impl Store for S3Store {
         Ok(listed)
     }
 
-    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Bytes, Failure> {
+    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, Failure> {
         let what = || format!("unable to read {}", self.url(key));
         let range = format!("bytes={offset}-{}", offset + length - 1);
-        let size = usize::try_from(length).map_err(|_| Failure::permanent(format!("{}: too much at once", what())))?;
         let mut attempt = 0;
         loop {
             let request =
                 self.client.get_object().bucket(&self.bucket).key(self.key(key)).range(&range).if_match(&tag.0);
             let sent = request.customize().config_override(self.first_byte(length)).send().await;
             let mut body = sent.map_err(|error| aws::failure(what(), error))?.body;
-            let mut bytes = Vec::with_capacity(size);
+            let (mut pieces, mut came) = (Vec::new(), 0);
             let broken = loop {
                 match body.next().await {
-                    Some(Ok(piece)) => bytes.extend_from_slice(&piece),
+                    Some(Ok(piece)) => {
+                        came += piece.len() as u64;
+                        pieces.push(piece);
+                    }
                     Some(Err(error)) => break format!("the answer broke off: {error}"),
-                    None if bytes.len() == size => return Ok(Bytes::from(bytes)),
-                    None => break format!("{} of {length} bytes came", bytes.len()),
+                    None if came == length => return Ok(pieces),
+                    None => break format!("{came} of {length} bytes came"),
                 }
             };
             // The SDK tries again until an answer begins; one that breaks off is ours to ask for again.
