@@ -1,7 +1,9 @@
 //! Files that are there whole or not at all, whatever moment the machine stops, and locks between processes.
 
+mod disk;
 mod lock;
 
+pub use disk::Disk;
 pub use lock::Lock;
 
 use cli::Failure;
@@ -53,15 +55,6 @@ pub fn create_from(from: &Path, path: &Path) -> Result<bool, Failure> {
 /// The directory can't be opened or synced.
 pub fn sync_dir(dir: &Path) -> Result<(), Failure> {
     let sync = || File::open(dir)?.sync_all();
-    sync().map_err(|error| Failure::io(unable("sync", dir), error))
-}
-
-/// Makes everything written to the file system of `dir` survive a power cut, in one call however many files it holds.
-///
-/// # Errors
-/// The directory can't be opened, or the kernel could not write some of it back.
-pub fn sync_file_system(dir: &Path) -> Result<(), Failure> {
-    let sync = || -> io::Result<()> { Ok(rustix::fs::syncfs(File::open(dir)?)?) };
     sync().map_err(|error| Failure::io(unable("sync", dir), error))
 }
 

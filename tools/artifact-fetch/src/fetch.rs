@@ -3,6 +3,7 @@
 use crate::args::Args;
 use crate::resolve::{Wanted, resolve};
 use crate::shelf::{Draft, Shelf};
+use crate::writeback::Writeback;
 use archive::{UnpackError, unpack};
 use cli::{Console, Failure, Interrupts, Output};
 use release::record::Artifact;
@@ -100,11 +101,13 @@ async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) 
     check_space(args, head.size)?;
     // One fresh download settles whether the network or the store has the damage.
     let mut draft = shelf.draft()?;
-    let (mut sums, mut unpacked) = pass(args, &store, &key, &head, wanted, &draft, console).await?;
+    let mut written = Writeback::start(&draft.dir)?;
+    let (mut sums, mut unpacked) = pass(args, &store, &key, &head, wanted, (&draft, &written), console).await?;
     if let Some(artifact) = artifact.filter(|artifact| !sums.are_of(artifact)) {
         console.step(format!("{key} does not match its record, downloading it once more"));
         draft = shelf.draft()?;
-        (sums, unpacked) = pass(args, &store, &key, &head, wanted, &draft, console).await?;
+        written = Writeback::start(&draft.dir)?;
+        (sums, unpacked) = pass(args, &store, &key, &head, wanted, (&draft, &written), console).await?;
         if !sums.are_of(artifact) {
             let url = store.url(&key);
             return Err(Failure::permanent(format!(
@@ -118,7 +121,7 @@ async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) 
         Some(record) => record.clone(),
         None => inner_record(&draft, wanted)?,
     };
-    shelf.put(&draft, wanted.number, &record)?;
+    shelf.put(&draft, written, wanted.number, &record)?;
     console.step(format!("{key} is verified and unpacked"));
     Ok(record)
 }
@@ -141,13 +144,17 @@ async fn pass(
     key: &str,
     head: &Head,
     wanted: &Wanted,
-    draft: &Draft,
+    (draft, written): (&Draft, &Writeback),
     console: Console,
 ) -> Result<(Sums, Result<(), UnpackError>), Failure> {
     let (into, format, limits) = (draft.dir.clone(), wanted.format(), args.limits());
     let progress = console.progress(Some(head.size));
     let consume = move |packed| unpack(format.reader(packed).map_err(UnpackError::Read)?, &into, limits);
-    read_through(store, key, head, |bytes| progress.add(bytes), consume).await
+    let arrived = |bytes| {
+        progress.add(bytes);
+        written.arrived(bytes);
+    };
+    read_through(store, key, head, arrived, consume).await
 }
 
 fn refused(url: &str, error: UnpackError) -> Failure {

@@ -4,6 +4,7 @@ mod args;
 mod fetch;
 mod resolve;
 mod shelf;
+mod writeback;
 
 use cli::{Console, Failure, Output};
 use std::process::ExitCode;

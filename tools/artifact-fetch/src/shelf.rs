@@ -3,6 +3,7 @@
 //! All that is not for others to see lies under `.artifact-fetch`: a lock, the record of every release on the shelf, and
 //! trees that are being unpacked or removed, each with a lock of its own so that the ones of dead runs can be told.
 
+use crate::writeback::Writeback;
 use cli::Failure;
 use durable::Lock;
 use release::{Layout, Record, ReleaseNumber};
@@ -114,11 +115,17 @@ impl Shelf {
     ///
     /// # Errors
     /// It can't be written; nothing is visible then.
-    pub(crate) fn put(&self, draft: &Draft, number: ReleaseNumber, record: &Record) -> Result<(), Failure> {
+    pub(crate) fn put(
+        &self,
+        draft: &Draft,
+        written: Writeback,
+        number: ReleaseNumber,
+        record: &Record,
+    ) -> Result<(), Failure> {
         let tree = self.tree(number);
         rustix::fs::chmod(&draft.dir, rustix::fs::Mode::from_raw_mode(0o755))
             .map_err(|error| unable("write", &draft.dir, error.into()))?;
-        durable::sync_file_system(&draft.dir)?;
+        written.finish()?;
         let _lock = self.lock()?;
         if self.record(number)?.is_some() {
             return Ok(());
