@@ -1,6 +1,6 @@
 //! Replies that get lost, connections that break, stores that are busy: one release or none, never half of one.
 
-use crate::shelf::{PART, Shelf, long, sparse, tree};
+use crate::shelf::{Objects, PART, Shelf, long, sparse, tree};
 use rand::RngExt;
 use std::path::Path;
 use testkit::{Fault, Finished, Plan, Seed};
@@ -109,10 +109,25 @@ fn a_busy_store_everywhere() {
             assert_eq!(run.code, Some(75), "{}", run.report());
         }
         shelf.proxy().set_plan(Plan::None);
+        // A build that not even its claim came through for has used no number.
+        let claimed = shelf.object("obelix-1.release").is_some();
         let run = shelf.pack(tree.path()).run().succeeds();
-        let _record = shelf.is_published(2, &run);
+        let _record = shelf.is_published(1 + u64::from(claimed), &run);
     }
     assert!(done > 0, "not one of {rounds} builds came through");
+}
+
+/// A store that never has time for a claim: no number is used.
+#[test]
+fn a_store_too_busy_for_a_claim() {
+    let tree = tree(&[("a", "a")]);
+    let shelf = Shelf::s3();
+    shelf.fail(|_| true, Fault::SlowDown);
+    let run = shelf.pack(tree.path()).run().fails_with(75).stderr_contains("SlowDown");
+    shelf.is_as_before(&Objects::new(), &run);
+    shelf.proxy().set_plan(Plan::None);
+    let run = shelf.pack(tree.path()).run().succeeds();
+    let _record = shelf.is_published(1, &run);
 }
 
 /// Anything AWS may answer, at random.
