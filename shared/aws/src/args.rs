@@ -7,17 +7,46 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::tls;
 use std::time::Duration;
 
-/// Where AWS is and how long to wait for it. Everything else is the SDK's standard chain: environment, profile, instance role.
+/// Where AWS is, for a tool that works in one region.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "AWS")]
 pub struct AwsArgs {
     /// Region, instead of the one the environment or profile names
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
+    /// How AWS is reached.
+    #[command(flatten)]
+    pub access: AccessArgs,
+}
+
+impl AwsArgs {
+    /// The SDK's configuration. Reads the environment and the AWS files; asks nobody yet.
+    pub async fn sdk_config(&self) -> SdkConfig {
+        self.access.sdk_config(self.region.as_deref()).await
+    }
+}
+
+/// Where AWS is, for a tool that works in several regions at once.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "AWS")]
+pub struct RegionsArgs {
+    /// Regions, instead of the one the environment or profile names
+    #[arg(long = "region", value_name = "REGION[,REGION]", value_delimiter = ',', value_parser = region)]
+    pub regions: Vec<String>,
+    /// How AWS is reached.
+    #[command(flatten)]
+    pub access: AccessArgs,
+}
+
+/// How AWS is reached, and how long to wait for it. Everything else is the SDK's standard chain: environment, profile,
+/// instance role.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "AWS")]
+pub struct AccessArgs {
     /// Profile in the AWS configuration files
     #[arg(long, value_name = "PROFILE")]
     pub profile: Option<String>,
-    /// Endpoint of an S3-compatible store
+    /// Endpoint of a compatible service, instead of AWS's own
     #[arg(long, value_name = "URL")]
     pub endpoint_url: Option<String>,
     /// Longest wait for one answer; transfers that still move are not ended
@@ -25,15 +54,16 @@ pub struct AwsArgs {
     pub timeout: Duration,
 }
 
-impl AwsArgs {
+impl AccessArgs {
     /// Tries of one request, the first one included.
     const ATTEMPTS: u32 = 6;
     const FIRST_BACKOFF: Duration = Duration::from_millis(100);
     const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
     const CONNECT: Duration = Duration::from_secs(5);
 
-    /// The SDK's configuration. Reads the environment and the AWS files; asks nobody yet.
-    pub async fn sdk_config(&self) -> SdkConfig {
+    /// The SDK's configuration, for `region` or the one that the environment or profile names. Reads the environment and
+    /// the AWS files; asks nobody yet.
+    pub async fn sdk_config(&self, region: Option<&str>) -> SdkConfig {
         let http = aws_smithy_http_client::Builder::new()
             .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
             .build_https();
@@ -51,8 +81,8 @@ impl AwsArgs {
             .timeout_config(timeouts)
             .retry_config(retries)
             .stalled_stream_protection(stalled);
-        if let Some(region) = &self.region {
-            loader = loader.region(Region::new(region.clone()));
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region.to_owned()));
         }
         if let Some(profile) = &self.profile {
             loader = loader.profile_name(profile);
@@ -62,4 +92,10 @@ impl AwsArgs {
         }
         loader.load().await
     }
+}
+
+/// A region's name becomes part of a host name.
+fn region(text: &str) -> Result<String, String> {
+    let named = !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if named { Ok(text.to_owned()) } else { Err("expected the name of a region, such as eu-west-1".to_owned()) }
 }

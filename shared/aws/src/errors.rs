@@ -1,13 +1,14 @@
 //! What an SDK error means: whether a retry can help, in one line a person can act on.
 
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use cli::{Class, Failure};
 use std::error::Error;
 use std::fmt::Display;
 
 /// Codes that say "not now" although their HTTP status says "wrong request".
-const TEMPORARY_CODES: [&str; 14] = [
+const TEMPORARY_CODES: [&str; 15] = [
     "ExpiredToken",
     "ExpiredTokenException",
     "TokenRefreshRequired",
@@ -20,6 +21,7 @@ const TEMPORARY_CODES: [&str; 14] = [
     "Throttling",
     "ThrottlingException",
     "RequestLimitExceeded",
+    "RequestThrottled",
     "TooManyRequestsException",
     "OperationAborted",
     "ConditionalRequestConflict",

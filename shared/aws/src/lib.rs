@@ -3,5 +3,5 @@
 mod args;
 mod errors;
 
-pub use args::AwsArgs;
+pub use args::{AccessArgs, AwsArgs, RegionsArgs};
 pub use errors::{classify, failure};

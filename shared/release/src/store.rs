@@ -31,7 +31,7 @@ impl StoreArgs {
     /// Longest wait for one answer.
     #[must_use]
     pub fn timeout(&self) -> std::time::Duration {
-        self.aws.timeout
+        self.aws.access.timeout
     }
 
     /// The store, ready for requests; nothing has been asked of it yet.
@@ -43,7 +43,7 @@ impl StoreArgs {
             StoreUrl::S3 { bucket, prefix } => {
                 Arc::new(s3::S3Store::new(&self.aws, bucket.clone(), prefix.clone()).await)
             }
-            StoreUrl::Files { dir } => Arc::new(files::FileStore::new(dir.clone(), self.aws.timeout)),
+            StoreUrl::Files { dir } => Arc::new(files::FileStore::new(dir.clone(), self.aws.access.timeout)),
         })
     }
 }

@@ -52,7 +52,7 @@ impl S3Store {
         let checksums = shared.request_checksum_calculation() != Some(RequestChecksumCalculation::WhenRequired);
         // Buckets of other servers have no host name of their own.
         let config = Builder::from(&shared).force_path_style(own_endpoint).build();
-        Self { client: Client::from_conf(config), bucket, prefix, timeout: args.timeout, checksums }
+        Self { client: Client::from_conf(config), bucket, prefix, timeout: args.access.timeout, checksums }
     }
 
     fn key(&self, key: &str) -> String {
