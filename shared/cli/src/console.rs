@@ -32,6 +32,12 @@ impl Console {
         Self { tool, verbosity }
     }
 
+    /// The same console, saying nothing whatever was asked for: where what reads stderr takes all of it for errors.
+    #[must_use]
+    pub fn silent(self) -> Self {
+        Self { verbosity: Verbosity { verbose: false, quiet: true }, ..self }
+    }
+
     /// A step of the work; shown under `-v`.
     pub fn step(&self, what: impl Display) {
         if self.verbosity.verbose {
