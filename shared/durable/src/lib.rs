@@ -21,9 +21,15 @@ pub const TEMPORARY_PREFIX: &str = ".tmp-";
 /// # Errors
 /// The directory can't be written, or the disk is full; `path` is then as it was.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let file = temporary_with(path, bytes)?;
-    file.persist(path).map_err(|error| Failure::io(unable("write", path), error.error))?;
-    sync_dir(parent(path))
+    replace_by(temporary_with(path, bytes, 0o666)?, path)
+}
+
+/// The same, for a file that only its owner may read.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    replace_by(temporary_with(path, bytes, 0o600)?, path)
 }
 
 /// Creates `path` with these bytes unless something has that name; tells whether it did.
@@ -31,7 +37,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 /// # Errors
 /// The directory can't be written, or the disk is full.
 pub fn create(path: &Path, bytes: &[u8]) -> Result<bool, Failure> {
-    let file = temporary_with(path, bytes)?;
+    let file = temporary_with(path, bytes, 0o666)?;
     let created = create_from(file.path(), path)?;
     Ok(created)
 }
@@ -72,11 +78,16 @@ pub fn switch_link(link: &Path, target: &Path) -> Result<(), Failure> {
     sync_dir(dir)
 }
 
-fn temporary_with(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, Failure> {
+fn replace_by(file: NamedTempFile, path: &Path) -> Result<(), Failure> {
+    file.persist(path).map_err(|error| Failure::io(unable("write", path), error.error))?;
+    sync_dir(parent(path))
+}
+
+fn temporary_with(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, Failure> {
     let write = || -> io::Result<NamedTempFile> {
         let mut file = tempfile::Builder::new()
             .prefix(TEMPORARY_PREFIX)
-            .permissions(fs::Permissions::from_mode(0o666))
+            .permissions(fs::Permissions::from_mode(mode))
             .tempfile_in(parent(path))?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
@@ -109,6 +120,8 @@ mod tests {
         assert!(!create(&path, b"three").unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert!(create(&dir.path().join("g"), b"three").unwrap());
+        replace_private(&path, b"four").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let left = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(left, 2, "no temporary file stays");
     }
