@@ -1,6 +1,7 @@
 //! The host record: one instance, one line of CSV (RFC 4180) below a header.
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
@@ -182,15 +183,15 @@ pub fn read_hosts(from: impl Read) -> Result<Vec<Host>, ReadError> {
 ///
 /// # Errors
 /// `to` fails, or a column does not exist ([`std::io::ErrorKind::InvalidInput`]).
-pub fn write_hosts<'a>(
+pub fn write_hosts(
     to: impl Write,
     columns: &[impl AsRef<str>],
-    hosts: impl IntoIterator<Item = &'a Host>,
+    hosts: impl IntoIterator<Item = impl Borrow<Host>>,
 ) -> std::io::Result<()> {
     let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::Any(b'\n')).from_writer(to);
     writer.write_record(columns.iter().map(AsRef::as_ref))?;
     for host in hosts {
-        let cells: Option<Vec<String>> = columns.iter().map(|name| host.column(name.as_ref())).collect();
+        let cells: Option<Vec<String>> = columns.iter().map(|name| host.borrow().column(name.as_ref())).collect();
         let cells = cells.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
         writer.write_record(&cells)?;
     }
