@@ -5,12 +5,17 @@ use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
 /// Every tool, with a command line that prints records and changes nothing.
-const TOOLS: [(&str, &[&str]); 4] = [
+const TOOLS: [(&str, &[&str]); 5] = [
     ("artifact-fetch", &["--help"]),
     ("artifact-pack", &["--artifact", "a", "--store", "file:///", "--audit"]),
+    ("asg-hosts", &["--input", SAVED]),
     ("nagios-gen", &["--help"]),
     ("release-promote", &["--artifact", "a", "--store", "file:///", "--history"]),
 ];
+
+/// Saved answers of AWS, so that a list needs no server.
+const SAVED: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/asg-hosts/tests/fixtures/ec2py/describe-instances.json");
 
 #[test]
 fn the_table_knows_every_tool() {
@@ -50,8 +55,14 @@ fn wrong_usage_is_one_line_and_exit_2() {
     let of_releases =
         [&["--no-such-option"][..], &[], &["--artifact", "../x", "--store", "file:///tmp"], &["--store", "ftp://x"]];
     let of_hosts = [&["--no-such-option"][..], &["--use", "a b"], &["file"]];
+    let of_groups = [&["--no-such-option"][..], &["--columns", "nope"], &["--list", "--format", "csv"], &["-0"]];
     for (name, _) in TOOLS {
-        for line in if name == "nagios-gen" { &of_hosts[..] } else { &of_releases[..] } {
+        let lines = match name {
+            "asg-hosts" => &of_groups[..],
+            "nagios-gen" => &of_hosts[..],
+            _ => &of_releases[..],
+        };
+        for line in lines {
             let run = tool(name).args(*line).run().fails_with(2).stderr_is_one_line();
             assert!(run.stderr_str().starts_with(&format!("{name}: ")), "{}", run.report());
             assert_eq!(run.stdout, b"");

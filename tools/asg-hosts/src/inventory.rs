@@ -1,0 +1,169 @@
+//! Ansible's dynamic inventory, with the groups that ec2.py made.
+
+use crate::fleet::Instance;
+use crate::hostvars::{self, HostVars, Value, safe};
+use crate::listing::Row;
+use cli::{Failure, Output};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Names that mean something to Ansible itself.
+const RESERVED: [&str; 3] = ["all", "ungrouped", "_meta"];
+/// Merges that a message shows.
+const SHOWN: usize = 3;
+
+/// Hosts and groups, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Inventory<'f> {
+    /// The last one of a name counts, as with ec2.py.
+    hosts: BTreeMap<&'f str, &'f Instance>,
+    groups: BTreeMap<String, Members<'f>>,
+    /// Hosts that are several instances.
+    shared: BTreeMap<&'f str, BTreeSet<&'f str>>,
+}
+
+#[derive(Debug, Default)]
+struct Members<'f> {
+    hosts: Vec<&'f str>,
+    /// What the group is called on AWS: more than one name here is a merge.
+    names: BTreeSet<String>,
+}
+
+#[derive(Serialize)]
+struct Hosts<'a> {
+    hosts: &'a [&'a str],
+}
+
+impl<'f> Inventory<'f> {
+    /// # Errors
+    /// An address or a group name that Ansible would take for something else.
+    pub(crate) fn new(rows: &[Row<'f>]) -> Result<Self, Failure> {
+        let mut inventory = Self::default();
+        for instance in rows.iter().filter_map(|row| row.instance) {
+            let Some(host) = address(instance)? else { continue };
+            if let Some(other) = inventory.hosts.insert(host, instance) {
+                inventory.shared.entry(host).or_default().extend([&*other.instance_id, &*instance.instance_id]);
+            }
+            for (group, name) in groups(instance) {
+                if RESERVED.contains(&group.as_str()) {
+                    let id = &instance.instance_id;
+                    return Err(Failure::permanent(format!("unable to list {id}: it is in a group named {group}")));
+                }
+                let members = inventory.groups.entry(group).or_default();
+                members.hosts.push(host);
+                members.names.insert(name);
+            }
+        }
+        Ok(inventory)
+    }
+
+    /// # Errors
+    /// Groups or hosts that are different on AWS and one for Ansible.
+    pub(crate) fn refuse_merges(&self) -> Result<(), Failure> {
+        let groups = self.groups.iter().filter(|(_, members)| members.names.len() > 1);
+        let groups = groups.map(|(group, members)| format!("group {group} would be {}", both(&members.names)));
+        let hosts = self.shared.iter().map(|(host, ids)| format!("host {host} would be {}", both(ids)));
+        let merges: Vec<String> = groups.chain(hosts).collect();
+        if merges.is_empty() {
+            return Ok(());
+        }
+        let more = merges.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        let merges = merges[..merges.len().min(SHOWN)].join("; ");
+        Err(Failure::permanent(format!("unable to list: {merges}{more} (--allow-merge accepts it)")))
+    }
+
+    /// Prints everything; `age` is that of answers that are no longer fresh.
+    ///
+    /// # Errors
+    /// stdout can't take it.
+    pub(crate) fn print(&self, full: bool, age: Option<Duration>, out: &mut Output) -> Result<(), Failure> {
+        out.write(b"{\"_meta\":{")?;
+        if let Some(age) = age {
+            out.write(format!("\"age_seconds\":{},", age.as_secs()).as_bytes())?;
+        }
+        out.write(b"\"hostvars\":{")?;
+        for (number, (host, instance)) in self.hosts.iter().enumerate() {
+            let mut vars = variables(instance, full);
+            vars.insert("ansible_ssh_host".to_owned(), Value::Text((*host).to_owned()));
+            entry(number, host, &vars, out)?;
+        }
+        out.write(b"}}")?;
+        for (group, members) in &self.groups {
+            entry(1, group, &Hosts { hosts: &members.hosts }, out)?;
+        }
+        out.write(b"}\n")
+    }
+
+    /// Prints the variables of one host; none of a host that is not there, as ec2.py.
+    ///
+    /// # Errors
+    /// stdout can't take it.
+    pub(crate) fn print_host(&self, host: &str, full: bool, out: &mut Output) -> Result<(), Failure> {
+        let vars = self.hosts.get(host).map_or_else(HostVars::new, |instance| variables(instance, full));
+        out.write(format!("{}\n", json(&vars)).as_bytes())
+    }
+}
+
+fn variables(instance: &Instance, full: bool) -> HostVars {
+    if full { hostvars::full(instance) } else { hostvars::lean(instance) }
+}
+
+fn entry(number: usize, key: &str, value: &impl Serialize, out: &mut Output) -> Result<(), Failure> {
+    let comma = if number == 0 { "" } else { ",\n" };
+    out.write(format!("{comma}{}:{}", json(&key), json(value)).as_bytes())
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("texts, numbers and maps of them are JSON")
+}
+
+fn both(names: &BTreeSet<impl AsRef<str>>) -> String {
+    names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" and ")
+}
+
+/// Where Ansible reaches an instance: its private address, outside of a VPC its public name. `None`: nowhere yet.
+fn address(instance: &Instance) -> Result<Option<&str>, Failure> {
+    let in_vpc = !instance.subnet_id.is_empty();
+    let address = if in_vpc { &instance.private_ip_address } else { &instance.public_dns_name };
+    if address.is_empty() {
+        return Ok(None);
+    }
+    // Ansible takes a host's name for a template, and gives it to ssh: it can't be marked unsafe.
+    let is_name = || {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
+        address.starts_with(|c: char| c.is_ascii_alphanumeric()) && address.chars().all(plain)
+    };
+    if address.parse::<IpAddr>().is_ok() || is_name() {
+        return Ok(Some(address));
+    }
+    let id = &instance.instance_id;
+    Err(Failure::permanent(format!("unable to list {id}: {address} is neither an IP address nor a host name")))
+}
+
+/// The groups of an instance: Ansible's name of each, and AWS's.
+fn groups(one: &Instance) -> Vec<(String, String)> {
+    // ec2.py leaves the dashes of these three as they are.
+    let dashed = |text: &str| {
+        let name: String = text.split('-').map(safe).collect::<Vec<_>>().join("-");
+        (name, text.to_owned())
+    };
+    let safely = |name: String| (safe(&name), name);
+    let mut groups = vec![("ec2".to_owned(), "ec2".to_owned())];
+    let plain = [&one.instance_id, &one.region, &one.placement.availability_zone];
+    groups.extend(plain.into_iter().filter(|name| !name.is_empty()).map(|name| dashed(name)));
+    let kinds = [("", &one.image_id), ("type_", &one.instance_type), ("key_", &one.key_name), ("vpc_id_", &one.vpc_id)];
+    let kinds = kinds.into_iter().filter(|(_, name)| !name.is_empty());
+    groups.extend(kinds.map(|(kind, name)| safely(format!("{kind}{name}"))));
+    groups.extend(one.security_groups.iter().map(|group| safely(format!("security_group_{}", group.group_name))));
+    groups.extend(one.tags.iter().map(|tag| {
+        let sign = if tag.value.is_empty() { "" } else { "=" };
+        safely(format!("tag_{}{sign}{}", tag.key, tag.value))
+    }));
+    if one.tags.is_empty() {
+        groups.push(("tag_none".to_owned(), "tag_none".to_owned()));
+    }
+    groups
+}

@@ -1,0 +1,89 @@
+//! Rows as records: CSV, JSON, addresses.
+
+use crate::args::{Format, Shape};
+use crate::listing::Row;
+use crate::table;
+use crate::terminal;
+use cli::{Failure, Output};
+use records::{COLUMNS, Host};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+/// Prints everything, in the shape asked for.
+///
+/// # Errors
+/// stdout can't take it, or a value holds the NUL that was to end it.
+pub(crate) fn print(rows: &[Row<'_>], shape: &Shape, out: Output) -> Result<(), Failure> {
+    let columns: Vec<&str> = match (shape.format, shape.columns.is_empty()) {
+        (Format::Table, true) => table::COLUMNS.to_vec(),
+        (_, true) => COLUMNS.to_vec(),
+        (_, false) => shape.columns.iter().map(String::as_str).collect(),
+    };
+    let text = match shape.format {
+        Format::Csv if shape.null => ended(rows.iter().map(|row| cell(&row.host(), columns[0])), '\0')?,
+        Format::Csv => csv(rows, &columns)?,
+        Format::Json => json(rows, &columns),
+        Format::Jsonl => rows.iter().map(|row| format!("{}\n", object(row, &columns))).collect(),
+        Format::Table => return out.write_and_close(table::render(rows, &columns, terminal::has_colour()).as_bytes()),
+        Format::Ips => {
+            let addresses = rows.iter().filter_map(|row| row.instance).map(|one| one.private_ip_address.clone());
+            ended(addresses, if shape.null { '\0' } else { '\n' })?
+        }
+    };
+    let text = if terminal::is_watched() { terminal::shielded(&text) } else { text };
+    out.write_and_close(text.as_bytes())
+}
+
+fn cell(host: &Host, column: &str) -> String {
+    host.column(column).unwrap_or_default()
+}
+
+fn csv(rows: &[Row<'_>], columns: &[&str]) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    let written = records::write_hosts(&mut bytes, columns, rows.iter().map(Row::host));
+    written.map_err(|error| Failure::io("unable to write hosts", error))?;
+    String::from_utf8(bytes).map_err(|error| Failure::permanent(format!("unable to write hosts: {error}")))
+}
+
+fn ended(values: impl Iterator<Item = String>, end: char) -> Result<String, Failure> {
+    let mut text = String::new();
+    for value in values {
+        if value.contains(end) {
+            return Err(Failure::permanent("unable to print values ended by NUL: one of them holds a NUL"));
+        }
+        text.push_str(&value);
+        text.push(end);
+    }
+    Ok(text)
+}
+
+fn json(rows: &[Row<'_>], columns: &[&str]) -> String {
+    if rows.is_empty() {
+        return "[]\n".to_owned();
+    }
+    let objects: Vec<String> = rows.iter().map(|row| object(row, columns)).collect();
+    format!("[\n{}\n]\n", objects.join(",\n"))
+}
+
+fn object(row: &Row<'_>, columns: &[&str]) -> String {
+    serde_json::to_string(&Projected { host: &row.host(), columns }).expect("strings and a map of strings are JSON")
+}
+
+/// Some columns of a host, in the order asked for; `tags` is an object.
+struct Projected<'a> {
+    host: &'a Host,
+    columns: &'a [&'a str],
+}
+
+impl Serialize for Projected<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.columns.len()))?;
+        for column in self.columns {
+            match *column {
+                "tags" => map.serialize_entry(column, &self.host.tags)?,
+                _ => map.serialize_entry(column, &cell(self.host, column))?,
+            }
+        }
+        map.end()
+    }
+}
