@@ -1,0 +1,189 @@
+//! `asg-code-push`: real Ansible rolls releases out onto a fleet of moto's, whose hosts are directories here.
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
+
+use end_to_end::{bin_dir, root, tool};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+use testkit::{Finished, Tool};
+use uuid::Uuid;
+
+/// The set-up script of the service: writes down when it runs where.
+const SET_UP: &str = r#"echo "start $INSTALL_DIR" >>"$LOG"
+test -s "$SERVICE_DIR/version"
+echo "end $INSTALL_DIR" >>"$LOG"
+"#;
+
+/// A service with three releases, and four instances in two groups.
+struct Service {
+    name: String,
+    dir: TempDir,
+    /// Addresses, in the order of the deploy.
+    hosts: Vec<String>,
+}
+
+impl Service {
+    fn new() -> Self {
+        let name = format!("svc-{}", Uuid::new_v4());
+        let dir = tempfile::tempdir().unwrap();
+        let mut service = Self { name, dir, hosts: Vec::new() };
+        let scripts = service.dir.path().join("deploy-scripts");
+        fs::create_dir(&scripts).unwrap();
+        fs::write(scripts.join(format!("{}.sh", service.name)), SET_UP).unwrap();
+        for (artifact, releases) in [(service.name.clone(), 3), ("ansible-code".to_owned(), 1)] {
+            let tree = service.dir.path().join(format!("tree-{artifact}"));
+            fs::create_dir(&tree).unwrap();
+            for release in 1..=releases {
+                fs::write(tree.join("version"), format!("{release}\n")).unwrap();
+                let pack =
+                    tool("artifact-pack").args(["-q", "--artifact", &artifact, "--store", &service.store(&artifact)]);
+                pack.arg("-C").arg(&tree).arg(".").run().succeeds();
+            }
+        }
+        let promote = tool("release-promote").args(["-q", "--artifact", "ansible-code", "--release", "latest"]);
+        promote.args(["--store", &service.store("ansible-code")]).run().succeeds();
+        service.launch();
+        let listed = service.fleet(tool("asg-hosts")).args(["--format", "ips", "--in-service"]);
+        let listed = listed.args(["--tag", &format!("service={}", service.name)]).run().succeeds();
+        service.hosts = listed.stdout_str().lines().map(str::to_owned).collect();
+        service.hosts.sort();
+        assert_eq!(service.hosts.len(), 4, "{}", listed.report());
+        service
+    }
+
+    fn store(&self, artifact: &str) -> String {
+        format!("file://{}", self.dir.path().join("stores").join(artifact).display())
+    }
+
+    /// Three spot instances and one on demand.
+    fn launch(&self) {
+        let template = format!("LaunchTemplateName={},Version=1", self.name);
+        let data = r#"{"ImageId":"ami-12c6146b","InstanceType":"m4.large"}"#;
+        self.aws(&[
+            "ec2",
+            "create-launch-template",
+            "--launch-template-name",
+            &self.name,
+            "--launch-template-data",
+            data,
+        ]);
+        for (kind, count) in [("spot", "3"), ("ondemand", "1")] {
+            let group = format!("{}_{kind}_asg", self.name);
+            let tag = format!("Key=service,Value={},PropagateAtLaunch=true", self.name);
+            let create = ["autoscaling", "create-auto-scaling-group", "--auto-scaling-group-name", &group];
+            let size = ["--min-size", count, "--max-size", count, "--availability-zones", "us-east-1a", "--tags", &tag];
+            self.aws(&[&create[..], &["--launch-template", &template], &size].concat());
+        }
+    }
+
+    fn aws(&self, args: &[&str]) {
+        let bin = Command::new(root().join("scripts/stack")).args(["tool", "awscli==1.46.3"]).output().unwrap();
+        let bin = PathBuf::from(String::from_utf8(bin.stdout).unwrap().trim());
+        self.fleet(Tool::new(bin.join("aws"))).args(args).deadline(Duration::from_secs(120)).run().succeeds();
+    }
+
+    /// The environment that leads to the fleet.
+    #[expect(clippy::unused_self, reason = "reads like the others")]
+    fn fleet(&self, tool: Tool) -> Tool {
+        let endpoint = std::env::var("AWS_ENDPOINT_URL").expect("moto: run the tests by scripts/test");
+        tool.aws(&endpoint).env("AWS_ENDPOINT_URL", endpoint)
+    }
+
+    /// Rolls out, on hosts that are directories here.
+    fn push(&self, version: &str, forks: &str) -> Tool {
+        let ansible =
+            Command::new(root().join("scripts/stack")).args(["tool", "ansible-core==2.19.14"]).output().unwrap();
+        let ansible = String::from_utf8(ansible.stdout).unwrap();
+        let path = format!("{}:{}:{}", bin_dir().display(), ansible.trim(), std::env::var("PATH").unwrap());
+        let script = Tool::new(root().join("scripts/asg-code-push")).env("PATH", path);
+        let script = self.fleet(script).env("SERVICE", &self.name).env("VERSION", version).env("FORKS", forks);
+        let script = script.env("STORE", self.store(&self.name)).env("ANS_STORE", self.store("ansible-code"));
+        let scripts = format!("file://{}", self.dir.path().join("deploy-scripts").display());
+        let script = script.env("DEPLOY_SCRIPTS", scripts).env("HEALTH_TRIES", "1").env("LOG", self.log());
+        let install_dir =
+            format!("install_dir={}/{{{{ inventory_hostname }}}}", self.dir.path().join("hosts").display());
+        let script = script.env("HOME", self.dir.path()).env("LC_ALL", "C.UTF-8").deadline(Duration::from_secs(300));
+        let python = format!("ansible_python_interpreter={}/python", ansible.trim());
+        script.args(["-e", "ansible_connection=local", "-e", &python, "-e", &install_dir])
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    fn host(&self, index: usize) -> PathBuf {
+        self.dir.path().join("hosts").join(&self.hosts[index])
+    }
+
+    /// The release that every host runs; 0 for none.
+    fn releases(&self) -> Vec<u32> {
+        let version = |index| fs::read_to_string(self.host(index).join(&self.name).join("current/version"));
+        (0..4).map(|index| version(index).map_or(0, |text| text.trim().parse().unwrap())).collect()
+    }
+
+    /// What was said in the end of which host.
+    fn says(&self, run: &Finished, index: usize, release: &str) {
+        let told = run.stdout_str().split("Which host has which release").nth(1).expect("the last play ran");
+        let host = told.split(&format!("ok: [{}]", self.hosts[index])).last().unwrap();
+        let said = host.lines().nth(1).unwrap_or_default();
+        assert!(said.contains(release), "{} has {said}: {}", self.hosts[index], run.report());
+    }
+}
+
+#[test]
+fn some_at_a_time_until_one_fails_and_back() {
+    let service = Service::new();
+    let run = service.push("1", "2").run().succeeds();
+    assert_eq!(service.releases(), [1, 1, 1, 1]);
+    for index in 0..4 {
+        service.says(&run, index, &format!("{}-1", service.name));
+    }
+    let log = fs::read_to_string(service.log()).unwrap();
+    let second_batch = log.lines().position(|line| line == format!("start {}", service.host(2).display())).unwrap();
+    let ended = log.lines().take(second_batch).filter(|line| line.starts_with("end ")).count();
+    assert_eq!(ended, 2, "the third host starts when the first two are done: {log}");
+
+    // The third host does not get well: the batch that it is in is the last one.
+    fs::write(service.host(2).join("broken"), "").unwrap();
+    let check = "test ! -e \"$INSTALL_DIR/broken\" && test -s \"$INSTALL_DIR/healthy\"";
+    let run = service.push("2", "1").env("HEALTH_CHECK", check).run().fails_with(2);
+    assert_eq!(service.releases(), [2, 2, 2, 1]);
+    service.says(&run, 2, &format!("{}-2", service.name));
+    service.says(&run, 3, &format!("{}-1", service.name));
+
+    let _run = service.push("3", "2").env("HEALTH_CHECK", check).run().fails_with(2);
+    assert_eq!(service.releases(), [3, 3, 3, 3], "all of a batch go on, and here the last batch has the sick one");
+
+    fs::remove_file(service.host(2).join("broken")).unwrap();
+    let _run = service.push("1", "4").run().succeeds();
+    assert_eq!(service.releases(), [1, 1, 1, 1], "back is the same with the old number");
+}
+
+#[test]
+fn only_hosts_that_are_there_and_only_releases_that_are_there() {
+    let service = Service::new();
+    let some = format!("{},{}", service.hosts[1], service.hosts[3]);
+    let _run = service.push("latest", "2").env("HOSTS", &some).run().succeeds();
+    assert_eq!(service.releases(), [0, 3, 0, 3]);
+
+    let gone = format!("{},192.0.2.1", service.hosts[0]);
+    let _run = service.push("2", "2").env("HOSTS", gone).run().fails_with(2).stdout_contains("192.0.2.1");
+    let _run = service.push("9", "2").run().fails_with(1).stderr_contains("release 9");
+    let _run = service.push("2", "2").env("AWS_ENDPOINT_URL", "http://127.0.0.1:9").run().fails_with(75);
+    assert_eq!(service.releases(), [0, 3, 0, 3], "nothing was touched");
+}
+
+#[test]
+fn a_script_of_ones_own() {
+    let service = Service::new();
+    let script = service.dir.path().join("own script.sh");
+    fs::write(&script, "#!/bin/sh\nmkdir -p \"$INSTALL_DIR\" && echo \"$1 $2 $3\" >\"$INSTALL_DIR/said\"\n").unwrap();
+    let _run = service.push("2", "4").env("CUSTOM_SCRIPT", script).run().succeeds();
+    for index in 0..4 {
+        let said = fs::read_to_string(service.host(index).join("said")).unwrap();
+        assert_eq!(said, format!("{} 1 2\n", service.name));
+    }
+    assert_eq!(service.releases(), [0, 0, 0, 0]);
+}
