@@ -1,6 +1,7 @@
 //! Test support, never shipped: processes in a cleared environment, waiting on states, replayable randomness,
-//! an S3 that follows AWS's rules, an S3 that throws bodies away, and a proxy that fails on demand.
+//! an S3 and an Auto Scaling that follow AWS's rules, an S3 that throws bodies away, and a proxy that fails on demand.
 
+pub mod fleet;
 pub mod http;
 pub mod process;
 pub mod proxy;
@@ -9,6 +10,7 @@ pub mod seed;
 pub mod sink;
 pub mod wait;
 
+pub use fleet::{FleetCall, FleetFault, FleetGroup, FleetInstance, FleetJudge, FleetMember, FleetModel};
 pub use http::client::{Answer, request};
 pub use process::{Finished, Running, Tool};
 pub use proxy::{Fault, FaultProxy, KillPoint, Plan, RequestInfo, Seen};

@@ -64,7 +64,8 @@ impl Tool {
 
     /// Points every AWS client at `endpoint`, with credentials that are worth nothing, and away from the instance metadata.
     pub fn aws(self, endpoint: impl AsRef<str>) -> Self {
-        self.env("AWS_ENDPOINT_URL_S3", endpoint.as_ref())
+        self.env("AWS_ENDPOINT_URL", endpoint.as_ref())
+            .env("AWS_ENDPOINT_URL_S3", endpoint.as_ref())
             .env("AWS_ACCESS_KEY_ID", "test-access-key")
             .env("AWS_SECRET_ACCESS_KEY", "test-secret-key")
             .env("AWS_REGION", "us-east-1")

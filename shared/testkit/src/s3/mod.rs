@@ -17,7 +17,7 @@ pub(crate) mod reply;
 mod rules;
 mod service;
 mod state;
-mod uri;
+pub(crate) mod uri;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
