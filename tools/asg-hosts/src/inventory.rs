@@ -3,7 +3,8 @@
 use crate::fleet::Instance;
 use crate::hostvars::{self, HostVars, Value, safe};
 use crate::listing::Row;
-use cli::{Failure, Output};
+use crate::terminal::Screen;
+use cli::Failure;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -79,31 +80,31 @@ impl<'f> Inventory<'f> {
     ///
     /// # Errors
     /// stdout can't take it.
-    pub(crate) fn print(&self, full: bool, age: Option<Duration>, out: &mut Output) -> Result<(), Failure> {
-        out.write(b"{\"_meta\":{")?;
+    pub(crate) fn print(&self, full: bool, age: Option<Duration>, screen: &mut Screen) -> Result<(), Failure> {
+        screen.write("{\"_meta\":{")?;
         if let Some(age) = age {
-            out.write(format!("\"age_seconds\":{},", age.as_secs()).as_bytes())?;
+            screen.write(&format!("\"age_seconds\":{},", age.as_secs()))?;
         }
-        out.write(b"\"hostvars\":{")?;
+        screen.write("\"hostvars\":{")?;
         for (number, (host, instance)) in self.hosts.iter().enumerate() {
             let mut vars = variables(instance, full);
             vars.insert("ansible_ssh_host".to_owned(), Value::Text((*host).to_owned()));
-            entry(number, host, &vars, out)?;
+            entry(number, host, &vars, screen)?;
         }
-        out.write(b"}}")?;
+        screen.write("}}")?;
         for (group, members) in &self.groups {
-            entry(1, group, &Hosts { hosts: &members.hosts }, out)?;
+            entry(1, group, &Hosts { hosts: &members.hosts }, screen)?;
         }
-        out.write(b"}\n")
+        screen.write("}\n")
     }
 
     /// Prints the variables of one host; none of a host that is not there, as ec2.py.
     ///
     /// # Errors
     /// stdout can't take it.
-    pub(crate) fn print_host(&self, host: &str, full: bool, out: &mut Output) -> Result<(), Failure> {
+    pub(crate) fn print_host(&self, host: &str, full: bool, screen: &mut Screen) -> Result<(), Failure> {
         let vars = self.hosts.get(host).map_or_else(HostVars::new, |instance| variables(instance, full));
-        out.write(format!("{}\n", json(&vars)).as_bytes())
+        screen.write(&format!("{}\n", json(&vars)))
     }
 }
 
@@ -111,9 +112,9 @@ fn variables(instance: &Instance, full: bool) -> HostVars {
     if full { hostvars::full(instance) } else { hostvars::lean(instance) }
 }
 
-fn entry(number: usize, key: &str, value: &impl Serialize, out: &mut Output) -> Result<(), Failure> {
+fn entry(number: usize, key: &str, value: &impl Serialize, screen: &mut Screen) -> Result<(), Failure> {
     let comma = if number == 0 { "" } else { ",\n" };
-    out.write(format!("{comma}{}:{}", json(&key), json(value)).as_bytes())
+    screen.write(&format!("{comma}{}:{}", json(&key), json(value)))
 }
 
 fn json(value: &impl Serialize) -> String {

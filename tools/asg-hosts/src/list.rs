@@ -6,6 +6,7 @@ use crate::fleet::Fleet;
 use crate::inventory::Inventory;
 use crate::listing::Listing;
 use crate::selection::Selection;
+use crate::terminal::Screen;
 use crate::{cloud, print, saved};
 use cli::{Console, Failure, Output};
 use std::time::{Duration, SystemTime};
@@ -27,7 +28,7 @@ pub(crate) async fn run(args: &Args, out: Output) -> Result<(), Failure> {
     selection.check(&fleet)?;
     let mut listing = Listing::new(&fleet, &selection);
     if args.is_inventory() {
-        return inventory(args, &listing, age, out);
+        return inventory(args, &listing, age, Screen::new(out));
     }
     if listing.counts.is_complete() {
         console.step(&listing.counts);
@@ -35,20 +36,20 @@ pub(crate) async fn run(args: &Args, out: Output) -> Result<(), Failure> {
         console.warn(&listing.counts);
     }
     listing.sort();
-    print::print(&listing.rows, &args.shape, out)
+    print::print(&listing.rows, &args.shape, Screen::new(out))
 }
 
-fn inventory(args: &Args, listing: &Listing<'_>, age: Option<Duration>, mut out: Output) -> Result<(), Failure> {
+fn inventory(args: &Args, listing: &Listing<'_>, age: Option<Duration>, mut screen: Screen) -> Result<(), Failure> {
     let inventory = Inventory::new(&listing.rows)?;
     if !args.ansible.allow_merge {
         inventory.refuse_merges()?;
     }
     let full = args.ansible.full_hostvars;
     match &args.ansible.host {
-        Some(host) => inventory.print_host(host, full, &mut out)?,
-        None => inventory.print(full, age, &mut out)?,
+        Some(host) => inventory.print_host(host, full, &mut screen)?,
+        None => inventory.print(full, age, &mut screen)?,
     }
-    out.close()
+    screen.close()
 }
 
 /// The fleet as AWS tells it now, or as it told it a moment ago; with it the age of answers that are no longer fresh.

@@ -3,8 +3,8 @@
 use crate::args::{Format, Shape};
 use crate::listing::Row;
 use crate::table;
-use crate::terminal;
-use cli::{Failure, Output};
+use crate::terminal::Screen;
+use cli::Failure;
 use records::{COLUMNS, Host};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
@@ -13,7 +13,7 @@ use serde::ser::{SerializeMap, Serializer};
 ///
 /// # Errors
 /// stdout can't take it, or a value holds the NUL that was to end it.
-pub(crate) fn print(rows: &[Row<'_>], shape: &Shape, out: Output) -> Result<(), Failure> {
+pub(crate) fn print(rows: &[Row<'_>], shape: &Shape, mut screen: Screen) -> Result<(), Failure> {
     let columns: Vec<&str> = match (shape.format, shape.columns.is_empty()) {
         (Format::Table, true) => table::COLUMNS.to_vec(),
         (_, true) => COLUMNS.to_vec(),
@@ -24,14 +24,18 @@ pub(crate) fn print(rows: &[Row<'_>], shape: &Shape, out: Output) -> Result<(), 
         Format::Csv => csv(rows, &columns)?,
         Format::Json => json(rows, &columns),
         Format::Jsonl => rows.iter().map(|row| format!("{}\n", object(row, &columns))).collect(),
-        Format::Table => return out.write_and_close(table::render(rows, &columns, terminal::has_colour()).as_bytes()),
+        Format::Table => {
+            let table = table::render(rows, &columns, screen.has_colour());
+            screen.write_coloured(&table)?;
+            return screen.close();
+        }
         Format::Ips => {
             let addresses = rows.iter().filter_map(|row| row.instance).map(|one| one.private_ip_address.clone());
             ended(addresses, if shape.null { '\0' } else { '\n' })?
         }
     };
-    let text = if terminal::is_watched() { terminal::shielded(&text) } else { text };
-    out.write_and_close(text.as_bytes())
+    screen.write(&text)?;
+    screen.close()
 }
 
 fn cell(host: &Host, column: &str) -> String {
