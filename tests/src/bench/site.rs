@@ -1,5 +1,6 @@
 //! Where things are: binaries, scratch space, and each server's environment.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -83,6 +84,14 @@ impl Site {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into())
+    }
+
+    /// Lets a script be run.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn make_executable(&self, script: &str) -> Result<()> {
+        Ok(std::fs::set_permissions(script, std::fs::Permissions::from_mode(0o755))?)
     }
 
     /// Makes the bucket, which may be there from a run before.

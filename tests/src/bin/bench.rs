@@ -11,6 +11,8 @@ use clap::{Parser, ValueEnum};
 mod cases;
 #[path = "../bench/data.rs"]
 mod data;
+#[path = "../bench/fleet.rs"]
+mod fleet;
 #[path = "../bench/growth.rs"]
 mod growth;
 #[path = "../bench/measure.rs"]
@@ -28,18 +30,18 @@ struct Args {
     /// Directory of our release binaries
     #[arg(long)]
     ours: PathBuf,
-    /// Directory of aws, s5cmd and rclone
+    /// Directory of aws, s5cmd, rclone and ansible-inventory
     #[arg(long)]
     peers: PathBuf,
     /// Directory of the project's scripts
     #[arg(long)]
     scripts: PathBuf,
-    /// Endpoint of an S3 that takes everything and keeps nothing, with a bucket `bench`
+    /// Endpoint of an S3 that takes everything and keeps nothing, with a bucket `bench`; for `release`
     #[arg(long)]
-    sink: String,
-    /// Endpoint of a real S3; keys and region are read from the environment
+    sink: Option<String>,
+    /// Endpoint of a real S3; keys and region are read from the environment; for `release`
     #[arg(long)]
-    store: String,
+    store: Option<String>,
     /// Measured rounds of each table
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
@@ -55,6 +57,8 @@ struct Args {
 enum Name {
     /// Packing, fetching and promoting releases
     Release,
+    /// Listing the instances of Auto Scaling groups
+    Fleet,
 }
 
 fn main() -> Result<()> {
@@ -62,10 +66,10 @@ fn main() -> Result<()> {
     let scratch = tempfile::tempdir().context("unable to make a scratch directory")?;
     let site = site::Site::new(&args.ours, &args.peers, &args.scripts, args.peers_only, scratch.path())?;
     let rounds = if args.quick { 2 } else { usize::from(args.rounds) };
-    let sink = site.endpoint(&args.sink)?;
-    let store = site.endpoint(&args.store)?;
     match args.name {
         Name::Release => {
+            let sink = site.endpoint(&args.sink.context("--sink is missing")?)?;
+            let store = site.endpoint(&args.store.context("--store is missing")?)?;
             let tree = cases::Tree::new(&site, args.quick)?;
             site.make_bucket(&store)?;
             print(&tree.described())?;
@@ -86,6 +90,13 @@ fn main() -> Result<()> {
                 print(&cases::start(&site, if args.quick { 5 } else { 100 })?)?;
                 print(&growth::linearity(&site, &sink, args.quick)?)?;
             }
+        }
+        Name::Fleet => {
+            let scale = if args.quick { 100 } else { 1 };
+            for instances in [1_000, 10_000] {
+                print(&fleet::list(&site, instances / scale, rounds)?)?;
+            }
+            print(&fleet::inventory(&site, 1_000 / scale, rounds)?)?;
         }
     }
     Ok(())
