@@ -2,9 +2,11 @@
 
 mod disk;
 mod lock;
+mod staged;
 
 pub use disk::Disk;
 pub use lock::Lock;
+pub use staged::Staged;
 
 use cli::Failure;
 use std::fs::{self, File};

@@ -3,6 +3,7 @@
 use cli::Failure;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -40,10 +41,23 @@ impl Lock {
     pub fn try_acquire(path: &Path) -> Result<Option<Self>, Failure> {
         let unable = |error| Failure::io(format!("unable to lock {}", path.display()), error);
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(unable)?;
+        Self::of(file).map_err(unable)
+    }
+
+    /// The lock on a file or directory that belongs to somebody else: it is opened for reading, and never made.
+    ///
+    /// # Errors
+    /// It is not there, or can't be locked at all.
+    pub fn try_acquire_on(path: &Path) -> Result<Option<Self>, Failure> {
+        let unable = |error| Failure::io(format!("unable to lock {}", path.display()), error);
+        Self::of(File::open(path).map_err(unable)?).map_err(unable)
+    }
+
+    fn of(file: File) -> io::Result<Option<Self>> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(unable(error.into())),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -60,7 +74,9 @@ mod tests {
         assert!(held.is_some());
         assert!(Lock::try_acquire(&path).unwrap().is_none());
         assert!(Lock::acquire(&path, Duration::ZERO).is_err_and(|failure| failure.is_temporary()));
+        assert!(Lock::try_acquire_on(&path).unwrap().is_none());
         drop(held);
-        assert!(Lock::try_acquire(&path).unwrap().is_some());
+        assert!(Lock::try_acquire_on(&path).unwrap().is_some());
+        assert!(Lock::try_acquire_on(&dir.path().join("nothing")).is_err());
     }
 }

@@ -157,26 +157,51 @@ pub enum ReadError {
 /// # Errors
 /// What stands in [`ReadError`]. Nothing is returned of a list with one bad line.
 pub fn read_hosts(from: impl Read) -> Result<Vec<Host>, ReadError> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(false).from_reader(from);
-    let mut records = reader.records();
-    let header = records.next().ok_or(ReadError::Empty)?.map_err(wrong)?;
-    if !header.iter().any(|name| name == "instance_id") {
-        return Err(ReadError::Header);
+    HostReader::new(from)?.collect()
+}
+
+/// Hosts one by one, as [`read_hosts`] reads them, for lists that are long. A list with one bad line is no list: whoever
+/// meets an error throws away what came before it.
+pub struct HostReader<R> {
+    records: csv::StringRecordsIntoIter<R>,
+    header: csv::StringRecord,
+}
+
+impl<R: Read> HostReader<R> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// There is none, or it names no instance ids.
+    pub fn new(from: R) -> Result<Self, ReadError> {
+        let reader = csv::ReaderBuilder::new().has_headers(false).flexible(false).from_reader(from);
+        let mut records = reader.into_records();
+        let header = records.next().ok_or(ReadError::Empty)?.map_err(wrong)?;
+        if !header.iter().any(|name| name == "instance_id") {
+            return Err(ReadError::Header);
+        }
+        Ok(Self { records, header })
     }
-    let mut hosts = Vec::new();
-    for record in records {
-        let record = record.map_err(wrong)?;
+
+    fn host(&self, record: &csv::StringRecord) -> Result<Host, ReadError> {
         let line = record.position().map_or(0, csv::Position::line);
         let mut host = Host::default();
-        for (name, text) in header.iter().zip(record.iter()) {
+        for (name, text) in self.header.iter().zip(record) {
             host.set(name, text.to_owned()).map_err(|why| ReadError::Line { line, why })?;
         }
         if host.instance_id.is_empty() {
             return Err(ReadError::Line { line, why: "instance_id is empty".to_owned() });
         }
-        hosts.push(host);
+        Ok(host)
     }
-    Ok(hosts)
+}
+
+impl<R: Read> Iterator for HostReader<R> {
+    type Item = Result<Host, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let record = self.records.next()?.map_err(wrong);
+        Some(record.and_then(|record| self.host(&record)))
+    }
 }
 
 /// Writes the header and `hosts`, projected to `columns`.

@@ -2,4 +2,4 @@
 
 mod host;
 
-pub use host::{COLUMNS, Host, ReadError, read_hosts, write_hosts};
+pub use host::{COLUMNS, Host, HostReader, ReadError, read_hosts, write_hosts};

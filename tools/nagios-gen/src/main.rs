@@ -1,11 +1,19 @@
-//! nagios-gen: writes Nagios objects for a list of hosts.
+//! nagios-gen: writes Nagios objects for a list of hosts, and lets a running Nagios take them.
 
 mod args;
+mod command;
+mod config;
+mod daemon;
+mod definitions;
+mod downtime;
 mod objects;
+mod place;
+mod publish;
 mod safe;
+mod template;
+mod verify;
 
 use cli::{Console, Failure, Output};
-use records::ReadError;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -15,10 +23,12 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Failure> {
     let Some(args) = cli::parse::<args::Args>()? else { return Ok(()) };
     let console = Console::new(env!("CARGO_BIN_NAME"), args.verbosity);
-    let hosts = records::read_hosts(std::io::stdin().lock()).map_err(|error| match error {
-        // The stage before failed: this is not a fleet without hosts.
-        ReadError::Empty | ReadError::Io(_) => Failure::temporary(format!("unable to read hosts from stdin: {error}")),
-        wrong => Failure::permanent(format!("unable to read hosts from stdin: {wrong}")),
-    })?;
-    Output::default().write_and_close(objects::render(hosts, &args, console)?.as_bytes())
+    if let Some(file) = &args.downtime.file {
+        return downtime::run(file, &args.downtime, args.timeout, console);
+    }
+    let text = objects::render(&args.objects, console)?;
+    match &args.file.output {
+        Some(output) => publish::run(output, &args.file, args.timeout, &text, console),
+        None => Output::default().write_and_close(text.as_bytes()),
+    }
 }

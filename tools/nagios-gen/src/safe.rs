@@ -16,6 +16,17 @@ pub(crate) fn words(text: &str) -> String {
     keep(text.trim(), |c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ' | '/' | '#' | '@' | '+'))
 }
 
+/// The same where nothing is known about the place it will stand in: no sign in front that extends a list or starts a
+/// comment, and no `null`, which cancels a directive.
+pub(crate) fn text(text: &str) -> String {
+    let words = words(text);
+    match words.chars().next() {
+        Some(sign @ ('+' | '#')) => format!(":{:02x}{}", u32::from(sign), &words[1..]),
+        _ if words == "null" => ":6eull".to_owned(),
+        _ => words,
+    }
+}
+
 fn keep(text: &str, harmless: impl Fn(char) -> bool) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -46,5 +57,7 @@ mod tests {
         assert_eq!(name("a:0ab"), "a:3a0ab");
         assert_eq!(words("$(id);}\\"), ":24:28id:29:3b:7d:5c");
         assert_eq!(name("ü"), ":c3:bc");
+        assert_eq!(text("+a+"), ":2ba+");
+        assert_eq!(text("null"), ":6eull");
     }
 }

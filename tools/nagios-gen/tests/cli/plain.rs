@@ -1,30 +1,8 @@
-//! nagios-gen as a process.
-#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
+//! Objects on stdout.
 
-use records::{COLUMNS, Host, write_hosts};
-use testkit::Tool;
-
-fn nagios_gen() -> Tool {
-    Tool::new(env!("CARGO_BIN_EXE_nagios-gen"))
-}
-
-fn csv(hosts: &[Host]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    write_hosts(&mut bytes, &COLUMNS, hosts).unwrap();
-    bytes
-}
-
-fn host(id: &str, name: &str, tags: &[(&str, &str)]) -> Host {
-    Host {
-        instance_id: id.to_owned(),
-        name: name.to_owned(),
-        asg: "obelix_spot_asg".to_owned(),
-        instance_state: "running".to_owned(),
-        private_ip: "172.31.0.4".to_owned(),
-        tags: tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-        ..Host::default()
-    }
-}
+use crate::fleet::{csv, host};
+use crate::nagios_gen;
+use records::Host;
 
 #[test]
 fn plain_tags_give_the_directives_nagios_knows_in_their_order() {
@@ -43,7 +21,7 @@ fn plain_tags_give_the_directives_nagios_knows_in_their_order() {
 fn hostile_values_stay_on_their_line() {
     let evil = "a\n}\ndefine command {\n\tcommand_line\t$(touch /x);\\";
     let tags = [("service", evil), ("scope", "!*,+")];
-    let hosts = [host("i-1", evil, &tags), host("i-2\n}", "\\", &tags)];
+    let hosts = [host("i-1", evil, &tags), host("i-2", "\\", &tags)];
     let run = nagios_gen().arg("--no-hostgroups").stdin(csv(&hosts)).run().succeeds();
     let text = run.stdout_str();
     assert_eq!(text.lines().count(), 14, "{text}");

@@ -1,0 +1,129 @@
+//! Killed at every system call that touches the tree: the old file or the new one, always one that Nagios accepts, and the
+//! next run ends right.
+
+use crate::fleet::{csv, fleet};
+use crate::nagios_gen;
+use crate::site::Site;
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use testkit::Tool;
+
+const CALLS: &str = "openat,write,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,chmod,\
+                     fchmod,fchmodat,chown,fchown,fchownat,link,linkat,flock";
+
+/// A daemon restarts in a second or two of waiting: several of them pass the time together.
+const SITES: usize = 6;
+
+/// nagios-gen with this list under strace.
+fn traced(site: &Site, ids: std::ops::Range<u32>, options: &[&str]) -> Tool {
+    let gen_args = ["--output", &site.file().display().to_string(), "--verify", &site.cfg().display().to_string()];
+    let command = format!("echo >>{}; kill -HUP {}", site.path("reloads").display(), site.pid());
+    Tool::new("strace")
+        .args(["-qq", "-y", "-o"])
+        .arg(site.path("trace"))
+        .args(options)
+        .arg(env!("CARGO_BIN_EXE_nagios-gen"))
+        .args(gen_args)
+        .args(["--reload", &command])
+        .stdin(csv(&fleet(ids)))
+}
+
+/// The calls of a run that touch the tree: for each kind of call, which of its occurrences.
+fn touching(site: &Site, ids: std::ops::Range<u32>) -> Vec<(String, usize)> {
+    let _run = traced(site, ids, &["-e", &format!("trace={CALLS}")]).run().succeeds();
+    let trace = fs::read_to_string(site.path("trace")).unwrap();
+    let tree = site.path("conf.d").display().to_string();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut points = Vec::new();
+    for line in trace.lines() {
+        let Some((call, _)) = line.split_once('(') else { continue };
+        let count = counts.entry(call.to_owned()).or_default();
+        *count += 1;
+        if line.contains(&tree) {
+            points.push((call.to_owned(), *count));
+        }
+    }
+    points
+}
+
+#[test]
+fn killed_at_every_call_that_touches_the_tree() {
+    let first = Site::live();
+    let _run = first.reloaded(csv(&fleet(1..4))).run().succeeds();
+    let points = touching(&first, 1..5);
+    assert!(points.len() > 30, "{points:?}");
+    for call in ["rename", "unlink", "fsync", "write", "openat", "flock"] {
+        assert!(points.iter().any(|(name, _)| name == call), "no {call} in {points:?}");
+    }
+    drop(first);
+    let next = AtomicUsize::new(0);
+    let seen = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..SITES {
+            scope.spawn(|| {
+                let mut site = Site::live();
+                // The two lists take turns: each is the old one of the next point.
+                let (mut old, mut new) = (1..4, 1..5);
+                let _run = site.reloaded(csv(&fleet(old.clone()))).run().succeeds();
+                while let Some((call, n)) = points.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    let left = killed_at(&mut site, call, *n, (&old, &new));
+                    *seen.lock().unwrap().entry(left).or_insert(0) += 1;
+                    std::mem::swap(&mut old, &mut new);
+                }
+            });
+        }
+    });
+    let seen = seen.into_inner().unwrap();
+    eprintln!("killed at each of {} calls; FILE was then: {seen:?}", points.len());
+    assert!(seen.len() == 2, "both the old and the new file were met: {seen:?}");
+}
+
+/// Kills a run at a point, looks at what it left, and lets the next run finish.
+fn killed_at(
+    site: &mut Site,
+    call: &str,
+    n: usize,
+    lists: (&std::ops::Range<u32>, &std::ops::Range<u32>),
+) -> &'static str {
+    let (old, new) = lists;
+    let whole = |ids: &std::ops::Range<u32>| nagios_gen().stdin(csv(&fleet(ids.clone()))).run().succeeds().stdout;
+    let inject = format!("inject={call}:signal=KILL:when={n}");
+    let killed = traced(site, new.clone(), &["-e", &format!("trace={call}"), "-e", &inject]).run();
+    // strace ends as its program did.
+    let killed = killed.killed_by(9);
+    let context = format!("killed at {call} number {n}: {}", killed.report());
+    let content = site.content().unwrap().into_bytes();
+    let left = match content {
+        content if content == whole(old) => "old",
+        content if content == whole(new) => "new",
+        content => panic!("{context}: FILE is {}", String::from_utf8_lossy(&content)),
+    };
+    let _accepted = site.precache();
+    assert!(site.is_up(), "{context}");
+    let _next = site.reloaded(csv(&fleet(new.clone()))).run().succeeds().stderr_is_empty();
+    assert_eq!(site.content().unwrap().into_bytes(), whole(new), "{context}");
+    site.watches(new.clone());
+    assert_eq!(site.hidden(), [".fleet.cfg.good", ".fleet.cfg.lock"], "{context}");
+    assert!(site.is_up(), "{context}");
+    left
+}
+
+/// What a reload costs is known to the call: nothing at all if the fleet is the same.
+#[test]
+fn an_unchanged_run_makes_no_call_that_writes() {
+    let site = Site::live();
+    let _run = site.reloaded(csv(&fleet(1..3))).run().succeeds();
+    let _run = traced(&site, 1..3, &["-f", "-e", &format!("trace={CALLS},execve")]).run().succeeds();
+    let trace = fs::read_to_string(site.path("trace")).unwrap();
+    let tree = site.path("").display().to_string();
+    let writes: Vec<&str> = trace
+        .lines()
+        .filter(|line| line.contains(&tree) && !line.contains("execve("))
+        .filter(|line| !line.contains("O_RDONLY") && !line.contains(" flock(") && !line.contains(".fleet.cfg.lock"))
+        .collect();
+    assert_eq!(writes, Vec::<&str>::new());
+    assert!(trace.contains(".fleet.cfg.lock") && trace.contains(".fleet.cfg.good"), "the trace sees the tree: {trace}");
+    assert_eq!(trace.matches("execve(").count(), 1, "neither Nagios nor a shell is run: {trace}");
+}
