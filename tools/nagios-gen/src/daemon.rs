@@ -2,7 +2,8 @@
 //!
 //! A reload command that succeeds proves nothing: SIGHUP is asynchronous, and Nagios ends at a configuration it refuses.
 //! Taken means that after the command Nagios wrote its object cache anew, with exactly the objects of the verified tree,
-//! and then a status file with a new start of the program, by a process that is alive.
+//! and then its status file, by a process that is alive. (The start of the program that stands in the status file is no
+//! evidence: a second signal cuts the pause of a restart short, and the second stays the same.)
 
 use crate::command;
 use crate::config::Config;
@@ -25,12 +26,13 @@ pub(crate) struct Daemon<'a> {
     limit: Duration,
 }
 
-/// Inode, seconds and nanoseconds: another one for every time a file was written.
-type Stamp = (u64, i64, i64);
+/// Modification time, inode and length: another one for every time a file was written. The length tells a file that is
+/// still being written from the whole one, since the kernel's clock for files ticks slowly.
+type Stamp = (i64, i64, u64, u64);
 
-/// One start of the daemon, or restart by SIGHUP: its pid and the second. No two are alike, since Nagios waits a second
-/// before it restarts.
-type Start = (i32, i64);
+/// How often the command is given. Nagios loses a signal that comes while it restarts, for one that another program or a
+/// killed run has sent.
+const ROUNDS: u32 = 3;
 
 impl<'a> Daemon<'a> {
     /// The Nagios of `config`, which `command` reloads.
@@ -47,36 +49,44 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// The command failed, or Nagios has not taken them in time.
     pub(crate) async fn reload(&self, wanted: &[u64], scratch: &Scratch) -> Result<(), Failure> {
-        let before = (stamp(&self.objects), start(&self.status));
+        let mut why = String::new();
+        for _ in 0..ROUNDS {
+            let before = stamp(&self.objects);
+            self.run(scratch).await?;
+            match self.wait(wanted, before).await {
+                Ok(()) => return Ok(()),
+                Err(error) => why = error,
+            }
+        }
+        let waited = self.limit.as_secs_f32();
+        Err(Failure::temporary(format!("Nagios has not taken it within {waited} s: {why}")))
+    }
+
+    async fn run(&self, scratch: &Scratch) -> Result<(), Failure> {
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(self.command);
         let what = format!("the reload command {:?}", self.command);
         let ended = command::run(shell, &scratch.log(), &what, self.limit).await?;
-        if !ended.status.success() {
-            return Err(ended.failure(&what, ended.last_line()));
-        }
-        let deadline = Instant::now() + self.limit;
-        let mut looked_at = None;
-        while let Err(why) = self.took(wanted, before, &mut looked_at) {
-            const PAUSE: Duration = Duration::from_millis(20);
-            if Instant::now() >= deadline {
-                let waited = self.limit.as_secs_f32();
-                return Err(Failure::temporary(format!("Nagios has not taken it within {waited} s: {why}")));
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Ok(())
+        if ended.status.success() { Ok(()) } else { Err(ended.failure(&what, ended.last_line())) }
     }
 
-    fn took(
-        &self,
-        wanted: &[u64],
-        before: (Option<Stamp>, Option<Start>),
-        looked_at: &mut Option<(Stamp, bool)>,
-    ) -> Result<(), String> {
+    async fn wait(&self, wanted: &[u64], before: Option<Stamp>) -> Result<(), String> {
+        const PAUSE: Duration = Duration::from_millis(20);
+        let deadline = Instant::now() + self.limit / ROUNDS;
+        let mut looked_at = None;
+        loop {
+            match self.took(wanted, before, &mut looked_at) {
+                Err(why) if Instant::now() >= deadline => return Err(why),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
+    fn took(&self, wanted: &[u64], before: Option<Stamp>, looked_at: &mut Option<(Stamp, bool)>) -> Result<(), String> {
         let objects = self.objects.display();
         let now = stamp(&self.objects).ok_or_else(|| format!("{objects} does not exist"))?;
-        if Some(now) == before.0 {
+        if Some(now) == before {
             return Err(format!("{objects} was not written again"));
         }
         // Read once for each time it was written: it is long. A look at a half written one is followed by another stamp.
@@ -90,34 +100,28 @@ impl<'a> Daemon<'a> {
             return Err(format!("{objects} has other objects than the verified configuration"));
         }
         let status = self.status.display();
-        let start = start(&self.status).ok_or_else(|| format!("{status} does not exist"))?;
-        if Some(start) == before.1 {
-            return Err(format!("{status} shows no new start"));
+        // Nagios writes its status last, and then all the time: a status after the objects is one with them.
+        if stamp(&self.status).is_none_or(|then| (then.0, then.1) < (now.0, now.1)) {
+            return Err(format!("{status} was not written after {objects}"));
         }
-        let alive = Pid::from_raw(start.0).is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
-        if alive { Ok(()) } else { Err(format!("process {} of {status} is gone", start.0)) }
+        let pid = pid(&self.status).ok_or_else(|| format!("{status} names no process"))?;
+        if test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
+            return Err(format!("process {pid} of {status} is gone"));
+        }
+        Ok(())
     }
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(path).ok()?;
-    Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec()))
+    Some((metadata.mtime(), metadata.mtime_nsec(), metadata.ino(), metadata.len()))
 }
 
-/// What the status file says at its top.
-fn start(path: &Path) -> Option<Start> {
+/// The process that wrote the status file, which says so at its top.
+fn pid(path: &Path) -> Option<Pid> {
     const TOP: u64 = 64 * 1024;
     let top = BufReader::new(File::open(path).ok()?.take(TOP));
-    let (mut pid, mut start) = (None, None);
-    for line in top.lines() {
-        match line.ok()?.trim().split_once('=') {
-            Some(("nagios_pid", value)) => pid = value.parse().ok(),
-            Some(("program_start", value)) => start = value.parse().ok(),
-            _ => {}
-        }
-        if let (Some(pid), Some(start)) = (pid, start) {
-            return Some((pid, start));
-        }
-    }
-    None
+    let mut lines = top.lines().map_while(Result::ok);
+    let pid = lines.find_map(|line| line.trim().strip_prefix("nagios_pid=").map(str::to_owned))?;
+    Pid::from_raw(pid.parse().ok()?)
 }

@@ -95,11 +95,8 @@ fn killed_at(
     let killed = killed.killed_by(9);
     let context = format!("killed at {call} number {n}: {}", killed.report());
     let content = site.content().unwrap().into_bytes();
-    let left = match content {
-        content if content == whole(old) => "old",
-        content if content == whole(new) => "new",
-        content => panic!("{context}: FILE is {}", String::from_utf8_lossy(&content)),
-    };
+    let left = if content == whole(old) { "old" } else { "new" };
+    assert!(left == "old" || content == whole(new), "{context}: FILE is {}", String::from_utf8_lossy(&content));
     let _accepted = site.precache();
     assert!(site.is_up(), "{context}");
     let _next = site.reloaded(csv(&fleet(new.clone()))).run().succeeds().stderr_is_empty();

@@ -1,6 +1,5 @@
 //! nagios-gen as a process, against files and against real Nagios daemons.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
-#![expect(clippy::print_stderr, reason = "figures of a run, shown with its failure or under --nocapture")]
 
 mod downtime;
 mod file;
