@@ -54,7 +54,15 @@ fn version_names_the_commit() {
 fn wrong_usage_is_one_line_and_exit_2() {
     let of_releases =
         [&["--no-such-option"][..], &[], &["--artifact", "../x", "--store", "file:///tmp"], &["--store", "ftp://x"]];
-    let of_hosts = [&["--no-such-option"][..], &["--use", "a b"], &["file"]];
+    let of_hosts = [
+        &["--no-such-option"][..],
+        &["--use", "a b"],
+        &["file"],
+        &["--verify", "nagios.cfg"],
+        &["--output", "f", "--reload", "true"],
+        &["--downtime", "f", "--output", "g"],
+        &["--output", "f", "--max-shrink", "all"],
+    ];
     let of_groups = [&["--no-such-option"][..], &["--columns", "nope"], &["--list", "--format", "csv"], &["-0"]];
     for (name, _) in TOOLS {
         let lines = match name {
