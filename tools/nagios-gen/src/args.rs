@@ -15,9 +15,11 @@ Examples:
     asg-hosts | nagios-gen --output /etc/nagios4/conf.d/fleet.cfg --verify /etc/nagios4/nagios.cfg \\
       --reload 'systemctl reload nagios4'
   The same without changing anything: which hosts would come and go:
-    asg-hosts | nagios-gen --output /etc/nagios4/conf.d/fleet.cfg --verify /etc/nagios4/nagios.cfg --dry-run
+    asg-hosts | nagios-gen --output /etc/nagios4/conf.d/fleet.cfg --verify /etc/nagios4/nagios.cfg \
+      --dry-run
   A downtime for each instance that spot-watch says is reclaimed:
-    nagios-gen --downtime /etc/nagios4/conf.d/fleet.cfg --command-file /var/lib/nagios4/rw/nagios.cmd <events";
+    nagios-gen --downtime /etc/nagios4/conf.d/fleet.cfg \
+      --command-file /var/lib/nagios4/rw/nagios.cmd <events";
 
 /// Command line of nagios-gen.
 #[derive(Debug, Parser)]
@@ -34,11 +36,12 @@ pub(crate) struct Args {
     pub(crate) objects: ObjectArgs,
     #[command(flatten)]
     pub(crate) file: FileArgs,
+    /// Longest wait for each of: another run, Nagios' check, the reload command, the running Nagios, its pipe
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::duration,
+        help_heading = "Running Nagios")]
+    pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) downtime: DowntimeArgs,
-    /// Longest wait for each of: another run, Nagios' check, the reload command, the running Nagios
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::duration)]
-    pub(crate) timeout: Duration,
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
 }

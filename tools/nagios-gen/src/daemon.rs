@@ -49,9 +49,9 @@ impl<'a> Daemon<'a> {
     /// # Errors
     /// The command failed, or Nagios has not taken them in time.
     pub(crate) async fn reload(&self, wanted: &[u64], scratch: &Scratch) -> Result<(), Failure> {
+        let before = stamp(&self.objects);
         let mut why = String::new();
         for _ in 0..ROUNDS {
-            let before = stamp(&self.objects);
             self.run(scratch).await?;
             match self.wait(wanted, before).await {
                 Ok(()) => return Ok(()),

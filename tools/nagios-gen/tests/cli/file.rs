@@ -5,6 +5,7 @@ use crate::names_in;
 use crate::site::Site;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use testkit::Tool;
 
 #[test]
 fn mode_and_owner_stay() {
@@ -146,4 +147,32 @@ fn services_for_every_host() {
     let first = "define service {\n\tuse\thttp-service\n\thost_name\tob-i-1\n\tservice_description\tHTTP\n}\n";
     assert!(text.contains(first), "{text}");
     assert_eq!(site.precache().matches("define service {").count(), 5);
+}
+
+/// Whoever may write the directory and reach Nagios needs no root.
+#[test]
+fn without_privileges() {
+    let site = Site::new();
+    let program = site.path("bin/nagios-gen");
+    fs::copy(env!("CARGO_BIN_EXE_nagios-gen"), &program).unwrap();
+    let tool = if rustix::process::geteuid().is_root() {
+        let id = |flag| Tool::new("id").args([flag, "nagios"]).run().succeeds().stdout_str().trim().parse().ok();
+        chown(site.path("conf.d"), id("-u"), id("-g")).unwrap();
+        Tool::new("setpriv").args(["--reuid=nagios", "--regid=nagios", "--clear-groups"]).arg(&program)
+    } else {
+        Tool::new(&program)
+    };
+    let tool = tool.cwd("/").arg("--output").arg(site.file()).arg("--verify").arg(site.cfg());
+    let _first = tool.clone().stdin(csv(&fleet(1..4))).run().succeeds().stderr_is_empty();
+    assert!(site.precache().contains("i-00000003"));
+    let _refused = tool.clone().arg("--use").arg("none").stdin(csv(&fleet(1..5))).run().fails_with(1);
+    assert_eq!(site.hidden(), [".fleet.cfg.lock"]);
+    if rustix::process::geteuid().is_root() {
+        // A file that was somebody else's can't stay theirs: said, and nothing is changed.
+        chown(site.file(), Some(0), Some(0)).unwrap();
+        let before = site.content();
+        let run = tool.stdin(csv(&fleet(1..5))).run().fails_with(1).stderr_is_one_line();
+        let _told = run.stderr_contains("Operation not permitted");
+        assert_eq!(site.content(), before);
+    }
 }
