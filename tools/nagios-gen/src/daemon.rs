@@ -92,8 +92,10 @@ impl<'a> Daemon<'a> {
         // Read once for each time it was written: it is long. A look at a half written one is followed by another stamp.
         let right = match *looked_at {
             Some((stamp, right)) if stamp == now => right,
-            _ => fs::read(&self.objects)
-                .is_ok_and(|text| definitions::watched(&String::from_utf8_lossy(&text)) == wanted),
+            _ => {
+                let watched = File::open(&self.objects).and_then(|file| definitions::watched(BufReader::new(file)));
+                watched.is_ok_and(|watched| watched == wanted)
+            }
         };
         *looked_at = Some((now, right));
         if !right {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, BufRead};
 
 /// One `define KIND { … }`, its lines as they stand.
 pub(crate) struct Definition<'a> {
@@ -48,12 +49,28 @@ pub(crate) fn hosts(text: &str) -> BTreeMap<&str, u64> {
     hosts.filter_map(|host| Some((host.value("host_name")?, host.fingerprint()))).collect()
 }
 
-/// Fingerprints of all hosts, hostgroups and services of `text`, sorted.
-pub(crate) fn watched(text: &str) -> Vec<u64> {
-    let watched = definitions(text).filter(|it| matches!(it.kind, "host" | "hostgroup" | "service"));
-    let mut prints: Vec<u64> = watched.map(|definition| definition.fingerprint()).collect();
+/// Fingerprints of all hosts, hostgroups and services, sorted. Read piece by piece: what Nagios writes is many times longer
+/// than what it reads.
+///
+/// # Errors
+/// `from` can't be read.
+pub(crate) fn watched(mut from: impl BufRead) -> io::Result<Vec<u64>> {
+    let mut prints = Vec::new();
+    let mut piece = Vec::new();
+    loop {
+        let line = piece.len();
+        if from.read_until(b'\n', &mut piece)? == 0 {
+            break;
+        }
+        if piece[line..].trim_ascii() == b"}" {
+            let text = String::from_utf8_lossy(&piece);
+            let watched = definitions(&text).filter(|it| matches!(it.kind, "host" | "hostgroup" | "service"));
+            prints.extend(watched.map(|definition| definition.fingerprint()));
+            piece.clear();
+        }
+    }
     prints.sort_unstable();
-    prints
+    Ok(prints)
 }
 
 #[cfg(test)]
@@ -68,6 +85,7 @@ mod tests {
         let group = definitions(ours).nth(1).unwrap();
         assert_eq!((group.kind, group.value("members")), ("hostgroup", Some("b,a")));
         let cache = "# x\ndefine host {\n\tuse\ta\n\thost_name\tob-i-1\n\t}\n\ndefine hostgroup {\n\thostgroup_name\tg\n\tmembers\ta,b\n\t}\n";
+        let watched = |text: &str| watched(text.as_bytes()).unwrap();
         assert_eq!(watched(cache).len(), 2);
         assert_eq!(hosts(ours), hosts(cache));
         let swapped = cache.replace("a,b", "b,a");

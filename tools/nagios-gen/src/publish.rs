@@ -38,7 +38,7 @@ async fn publish(output: &Path, args: &FileArgs, limit: Duration, text: &str, co
     let file = place.file().display().to_string();
     let _lock = place.lock(limit).await?;
     let standing = place.standing()?;
-    let old = String::from_utf8_lossy(standing.as_deref().unwrap_or_default()).into_owned();
+    let old = String::from_utf8_lossy(standing.as_deref().unwrap_or_default());
     let changes = Changes::between(&old, text);
     changes.check(args, &file)?;
     let replaces = standing.as_deref() != Some(text.as_bytes());

@@ -6,7 +6,8 @@ use crate::definitions;
 use crate::place::Place;
 use cli::Failure;
 use nix::unistd::{Group, User};
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::BufReader;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -78,9 +79,8 @@ impl Scratch {
             return Err(ended.failure(&what, why).context(format!("unable to verify {}", place.file().display())));
         }
         let cache = self.written().join("precached_object_file");
-        let cache =
-            fs::read(&cache).map_err(|error| Failure::io(format!("unable to read {}", cache.display()), error))?;
-        Ok(definitions::watched(&String::from_utf8_lossy(&cache)))
+        let watched = File::open(&cache).and_then(|file| definitions::watched(BufReader::new(file)));
+        watched.map_err(|error| Failure::io(format!("unable to read {}", cache.display()), error))
     }
 }
 
