@@ -28,6 +28,20 @@ fn mode_and_owner_stay() {
     assert_eq!(fs::metadata(site.file()).unwrap().ino(), after.ino());
 }
 
+/// Nagios gives its privileges up before it checks, so it finds out.
+#[test]
+fn a_file_that_nagios_can_not_read_is_refused() {
+    let site = Site::new();
+    let _first = site.verified(csv(&fleet(1..4))).run().succeeds();
+    let before = site.content();
+    fs::set_permissions(site.file(), Permissions::from_mode(0o200)).unwrap();
+    let refused = site.verified(csv(&fleet(1..5))).run().fails_with(1).stderr_is_one_line();
+    let why = if rustix::process::geteuid().is_root() { "unable to verify" } else { "unable to read" };
+    let _told = refused.stderr_contains(why);
+    fs::set_permissions(site.file(), Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(site.content(), before);
+}
+
 #[test]
 fn a_link_stays_a_link() {
     let site = Site::new();
