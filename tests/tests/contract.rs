@@ -37,6 +37,29 @@ fn help_opens_with_a_sentence_and_examples_and_ends_with_the_exit_codes() {
         for line in ["Exit codes:", "  0   done", "  1   failed", "  2   wrong usage", "  75  temporary"] {
             assert!(help.contains(line), "{name}: {line}");
         }
+        assert!(help.contains("SIGTERM, SIGINT or SIGHUP"), "{name}");
+    }
+}
+
+/// A tool's own options stand under its own headings, so that people find them.
+#[test]
+fn help_lists_under_aws_what_is_about_aws() {
+    let expected = ["--region", "--profile", "--endpoint-url", "--timeout"];
+    for (name, _) in TOOLS {
+        let help = tool(name).arg("--help").run().succeeds();
+        let mut heading = "";
+        let mut listed = Vec::new();
+        for line in help.stdout_str().lines() {
+            if line.ends_with(':') && !line.starts_with(' ') {
+                heading = line;
+            }
+            let option = line.split_whitespace().find(|word| word.starts_with("--"));
+            if let Some(option) = option.filter(|_| heading == "AWS:" && line.trim_start().starts_with('-')) {
+                listed.push(option);
+            }
+        }
+        let expected = if name == "nagios-gen" { &[][..] } else { &expected };
+        assert_eq!(listed, expected, "{name}");
     }
 }
 

@@ -7,12 +7,14 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::tls;
 use std::time::Duration;
 
+/// Where `--help` lists these options. Said of each, since a heading of the group would hold for the tool's own too.
+const HEADING: &str = "AWS";
+
 /// Where AWS is, for a tool that works in one region.
 #[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "AWS")]
 pub struct AwsArgs {
     /// Region, instead of the one the environment or profile names
-    #[arg(long, value_name = "REGION")]
+    #[arg(long, value_name = "REGION", help_heading = HEADING)]
     pub region: Option<String>,
     /// How AWS is reached.
     #[command(flatten)]
@@ -28,10 +30,9 @@ impl AwsArgs {
 
 /// Where AWS is, for a tool that works in several regions at once.
 #[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "AWS")]
 pub struct RegionsArgs {
     /// Regions, instead of the one the environment or profile names
-    #[arg(long = "region", value_name = "REGION[,REGION]", value_delimiter = ',', value_parser = region)]
+    #[arg(long = "region", value_name = "REGION[,REGION]", value_delimiter = ',', value_parser = region, help_heading = HEADING)]
     pub regions: Vec<String>,
     /// How AWS is reached.
     #[command(flatten)]
@@ -41,16 +42,15 @@ pub struct RegionsArgs {
 /// How AWS is reached, and how long to wait for it. Everything else is the SDK's standard chain: environment, profile,
 /// instance role.
 #[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "AWS")]
 pub struct AccessArgs {
     /// Profile in the AWS configuration files
-    #[arg(long, value_name = "PROFILE")]
+    #[arg(long, value_name = "PROFILE", help_heading = HEADING)]
     pub profile: Option<String>,
     /// Endpoint of a compatible service, instead of AWS's own
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = HEADING)]
     pub endpoint_url: Option<String>,
     /// Longest wait for one answer; transfers that still move are not ended
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::duration, help_heading = HEADING)]
     pub timeout: Duration,
 }
 

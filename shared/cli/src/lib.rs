@@ -28,4 +28,4 @@ Exit codes:
   1   failed, and trying again will not help
   2   wrong usage
   75  temporary failure, try again later
-  A run ended by SIGTERM or SIGINT cleans up, then ends by that signal.";
+  A run ended by SIGTERM, SIGINT or SIGHUP cleans up, then ends by that signal.";
