@@ -1,5 +1,9 @@
 //! The options that every tool on AWS takes, and the SDK configuration they make.
 
+use crate::profile::Profile;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -43,7 +47,7 @@ pub struct RegionsArgs {
 /// instance role.
 #[derive(clap::Args, Clone, Debug)]
 pub struct AccessArgs {
-    /// Profile in the AWS configuration files
+    /// Profile in the AWS configuration files, whose credentials and region win over those of the environment
     #[arg(long, value_name = "PROFILE", help_heading = HEADING)]
     pub profile: Option<String>,
     /// Endpoint of a compatible service, instead of AWS's own
@@ -77,15 +81,20 @@ impl AccessArgs {
             .with_max_backoff(Self::LONGEST_BACKOFF);
         let stalled = StalledStreamProtectionConfig::enabled().grace_period(self.timeout).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
+            .http_client(http.clone())
             .timeout_config(timeouts)
             .retry_config(retries)
             .stalled_stream_protection(stalled);
-        if let Some(region) = region {
-            loader = loader.region(Region::new(region.to_owned()));
-        }
+        let mut region = region.map(|name| Region::new(name.to_owned()));
         if let Some(profile) = &self.profile {
-            loader = loader.profile_name(profile);
+            let own = ProfileFileRegionProvider::builder().profile_name(profile).build();
+            region = RegionProviderChain::first_try(region).or_else(own).region().await;
+            // The SDK's own chain would ask the environment first, and a name that was typed must win over that.
+            let config = ProviderConfig::without_region().with_http_client(http).with_region(region.clone());
+            loader = loader.profile_name(profile).credentials_provider(Profile::new(profile, &config));
+        }
+        if let Some(region) = region {
+            loader = loader.region(region);
         }
         if let Some(url) = &self.endpoint_url {
             loader = loader.endpoint_url(url);

@@ -1,5 +1,7 @@
 //! What an SDK error means: whether a retry can help, in one line a person can act on.
 
+use crate::profile::NoProfile;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -44,6 +46,9 @@ pub fn failure<E>(what: impl Display, error: SdkError<E, HttpResponse>) -> Failu
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
+    if let Some(missing) = cause::<CredentialsError>(&error) {
+        return without_credentials(what, missing);
+    }
     match &error {
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
@@ -64,14 +69,21 @@ where
             let class = if status >= 400 { classify(None, status) } else { Class::Temporary };
             Failure::new(class, format!("{what}: unreadable answer: {}", causes(&error)))
         }
-        // A request that can't be built is wrong in itself, unless what it lacks is a credential that may come.
-        SdkError::ConstructionFailure(_) => {
-            let words = causes(&error);
-            let class = if words.contains("credential") { Class::Temporary } else { Class::Permanent };
-            Failure::new(class, format!("{what}: {words}"))
-        }
+        // A request that can't be built is wrong in itself.
+        SdkError::ConstructionFailure(_) => Failure::permanent(format!("{what}: {}", causes(&error))),
         _ => Failure::temporary(format!("{what}: {}", causes(&error))),
     }
+}
+
+/// Credentials may come, at boot for instance; a profile that is not there does not come by itself.
+fn without_credentials(what: impl Display, error: &CredentialsError) -> Failure {
+    let class = if cause::<NoProfile>(error).is_some() { Class::Permanent } else { Class::Temporary };
+    Failure::new(class, format!("{what}: no credentials: {}", causes(error)))
+}
+
+/// The outermost cause of that kind.
+fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    std::iter::successors(Some(error), |&error| error.source()).find_map(|error| error.downcast_ref())
 }
 
 fn by_status(status: u16) -> String {

@@ -2,6 +2,7 @@
 
 mod args;
 mod errors;
+mod profile;
 
 pub use args::{AccessArgs, AwsArgs, RegionsArgs};
 pub use errors::{classify, failure};

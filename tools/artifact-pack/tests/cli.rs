@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 #![expect(clippy::panic, reason = "an unmet expectation shows the whole run")]
 
+#[path = "cli/access.rs"]
+mod access;
 #[path = "cli/attributes.rs"]
 mod attributes;
 #[path = "cli/change.rs"]

@@ -1,0 +1,59 @@
+//! How the store on S3 is reached: whose credentials, which region, which endpoint, and what is said when one is missing.
+
+use crate::shelf::{Shelf, last_line, tree};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tempfile::TempDir;
+use testkit::{Plan, Tool};
+
+/// AWS files with a profile that has everything, and one that has a region alone.
+fn files() -> TempDir {
+    tree(&[
+        ("config", "[profile ops]\nregion = eu-west-3\n[profile bare]\nregion = eu-west-3\n"),
+        ("credentials", "[ops]\naws_access_key_id = KEYOFOPS\naws_secret_access_key = s\n"),
+    ])
+}
+
+fn with(tool: Tool, files: &Path) -> Tool {
+    tool.env("AWS_CONFIG_FILE", files.join("config")).env("AWS_SHARED_CREDENTIALS_FILE", files.join("credentials"))
+}
+
+#[test]
+fn a_profile_wins_over_the_environment() {
+    let files = files();
+    let shelf = Shelf::s3();
+    let signed: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = Arc::clone(&signed);
+    shelf.proxy().set_plan(Plan::Custom(Box::new(move |info| {
+        seen.lock().unwrap().push(info.header("authorization").unwrap_or_default().to_owned());
+        None
+    })));
+    let cases: [(&[&str], &str, &str); 3] = [
+        (&[], "test-access-key", "us-east-1"),
+        (&["--profile", "ops"], "KEYOFOPS", "eu-west-3"),
+        (&["--profile", "ops", "--region", "us-west-1"], "KEYOFOPS", "us-west-1"),
+    ];
+    for (args, key, region) in cases {
+        let _run = with(shelf.tool().arg("--audit").args(args), files.path()).run().succeeds();
+        let signed = std::mem::take(&mut *signed.lock().unwrap());
+        assert!(!signed.is_empty());
+        for header in signed {
+            assert!(header.contains(&format!("Credential={key}/")), "{args:?}: {header}");
+            assert!(header.contains(&format!("/{region}/s3/")), "{args:?}: {header}");
+        }
+    }
+}
+
+/// No other credentials take the place of those that were asked for.
+#[test]
+fn a_profile_that_is_not_there() {
+    let files = files();
+    let shelf = Shelf::s3();
+    for name in ["nope", "bare"] {
+        for tool in [shelf.tool(), with(shelf.tool(), files.path())] {
+            let run = tool.args(["--audit", "--profile", name]).run().fails_with(1).stderr_is_one_line();
+            let _told = run.stderr_contains(&format!("have no profile {name} with credentials\n"));
+        }
+    }
+    assert_eq!(shelf.proxy().count(), 0, "nothing was asked");
+}
