@@ -51,7 +51,7 @@ pub struct AccessArgs {
     #[arg(long, value_name = "PROFILE", help_heading = HEADING)]
     pub profile: Option<String>,
     /// Endpoint of a compatible service, instead of AWS's own
-    #[arg(long, value_name = "URL", help_heading = HEADING)]
+    #[arg(long, value_name = "URL", value_parser = endpoint, help_heading = HEADING)]
     pub endpoint_url: Option<String>,
     /// Longest wait for one answer; transfers that still move are not ended
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::duration, help_heading = HEADING)]
@@ -101,6 +101,12 @@ impl AccessArgs {
         }
         loader.load().await
     }
+}
+
+/// What the SDK would only find out at the first request.
+fn endpoint(text: &str) -> Result<String, String> {
+    let reachable = url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if reachable { Ok(text.to_owned()) } else { Err("expected a URL such as http://127.0.0.1:8333".to_owned()) }
 }
 
 /// A region's name becomes part of a host name.

@@ -49,6 +49,10 @@ where
     if let Some(missing) = cause::<CredentialsError>(&error) {
         return without_credentials(what, missing);
     }
+    let told = causes(&error);
+    if ["region must be set", "Missing Region"].iter().any(|words| told.contains(words)) {
+        return Failure::temporary(format!("{what}: no region: give --region or set AWS_REGION"));
+    }
     match &error {
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
@@ -67,18 +71,25 @@ where
         SdkError::ResponseError(response) => {
             let status = response.raw().status().as_u16();
             let class = if status >= 400 { classify(None, status) } else { Class::Temporary };
-            Failure::new(class, format!("{what}: unreadable answer: {}", causes(&error)))
+            Failure::new(class, format!("{what}: unreadable answer: {told}"))
         }
         // A request that can't be built is wrong in itself.
-        SdkError::ConstructionFailure(_) => Failure::permanent(format!("{what}: {}", causes(&error))),
-        _ => Failure::temporary(format!("{what}: {}", causes(&error))),
+        SdkError::ConstructionFailure(_) => Failure::permanent(format!("{what}: {told}")),
+        _ => Failure::temporary(format!("{what}: {told}")),
     }
 }
 
 /// Credentials may come, at boot for instance; a profile that is not there does not come by itself.
 fn without_credentials(what: impl Display, error: &CredentialsError) -> Failure {
     let class = if cause::<NoProfile>(error).is_some() { Class::Permanent } else { Class::Temporary };
-    Failure::new(class, format!("{what}: no credentials: {}", causes(error)))
+    let words = match error {
+        // The SDK lists every place it looked in, on lines of their own.
+        CredentialsError::CredentialsNotLoaded(_) => {
+            "neither the environment, nor a profile, nor a role of this host gives any".to_owned()
+        }
+        other => causes(other),
+    };
+    Failure::new(class, format!("{what}: no credentials: {words}"))
 }
 
 /// The outermost cause of that kind.

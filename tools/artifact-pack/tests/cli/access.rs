@@ -57,3 +57,30 @@ fn a_profile_that_is_not_there() {
     }
     assert_eq!(shelf.proxy().count(), 0, "nothing was asked");
 }
+
+/// One short line that says what to do.
+#[test]
+fn what_is_missing_is_said() {
+    let shelf = Shelf::s3();
+    let bare = || crate::shelf::tool().args(["--artifact", "obelix", "--store", &shelf.url, "--audit"]);
+    let bare = || bare().env("AWS_ENDPOINT_URL_S3", shelf.proxy().endpoint()).env("AWS_EC2_METADATA_DISABLED", "true");
+    let run = bare().env("AWS_REGION", "us-east-1").run().fails_with(75).stderr_is_one_line();
+    let line = last_line(&run);
+    assert!(line.contains(": no credentials: neither the environment, "), "{line}");
+    assert!(!line.contains("\\n") && !line.contains("was not enabled") && line.len() < 200, "{line}");
+    let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s")];
+    let run = keys.into_iter().fold(bare(), |tool, (name, value)| tool.env(name, value)).run();
+    let _told = run.fails_with(75).stderr_is_one_line().stderr_contains(": no region: give --region or set AWS_REGION");
+    assert_eq!(shelf.proxy().count(), 0);
+}
+
+#[test]
+fn an_endpoint_is_a_url() {
+    let shelf = Shelf::s3();
+    for wrong in ["127.0.0.1:1", "localhost:8333", "ftp://x", "http://", ""] {
+        let run = shelf.tool().args(["--audit", "--endpoint-url", wrong]).run().fails_with(2).stderr_is_one_line();
+        let _told = run.stderr_contains("expected a URL such as http://");
+    }
+    let _right = shelf.tool().args(["--audit", "--endpoint-url", &shelf.proxy().endpoint()]).run().succeeds();
+    assert!(shelf.proxy().count() > 0);
+}
