@@ -67,7 +67,7 @@ pub enum StoreUrl {
 
 /// The text is no store URL.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("expected s3://bucket/prefix or file:///absolute/directory")]
+#[error("write s3://bucket/prefix or file:///absolute/directory")]
 pub struct NotAStore;
 
 impl FromStr for StoreUrl {
@@ -84,8 +84,12 @@ impl FromStr for StoreUrl {
             let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
             return Ok(Self::S3 { bucket: bucket.to_owned(), prefix });
         }
+        // The standard reads file:x and file: as paths from the root, which nobody means who writes them.
+        if !text.starts_with("file:///") {
+            return Err(NotAStore);
+        }
         let url = url::Url::parse(text).map_err(|_| NotAStore)?;
-        let local = url.scheme() == "file" && url.query().is_none() && url.fragment().is_none();
+        let local = url.query().is_none() && url.fragment().is_none();
         let dir = url.to_file_path().map_err(|()| NotAStore)?;
         if local { Ok(Self::Files { dir }) } else { Err(NotAStore) }
     }
@@ -353,7 +357,7 @@ mod tests {
             "file:///srv/my%20store".parse::<StoreUrl>().ok(),
             Some(StoreUrl::Files { dir: "/srv/my store".into() })
         );
-        for wrong in ["s3://", "build/x", "file://srv/x", "http://x/y", "s3://b/a//c", "s3://b/../c"] {
+        for wrong in ["s3://", "build/x", "file://srv/x", "file:/srv/x", "file:srv", "file://", "http://x/y", "s3://b/a//c", "s3://b/../c"] {
             assert!(wrong.parse::<StoreUrl>().is_err(), "{wrong}");
         }
     }

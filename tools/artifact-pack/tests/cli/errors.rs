@@ -58,9 +58,9 @@ fn a_wrong_bucket() {
         let run = tool().args(["--artifact", "obelix", "--store", "s3://other/x", "-C"]).arg(small.path()).args(mode);
         says(run.aws(shelf.proxy().endpoint()).run(), 1, &["s3://other/x", "NoSuchBucket"]);
     }
-    for wrong in ["other/x", "http://x/y", "s3://", "file://host/x"] {
+    for wrong in ["other/x", "http://x/y", "s3://", "file://host/x", "file://", "file:/tmp/x", "file:x"] {
         let run = tool().args(["--artifact", "obelix", "--store", wrong, "a"]).run();
-        let _run = says(run, 2, &["--store"]).stderr_is_one_line();
+        let _run = says(run, 2, &["--store", "write s3://bucket/prefix or file:///"]).stderr_is_one_line();
     }
 }
 
