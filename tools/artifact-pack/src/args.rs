@@ -1,9 +1,9 @@
 //! What was typed, checked without touching anything.
 
+use crate::exclusion::Exclusion;
 use archive::Format;
 use clap::{Parser, ValueEnum};
 use cli::{Failure, Verbosity};
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use release::store::Encryption;
 use release::{Attributes, Layout, Record, ReleaseNumber, StoreArgs};
 use std::path::PathBuf;
@@ -94,7 +94,7 @@ enum Compression {
 /// The same, ready to be used.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) exclude: GlobSet,
+    pub(crate) exclude: Exclusion,
     pub(crate) format: Format,
     pub(crate) attributes: Attributes,
     pub(crate) build: String,
@@ -114,7 +114,7 @@ impl Args {
             return Err(Failure::usage("-0 says how paths in --files-from end, which is not given (see --help)"));
         }
         let job = Job {
-            exclude: self.globs()?,
+            exclude: Exclusion::new(&self.exclude, self.include_git)?,
             format: match self.compress {
                 Compression::None => Format::Tar,
                 Compression::Zstd => Format::TarZst,
@@ -128,18 +128,6 @@ impl Args {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         record(&self.store.artifact, ReleaseNumber::FIRST, &self.build, &text(&self.commit), &text(&self.timestamp))?;
         Ok(job)
-    }
-
-    fn globs(&self) -> Result<GlobSet, Failure> {
-        let mut set = GlobSetBuilder::new();
-        let git = (!self.include_git).then(|| "**/.git".to_owned());
-        for pattern in git.iter().chain(&self.exclude) {
-            let trimmed = pattern.trim_end_matches('/');
-            let anywhere = if trimmed.contains('/') { trimmed.to_owned() } else { format!("**/{trimmed}") };
-            let glob = GlobBuilder::new(anywhere.trim_start_matches('/')).literal_separator(true).build();
-            set.add(glob.map_err(|error| Failure::usage(format!("--exclude {pattern:?}: {}", error.kind())))?);
-        }
-        set.build().map_err(|error| Failure::usage(format!("--exclude: {error}")))
     }
 }
 
@@ -190,17 +178,6 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Args::command().debug_assert();
-    }
-
-    #[test]
-    fn excludes() {
-        let globs = parsed("file:///s --exclude *.pyc --exclude doc/*.md x").job().unwrap().exclude;
-        for out in [".git", "a/b/.git", "a/b.pyc", "b.pyc", "doc/x.md"] {
-            assert!(globs.is_match(out), "{out}");
-        }
-        for kept in [".gitignore", "doc/a/x.md", "x.md", "a.py"] {
-            assert!(!globs.is_match(kept), "{kept}");
-        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod exclusion;
 mod parts;
 mod publish;
 mod source;

@@ -31,10 +31,16 @@ pub(crate) async fn run(args: &Args, job: Job, console: Console, out: Output) ->
     let provenance = source::provenance(args, console)?;
     // Only from here on: whoever waits for a list on stdin has nothing to clean up and must end by the first signal.
     let mut interrupts = Interrupts::catch()?;
-    let (directory, exclude) = (args.directory.clone(), job.exclude.clone());
-    let walk = tokio::task::spawn_blocking(move || Tree::find(&directory, &paths, &exclude));
+    let (directory, mut exclude) = (args.directory.clone(), job.exclude.clone());
+    let walk = tokio::task::spawn_blocking(move || {
+        let tree = Tree::find(&directory, &paths, &mut exclude);
+        tree.map(|tree| (tree, exclude))
+    });
     let walked = async { walk.await.map_err(|error| Failure::temporary(format!("the walk broke down: {error}")))? };
-    let tree = interrupts.or(walked).await?;
+    let (tree, exclude) = interrupts.or(walked).await?;
+    for pattern in exclude.unmatched() {
+        console.warn(format!("--exclude {pattern:?} matched nothing"));
+    }
     console.step(format!("{} members found", tree.entries().len()));
     let store = args.store.open().await?;
     let build = Build {

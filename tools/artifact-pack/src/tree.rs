@@ -1,8 +1,8 @@
 //! The files to pack, as they were found: every member of the archive before its first byte is read.
 
+use crate::exclusion::Exclusion;
 use archive::{Kind, Links, Member, TRAILER_LEN, member_name};
 use cli::Failure;
-use globset::GlobSet;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -83,14 +83,14 @@ impl Tree {
     ///
     /// # Errors
     /// A path that is not there, is unsafe or can't be read; something that is neither file, directory nor link; a
-    /// link that leads out of the tree, which no host would accept.
-    pub(crate) fn find(root: &Path, paths: &[PathBuf], exclude: &GlobSet) -> Result<Self, Failure> {
+    /// link that leads out of the tree, which no host would accept; nothing at all.
+    pub(crate) fn find(root: &Path, paths: &[PathBuf], exclude: &mut Exclusion) -> Result<Self, Failure> {
         let mut entries = Vec::new();
         for path in paths {
             let name = member_name(path.as_os_str().as_bytes()).map_err(|error| {
                 Failure::usage(format!("unable to pack {}: {error}; paths are relative to --directory", path.display()))
             })?;
-            if is_below_excluded(&name, exclude) {
+            if exclude.matches_above(Path::new(OsStr::from_bytes(&name))) {
                 continue;
             }
             // Joining an empty name would add a slash, which makes a file of it a missing directory.
@@ -101,6 +101,10 @@ impl Tree {
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         entries.dedup_by(|a, b| a.name == b.name);
         entries.retain(|entry| &*entry.name != RELEASE);
+        if entries.is_empty() {
+            let what = format!("nothing to pack: {} holds nothing that is asked for and not excluded", root.display());
+            return Err(Failure::permanent(what));
+        }
         let tree = Self { root: root.to_owned(), entries };
         tree.check_links()?;
         tree.check_ancestors()?;
@@ -156,13 +160,7 @@ impl Tree {
     }
 }
 
-/// Whether a directory above that path is excluded: a walk would not have come here.
-fn is_below_excluded(name: &[u8], exclude: &GlobSet) -> bool {
-    let path = Path::new(OsStr::from_bytes(name));
-    path.ancestors().skip(1).any(|above| !above.as_os_str().is_empty() && exclude.is_match(above))
-}
-
-fn walk(root: &Path, start: &Path, exclude: &GlobSet, entries: &mut Vec<Entry>) -> Result<(), Failure> {
+fn walk(root: &Path, start: &Path, exclude: &mut Exclusion, entries: &mut Vec<Entry>) -> Result<(), Failure> {
     let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
     let walk = WalkDir::new(start).follow_links(false).follow_root_links(start == root);
     let mut found = walk.into_iter();
@@ -177,7 +175,7 @@ fn walk(root: &Path, start: &Path, exclude: &GlobSet, entries: &mut Vec<Entry>) 
             continue;
         }
         let unable = |why: &str| Failure::permanent(format!("unable to pack {}: {why}", path.display()));
-        if exclude.is_match(&path) {
+        if exclude.matches(&path) {
             if entry.file_type().is_dir() {
                 found.skip_current_dir();
             }

@@ -38,6 +38,7 @@ fn exclusions() {
     ];
     let dir = tree(&all.map(|name| (name, name)));
     let cases: [(&[&str], &[&str]); 9] = [
+        (&["./doc", "././a.py", "./web/app.js", "./i.js", "*.pyc", "node_modules"], &[".env"]),
         (
             &["*.pyc"],
             &[
@@ -56,7 +57,6 @@ fn exclusions() {
         (&["node_modules/", "doc", "*.pyc"], &[".env", "a.py", "web/app.js"]),
         (&["/node_modules", "doc", "*.pyc"], &[".env", "a.py", "web/app.js", "web/node_modules/n.js"]),
         (&["web/node_modules", "{doc,*.py*}"], &[".env", "node_modules/m/i.js", "web/app.js"]),
-        (&["*"], &[]),
         (&["nothing-like-it", "DOC", "web/*.md", "*.pyc", "node_modules", "doc", "web"], &[".env", "a.py"]),
     ];
     for (globs, kept) in cases {
@@ -65,6 +65,33 @@ fn exclusions() {
         assert_eq!(files(dir.path(), &args), kept, "{globs:?}");
     }
     refused(dir.path(), &["--exclude", "[", "."], 2, "--exclude \"[\"");
+}
+
+/// A typing error in a pattern is told; one that matched is not.
+#[test]
+fn exclusions_that_match_nothing() {
+    let dir = tree(&[("a.pyc", "x"), ("b", "x"), ("sub/c", "x")]);
+    let shelf = Shelf::files();
+    let globs = ["--exclude", "*.pyc", "--exclude", "*.pcy", "--exclude", "sub/c/d", "--exclude", "./sub"];
+    let run = shelf.pack(dir.path()).args(globs).args(["--commit", ""]).run().succeeds();
+    let said = run.stderr_str();
+    let warnings: Vec<&str> = said.lines().filter(|line| line.contains("--exclude")).collect();
+    assert_eq!(warnings, ["*.pcy", "sub/c/d"].map(|glob| format!("artifact-pack: --exclude {glob:?} matched nothing")));
+    assert_eq!(packed(&shelf), ["b"]);
+}
+
+/// A release that nobody could start anything from is a mistake of the build.
+#[test]
+fn nothing_to_pack_is_refused() {
+    let dir = tree(&[("a", "a"), ("RELEASE", "r")]);
+    refused(dir.path(), &["--exclude", "*", "."], 1, "nothing to pack: ");
+    refused(dir.path(), &["RELEASE"], 1, "nothing to pack: ");
+    refused(dir.path(), &["--exclude", "a", "a"], 1, "nothing to pack: ");
+    let empty = tree(&[]);
+    let run = refused(empty.path(), &["."], 1, "nothing to pack: ");
+    assert!(run.stderr_str().contains(&empty.path().display().to_string()), "{}", run.report());
+    fs::create_dir(empty.path().join("dir")).unwrap();
+    assert_eq!(files(empty.path(), &["."]), [""; 0], "an empty directory is something");
 }
 
 /// A list of files must not bring in what a walk would have passed by.
