@@ -232,6 +232,25 @@ fn a_failing_build_fails_the_pipe_and_promotes_nothing() {
     assert_eq!(job.place.look().objects(), before);
 }
 
+/// Options may come without folders, before them or behind them.
+#[test]
+fn a_build_with_options_of_its_own() {
+    let cases: [(&[&str], &[&str]); 4] = [
+        (&[], &["code/run.sh", "common/lib.sh", "secret/key"]),
+        (&["--exclude", "secret"], &["code/run.sh", "common/lib.sh"]),
+        (&["--exclude", "secret", "code"], &["code/run.sh"]),
+        (&["code", "--exclude", "secret"], &["code/run.sh"]),
+    ];
+    for (args, packed) in cases {
+        let job = Job::new(Place::files());
+        let _record = job.script("create-build").args(args).run().succeeds();
+        let archive = job.place.url().strip_prefix("file://").unwrap().to_owned() + "/obelix-1.tar";
+        let listed = Tool::new("tar").args(["-t", "-f", &archive]).run().succeeds();
+        let files: Vec<&str> = listed.stdout_str().lines().filter(|name| !name.ends_with('/')).skip(1).collect();
+        assert_eq!(files, packed, "{args:?}");
+    }
+}
+
 /// What the original jobs wrote is read, continued and promoted; what we write is read by the original's shell.
 #[test]
 fn a_store_of_the_original_scripts_goes_on() {

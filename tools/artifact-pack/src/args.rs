@@ -35,8 +35,8 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) store: StoreArgs,
-    /// Files and directories to pack, relative to --directory
-    #[arg(value_name = "PATH", required_unless_present_any = ["files_from", "audit"])]
+    /// Files and directories to pack, relative to --directory; all of it if --directory is given alone
+    #[arg(value_name = "PATH", required_unless_present_any = ["directory", "files_from", "audit"])]
     pub(crate) paths: Vec<PathBuf>,
     /// Directory that the paths are relative to
     #[arg(short = 'C', long, value_name = "DIR", default_value = ".")]

@@ -18,7 +18,9 @@ const LONGEST_LIST: u64 = 1 << 30;
 /// # Errors
 /// The list can't be read, or is empty.
 pub(crate) fn paths(args: &Args) -> Result<Vec<PathBuf>, Failure> {
-    let Some(list) = &args.files_from else { return Ok(args.paths.clone()) };
+    let Some(list) = &args.files_from else {
+        return Ok(if args.paths.is_empty() { vec![PathBuf::from(".")] } else { args.paths.clone() });
+    };
     let bytes = if list == Path::new("-") {
         cli::read_input("list of paths", LONGEST_LIST)?
     } else {

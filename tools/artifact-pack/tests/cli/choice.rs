@@ -156,7 +156,6 @@ fn paths_that_lead_elsewhere_are_refused() {
     refused(dir.path(), &["a", "code/missing"], 1, "unable to pack code/missing: No such file or directory");
     refused(dir.path(), &["a/below"], 1, "unable to pack a/below: Not a directory");
     refused(&dir.path().join("none"), &["."], 1, "No such file or directory");
-    refused(dir.path(), &[], 2, "PATH");
     refused(dir.path(), &["--files-from", "none", "a"], 2, "--files-from");
     refused(dir.path(), &["-0", "a"], 2, "--files-from");
 }
@@ -181,6 +180,18 @@ fn links_that_lead_out_are_refused() {
     symlink("..", dir.path().join("x/y")).unwrap();
     symlink("x/y/../..", dir.path().join("z")).unwrap();
     refused(dir.path(), &["."], 1, "unable to pack z: the link leads out of the tree");
+}
+
+/// A directory that is named needs no further path; the one that a shell happens to stand in does.
+#[test]
+fn a_named_directory_is_packed_whole() {
+    let dir = tree(&[("a", "a"), ("code/b", "b")]);
+    assert_eq!(files(dir.path(), &[]), ["a", "code/b"]);
+    assert_eq!(files(dir.path(), &["--exclude", "code"]), ["a"]);
+    assert_eq!(files(dir.path(), &["--exclude", "a", "code"]), ["code/b"]);
+    let shelf = Shelf::files();
+    let run = shelf.tool().cwd(dir.path()).run().fails_with(2).stderr_contains("<PATH>");
+    shelf.is_as_before(&Default::default(), &run.stderr_is_one_line());
 }
 
 /// No host could unpack both.
