@@ -32,9 +32,13 @@ pub(crate) async fn run(args: &Args, job: Job, console: Console, out: Output) ->
     // Only from here on: whoever waits for a list on stdin has nothing to clean up and must end by the first signal.
     let mut interrupts = Interrupts::catch()?;
     let (directory, mut exclude) = (args.directory.clone(), job.exclude.clone());
+    let place = args.store.store.clone();
     let walk = tokio::task::spawn_blocking(move || {
-        let tree = Tree::find(&directory, &paths, &mut exclude);
-        tree.map(|tree| (tree, exclude))
+        let tree = Tree::find(&directory, &paths, &mut exclude)?;
+        if let StoreUrl::Files { dir } = place {
+            tree.check_store(&dir, &mut exclude)?;
+        }
+        Ok((tree, exclude))
     });
     let walked = async { walk.await.map_err(|error| Failure::temporary(format!("the walk broke down: {error}")))? };
     let (tree, exclude) = interrupts.or(walked).await?;

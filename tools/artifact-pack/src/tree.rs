@@ -20,6 +20,8 @@ pub(crate) const RELEASE: &[u8] = b"RELEASE";
 pub(crate) struct Tree {
     root: PathBuf,
     entries: Vec<Entry>,
+    /// The root itself was asked for, not only what is below.
+    whole: bool,
 }
 
 /// One file, directory or link.
@@ -86,6 +88,7 @@ impl Tree {
     /// link that leads out of the tree, which no host would accept; nothing at all.
     pub(crate) fn find(root: &Path, paths: &[PathBuf], exclude: &mut Exclusion) -> Result<Self, Failure> {
         let mut entries = Vec::new();
+        let mut whole = false;
         for path in paths {
             let name = member_name(path.as_os_str().as_bytes()).map_err(|error| {
                 Failure::usage(format!("unable to pack {}: {error}; paths are relative to --directory", path.display()))
@@ -93,6 +96,7 @@ impl Tree {
             if exclude.matches_above(Path::new(OsStr::from_bytes(&name))) {
                 continue;
             }
+            whole |= name.is_empty();
             // Joining an empty name would add a slash, which makes a file of it a missing directory.
             let start = if name.is_empty() { root.to_owned() } else { root.join(OsStr::from_bytes(&name)) };
             walk(root, &start, exclude, &mut entries)?;
@@ -105,7 +109,7 @@ impl Tree {
             let what = format!("nothing to pack: {} holds nothing that is asked for and not excluded", root.display());
             return Err(Failure::permanent(what));
         }
-        let tree = Self { root: root.to_owned(), entries };
+        let tree = Self { root: root.to_owned(), entries, whole };
         tree.check_links()?;
         tree.check_ancestors()?;
         Ok(tree)
@@ -126,6 +130,25 @@ impl Tree {
         let first = Member { name: RELEASE, kind: Kind::File { size: release, executable: false } };
         let members = self.entries.iter().map(Entry::member).chain([first]);
         TRAILER_LEN + members.map(|member| member.header_len() + member.content_len()).sum::<u64>()
+    }
+
+    /// Refuses a store in what is packed: every release would hold all releases before it. It need not be there yet.
+    ///
+    /// # Errors
+    /// The walk came by that directory, or would have.
+    pub(crate) fn check_store(&self, store: &Path, exclude: &mut Exclusion) -> Result<(), Failure> {
+        let (Ok(root), Some(place)) = (self.root.canonicalize(), canonical(store)) else { return Ok(()) };
+        let Ok(below) = place.strip_prefix(&root) else { return Ok(()) };
+        let walked = below.ancestors().any(|above| match above.as_os_str().as_bytes() {
+            b"" => self.whole,
+            name => self.entries.binary_search_by(|entry| (*entry.name).cmp(name)).is_ok(),
+        });
+        let excluded = exclude.matches_above(&below.join("x"));
+        if !walked || excluded {
+            return Ok(());
+        }
+        let what = format!("the store {} lies in what is packed: --exclude it, or keep it elsewhere", store.display());
+        Err(Failure::permanent(what))
     }
 
     fn check_links(&self) -> Result<(), Failure> {
@@ -158,6 +181,12 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// A path without links, as far as it exists.
+fn canonical(path: &Path) -> Option<PathBuf> {
+    let there = path.ancestors().find(|above| above.exists())?;
+    Some(there.canonicalize().ok()?.join(path.strip_prefix(there).ok()?))
 }
 
 fn walk(root: &Path, start: &Path, exclude: &mut Exclusion, entries: &mut Vec<Entry>) -> Result<(), Failure> {

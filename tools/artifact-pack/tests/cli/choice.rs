@@ -194,6 +194,31 @@ fn a_named_directory_is_packed_whole() {
     shelf.is_as_before(&Default::default(), &run.stderr_is_one_line());
 }
 
+/// Also one that is not there yet, so that the second build does not meet what the first one passed.
+#[test]
+fn a_store_in_what_is_packed_is_refused() {
+    let dir = tree(&[("a", "a"), ("out/b", "b")]);
+    let root = dir.path().display();
+    let pack = |store: &str, args: &[&str]| {
+        let store = format!("file://{root}{store}");
+        crate::shelf::tool().args(["--artifact", "obelix", "--store", &store, "-C"]).arg(dir.path()).args(args).run()
+    };
+    for (store, args) in [("", &["."][..]), ("/out", &["."]), ("/out/new/store", &["."]), ("/out/store", &["out", "a"])] {
+        let run = pack(store, args).fails_with(1).stderr_contains(&format!("the store {root}{store} lies in what is"));
+        assert!(run.stdout.is_empty() && !dir.path().join("out/new").exists(), "{}", run.report());
+    }
+    let _excluded = pack("/out/store", &["--exclude", "store", "."]).succeeds();
+    let _again = pack("/out/store", &["--exclude", "out/store", "."]).succeeds();
+    let _beside = pack("/out/store", &["a", "out/b"]).succeeds();
+    let _there = pack("/out/store", &["."]).fails_with(1);
+    // A way in by another name leads to the same place.
+    let elsewhere = tempfile::tempdir().unwrap();
+    symlink(dir.path(), elsewhere.path().join("link")).unwrap();
+    let store = format!("file://{}/link/out/store", elsewhere.path().display());
+    let run = crate::shelf::tool().args(["--artifact", "obelix", "--store", &store, "-C"]).arg(dir.path()).arg(".");
+    let _same = run.run().fails_with(1).stderr_contains("lies in what is packed");
+}
+
 /// No host could unpack both.
 #[test]
 fn a_member_below_a_packed_link_is_refused() {
