@@ -114,13 +114,14 @@ fn hard_links_are_copies() {
 }
 
 #[test]
-fn a_tree_of_nothing() {
+fn a_tree_of_an_empty_directory() {
     let empty = tree(&[]);
+    fs::create_dir(empty.path().join("d")).unwrap();
     for shelf in Shelf::both() {
         let run = shelf.pack(empty.path()).run().succeeds();
         let record = shelf.is_published(1, &run);
-        assert_eq!(record.get("SIZE"), "2048");
-        assert_eq!(members(&shelf.object("obelix-1.tar").unwrap()), ["RELEASE"]);
+        assert_eq!(record.get("SIZE"), "2560");
+        assert_eq!(members(&shelf.object("obelix-1.tar").unwrap()), ["RELEASE", "d/"]);
     }
 }
 
