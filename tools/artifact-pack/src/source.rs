@@ -50,7 +50,11 @@ pub(crate) struct Provenance {
 /// `SOURCE_DATE_EPOCH` is no number.
 pub(crate) fn provenance(args: &Args, console: Console) -> Result<Provenance, Failure> {
     let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
-    let commit = given(&args.commit).unwrap_or_else(|| head(&args.directory, console));
+    let named = given(&args.commit);
+    if let Some(name) = named.as_deref().filter(|name| !is_commit_id(name)) {
+        console.warn(format!("{name} is not a commit id, so this release can't be tagged"));
+    }
+    let commit = named.unwrap_or_else(|| head(&args.directory, console));
     let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) if !text.is_empty() => {
             let wrong = || Failure::usage(format!("SOURCE_DATE_EPOCH={text:?} is no number of seconds"));
@@ -69,6 +73,11 @@ pub(crate) fn provenance(args: &Args, console: Console) -> Result<Provenance, Fa
     }
     let timestamp = given(&args.timestamp).unwrap_or_else(|| date(source_time));
     Ok(Provenance { commit, timestamp, mtime: source_time.unwrap_or(0) })
+}
+
+/// Whether release-promote could tag what is recorded: a branch or `HEAD` means another commit tomorrow.
+fn is_commit_id(text: &str) -> bool {
+    text.len() >= 7 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// A time as date(1) writes it, which is how the original records have it; now if there is none.

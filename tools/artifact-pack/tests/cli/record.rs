@@ -135,6 +135,18 @@ fn environment_twins() {
     shelf.is_as_before(&before, &run);
 }
 
+/// What release-promote would refuse to tag is said when it is recorded.
+#[test]
+fn a_commit_that_is_not_an_id() {
+    let tree = tree(&[("a", "a")]);
+    let shelf = Shelf::s3();
+    for (commit, told) in [("HEAD", true), ("main", true), ("abc", true), ("0123456", false), (COMMIT, false)] {
+        let run = shelf.pack(tree.path()).args(["--commit", commit]).run().succeeds();
+        let words = format!("artifact-pack: {commit} is not a commit id, so this release can't be tagged\n");
+        assert_eq!(run.stderr_str().contains(&words), told, "{}", run.report());
+    }
+}
+
 /// Without anything given, the record says when it was built, as date(1) does.
 #[test]
 fn the_time_of_a_build_without_a_commit() {
