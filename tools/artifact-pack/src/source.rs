@@ -94,7 +94,7 @@ fn head(dir: &Path, console: Console) -> String {
         Ok(status) => status,
         Err(why) => {
             console
-                .warn(format!("no --commit was given and git has none, so the record names no commit: {place}: {why}"));
+                .warn(format!("no --commit was given and git tells none, so the record names no commit: {place}: {why}"));
             return String::new();
         }
     };
@@ -109,7 +109,7 @@ fn head(dir: &Path, console: Console) -> String {
     commit.to_owned()
 }
 
-/// What git prints, or the first line of its complaint.
+/// What git prints, or its complaint on one line.
 fn git(dir: &Path, args: &[&str]) -> Result<String, String> {
     // Looking must not write: a status would refresh the index otherwise, beside whoever works in the checkout.
     let mut command = Command::new("git");
@@ -119,7 +119,17 @@ fn git(dir: &Path, args: &[&str]) -> Result<String, String> {
         return String::from_utf8(run.stdout).map_err(|_| "git's answer is no text".to_owned());
     }
     let complaint = String::from_utf8_lossy(&run.stderr);
-    Err(complaint.lines().next().unwrap_or("git failed").to_owned())
+    Err(in_short(&complaint))
+}
+
+/// The first line says what is wrong; of the others, only the one about a checkout of somebody else says what to do.
+fn in_short(complaint: &str) -> String {
+    let mut lines = complaint.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("git failed");
+    match lines.find(|line| line.contains("safe.directory")) {
+        Some(remedy) => format!("{first}; {remedy}"),
+        None => first.to_owned(),
+    }
 }
 
 #[cfg(test)]

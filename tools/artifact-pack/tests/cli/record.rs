@@ -174,7 +174,10 @@ fn a_checkout_of_somebody_else() {
     // git's own test hook: every repository looks like another user's.
     let run = shelf.pack(tree.path()).env("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1").run().succeeds();
     assert_eq!(shelf.is_published(2, &run).get("GIT_COMMIT"), "");
-    let _told = run.stderr_contains("dubious ownership").stderr_contains("so the record names no commit");
+    let run = run.stderr_contains("no --commit was given and git tells none, so the record names no commit: ");
+    let line = run.stderr_str().lines().find(|line| line.contains("dubious ownership")).map(str::to_owned);
+    let line = line.unwrap_or_else(|| panic!("{}", run.report()));
+    assert!(line.contains("; git config --global --add safe.directory "), "{line}");
 }
 
 #[test]
