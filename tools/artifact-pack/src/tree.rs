@@ -195,7 +195,9 @@ fn walk(root: &Path, start: &Path, exclude: &mut Exclusion, entries: &mut Vec<En
     let mut found = walk.into_iter();
     while let Some(entry) = found.next() {
         let entry = entry.map_err(|error| {
-            let path = error.path().map_or_else(|| start.to_owned(), below);
+            // What was asked for is shown with the place it was looked for, which a wrong --directory makes another one.
+            let asked = || std::path::absolute(start).unwrap_or_else(|_| start.to_owned());
+            let path = error.path().filter(|path| *path != start).map_or_else(asked, below);
             let why = error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of directories"));
             Failure::io(format!("unable to pack {}", path.display()), why)
         })?;

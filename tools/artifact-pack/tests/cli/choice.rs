@@ -153,9 +153,12 @@ fn paths_that_lead_elsewhere_are_refused() {
         refused(dir.path(), &["a", path], 2, "its name contains '..'");
     }
     refused(dir.path(), &[""], 2, "a value is required for");
-    refused(dir.path(), &["a", "code/missing"], 1, "unable to pack code/missing: No such file or directory");
-    refused(dir.path(), &["a/below"], 1, "unable to pack a/below: Not a directory");
-    refused(&dir.path().join("none"), &["."], 1, "No such file or directory");
+    let root = dir.path().display();
+    let missing = |path: &str| format!("unable to pack {root}/{path}: No such file or directory");
+    refused(dir.path(), &["a", "code/missing"], 1, &missing("code/missing"));
+    refused(dir.path(), &["a/below"], 1, &format!("unable to pack {root}/a/below: Not a directory"));
+    refused(&dir.path().join("none"), &["."], 1, &missing("none"));
+    refused(Path::new("none"), &["a"], 1, "/none/a: No such file or directory");
     refused(dir.path(), &["--files-from", "none", "a"], 2, "--files-from");
     refused(dir.path(), &["-0", "a"], 2, "--files-from");
 }
