@@ -82,7 +82,7 @@ impl Tag {
         }
         let empty = String::from_utf8_lossy(&fetched.stderr).contains("find remote ref HEAD");
         if !fetched.status.success() && !empty {
-            return Err(failed("fetch", &fetched).context(format!("unable to tag commit {commit}")));
+            return Err(self.failed("fetch", &fetched).context(format!("unable to tag commit {commit}")));
         }
         let (repo, remote) = (self.repo.display(), &self.remote);
         Err(Failure::permanent(format!("unable to tag commit {commit}: neither {repo} nor {remote} has it")))
@@ -115,7 +115,7 @@ impl Tag {
             // Moved again since it was listed, or not to be had at all: a guess at what it shows would be wrong.
             tries += 1;
             if let Some(fetched) = fetched.filter(|_| tries == READS) {
-                return Err(failed("fetch", &fetched).context(format!("unable to read the tag {}", self.name)));
+                return Err(self.failed("fetch", &fetched).context(format!("unable to read the tag {}", self.name)));
             }
         }
     }
@@ -164,7 +164,11 @@ impl Tag {
             "incorrect old value",
             "failed to update ref",
         ];
-        if races.iter().any(|race| words.contains(race)) { Ok(Push::Overtaken) } else { Err(failed("push", &pushed)) }
+        if races.iter().any(|race| words.contains(race)) {
+            Ok(Push::Overtaken)
+        } else {
+            Err(self.failed("push", &pushed))
+        }
     }
 
     async fn tagger(&self) -> Result<String, Failure> {
@@ -195,7 +199,7 @@ impl Tag {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        Err(failed(args[0], &output))
+        Err(self.failed(args[0], &output))
     }
 
     async fn try_git(&self, args: &[&str], stdin: &[u8]) -> Result<Output, Failure> {
@@ -213,32 +217,32 @@ impl Tag {
             let _ = pipe.write_all(stdin).await;
         }
         let finished = tokio::time::timeout(self.timeout, child.wait_with_output()).await;
-        let late = |_| Failure::temporary(format!("git {}: no answer in time", args[0]));
+        let late = |_| Failure::temporary(format!("git {} in {}: no answer in time", args[0], self.repo.display()));
         finished.map_err(late)?.map_err(unable)
     }
-}
 
-/// A remote may answer at the next try; what git found wrong here will stay wrong.
-fn failed(verb: &str, output: &Output) -> Failure {
-    let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
-    // What git says of the ref itself stands in the porcelain lines, which start with a mark.
-    let told =
-        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("To ") && *line != "Done");
-    let words = told.map(|line| line.trim_start_matches("fatal: ")).collect::<Vec<_>>().join("; ");
-    let permanent = [
-        "not a git repository",
-        "does not appear to be a git repository",
-        "cannot change to",
-        "unsafe repository",
-        "dubious ownership",
-        "Authentication failed",
-        "Permission denied (publickey",
-        "could not read Username",
-    ];
-    let message = format!("git {verb}: {words}");
-    if permanent.iter().any(|known| words.contains(known)) {
-        Failure::permanent(message)
-    } else {
-        Failure::temporary(message)
+    /// A remote may answer at the next try; what git found wrong here will stay wrong.
+    fn failed(&self, verb: &str, output: &Output) -> Failure {
+        let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
+        // What git says of the ref itself stands in the porcelain lines, which start with a mark.
+        let told =
+            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("To ") && *line != "Done");
+        let words = told.map(|line| line.trim_start_matches("fatal: ").replace('\t', " ")).collect::<Vec<_>>().join("; ");
+        let permanent = [
+            "not a git repository",
+            "does not appear to be a git repository",
+            "cannot change to",
+            "unsafe repository",
+            "dubious ownership",
+            "Authentication failed",
+            "Permission denied (publickey",
+            "could not read Username",
+        ];
+        let message = format!("git {verb} in {}: {words}", self.repo.display());
+        if permanent.iter().any(|known| words.contains(known)) {
+            Failure::permanent(message)
+        } else {
+            Failure::temporary(message)
+        }
     }
 }

@@ -177,10 +177,12 @@ fn what_can_not_be_tagged_is_not_promoted() {
     for (dir, why) in [(elsewhere.as_str(), "not a git repository"), ("/nowhere", "cannot change to")] {
         let run =
             store.promote("2").args(["--tag", "production", "--repo", dir]).env("GIT_CEILING_DIRECTORIES", "/").run();
-        let _run = run.fails_with(1).stderr_is_one_line().stderr_contains(why);
+        let run = run.fails_with(1).stderr_is_one_line().stderr_contains(why);
+        let _named = run.stderr_contains(&format!("release-promote: git rev-parse in {dir}: "));
     }
     let run = store.promote_tag("2", &repo, "production").args(["--remote", "nosuch"]).run();
-    let _run = run.fails_with(1).stderr_is_one_line();
+    let run = run.fails_with(1).stderr_is_one_line();
+    let _named = run.stderr_contains(&format!("git ls-remote in {}: ", repo.work().display()));
     assert_eq!((store.all(), repo.refs()), before);
     // Without a tag, a release needs no commit.
     let _run = store.promote("5").run().succeeds();
