@@ -102,14 +102,18 @@ impl Run<'_> {
                 }
                 return self.follow_tag(mine).await;
             }
-            let finished = self.finish_tag(selector, standing.as_ref(), &history).await?;
+            let finished = match self.finish_tag(selector, standing.as_ref(), &history).await {
+                Ok(finished) => finished,
+                Err(failure) => return Err(self.not_promoted(selector, given, &history, failure).await),
+            };
             if let Some(unfinished) = finished.filter(|_| *selector == Selector::Previous) {
                 return Ok(unfinished);
             }
             if let (true, Selector::Previous, Some(pointer)) = (history.repaired, selector, &standing) {
+                let number = pointer.record.number();
                 self.console.warn(format!(
-                    "finished the promotion of release {}, which had been cut off; nothing else is changed",
-                    pointer.record.number()
+                    "finished the promotion of release {number}, which had been cut off{}",
+                    stopped(selector)
                 ));
                 return Ok(pointer.record.clone());
             }
@@ -324,14 +328,34 @@ impl Run<'_> {
         }
         if behind {
             let record = self.follow_tag(pointer.record.clone()).await?;
-            self.console
-                .warn(format!("finished the promotion of release {}, whose tag had not been moved", record.number()));
+            self.console.warn(format!(
+                "finished the promotion of release {}, whose tag had not been moved{}",
+                record.number(),
+                stopped(selector)
+            ));
             return Ok(Some(record));
         }
         if read.promotion.is_none() && *selector == Selector::Previous && !self.args.dry_run {
             self.mark(tag, &read, pointer, row).await?;
         }
         Ok(None)
+    }
+
+    /// What kept an earlier promotion from being finished kept the one that was asked for from being begun, which its
+    /// message alone does not tell.
+    async fn not_promoted(
+        &self,
+        selector: &Selector,
+        given: Option<&Record>,
+        history: &Standings,
+        failure: Failure,
+    ) -> Failure {
+        let Some(standing) = history.list.last() else { return failure };
+        match self.resolve(selector, given, &history.list).await {
+            Ok(asked) if asked.to_string() == standing.to => failure,
+            Ok(asked) => failure.context(format!("release {asked} was not promoted")),
+            Err(_) => failure.context("nothing was promoted"),
+        }
     }
 
     /// Lets a tag that shows no promotion show the present one before `previous` leaves it. Cut off after that, it is
@@ -397,6 +421,14 @@ impl Run<'_> {
             }
         }
         Err(behind(Failure::temporary("others keep moving it")))
+    }
+}
+
+/// What a person who asked for the release before must know of a run that finished another promotion instead.
+fn stopped(selector: &Selector) -> &'static str {
+    match selector {
+        Selector::Previous => "; this run did not go back: run it again to do so",
+        _ => "",
     }
 }
 

@@ -84,19 +84,27 @@ fn a_pointer_that_moved_without_its_tag() {
     let promote = |release: &str| store.promote_tag(release, &repo, "production");
     let _run = promote("1").run().succeeds();
     let _run = promote("2").run().succeeds();
-    for (release, stands) in [("3", 3), ("previous", 2)] {
+    for (release, stands, before_it) in [("3", 3, "2"), ("previous", 2, "3")] {
         repo.hook("pre-receive", "echo 'frozen until Monday' >&2; exit 1");
         let run = promote(release).run().fails_with(75).stdout_is("").stderr_is_one_line();
         let words =
             format!("release {stands} is latest-stable, but the tag production was not moved; run again to move it");
-        let _run = run.stderr_contains(&words).stderr_contains("frozen until Monday");
+        let run = run.stderr_contains(&words).stderr_contains("frozen until Monday");
+        assert!(!run.stderr_str().contains("\\t") && !run.stderr_str().contains("was not promoted"), "{}", run.report());
         assert_eq!(store.agrees(None), stands);
         let before = store.all();
-        let _run = promote("previous").run().fails_with(75).stderr_contains(&words);
+        // The same again says the same; what is asked for beyond it was not begun.
+        let _run = promote(&stands.to_string()).run().fails_with(75).stderr_contains(&format!("promote: {words}"));
+        for (asked, meant) in [("1", "1"), ("previous", before_it)] {
+            let run = promote(asked).run().fails_with(75).stderr_is_one_line();
+            let _told = run.stderr_contains(&format!("promote: release {meant} was not promoted: {words}"));
+        }
+        let _run = promote("canary").run().fails_with(75).stderr_contains(&format!(": nothing was promoted: {words}"));
         assert_eq!(store.all(), before, "nothing else moves while the tag is behind");
         repo.unhook("pre-receive");
         // Finished first, and `previous` stops there.
         let run = promote("previous").run().succeeds().stderr_contains("finished the promotion");
+        let run = run.stderr_contains("; this run did not go back: run it again to do so\n").stderr_is_one_line();
         assert_eq!(run.stdout, before["latest-stable.txt"]);
         assert_eq!((store.agrees(Some((&repo, "production"))), store.all()), (stands, before));
     }
@@ -104,7 +112,8 @@ fn a_pointer_that_moved_without_its_tag() {
     repo.hook("pre-receive", "exit 1");
     let _run = promote("1").run().fails_with(75);
     repo.unhook("pre-receive");
-    let _run = promote("3").run().succeeds().stderr_contains("finished the promotion of release 1");
+    let run = promote("3").run().succeeds().stderr_contains("finished the promotion of release 1");
+    assert!(!run.stderr_str().contains("go back"), "{}", run.report());
     assert_eq!(store.agrees(Some((&repo, "production"))), 3);
 }
 
