@@ -53,7 +53,7 @@ pub(crate) struct Args {
     /// Print all promotions as CSV
     #[arg(long, conflicts_with_all = ["reason", "dry_run"])]
     pub(crate) history: bool,
-    /// Check everything and say what would change
+    /// Check everything, say what would change on stderr, print the record there would be, change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]

@@ -50,9 +50,7 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
     };
     let promoted = interrupts.or(run.promote(&selector, given.as_ref())).await?;
     if args.dry_run {
-        out.write_and_close(&promoted.to_bytes())?;
-        console.warn("dry run: nothing was changed");
-        return Ok(());
+        return out.write_and_close(&promoted.to_bytes());
     }
     out.report(&promoted.to_bytes(), &format!("release {} is {}", promoted.number(), args.channel))
 }
@@ -107,9 +105,16 @@ impl Run<'_> {
                 Err(failure) => return Err(self.not_promoted(selector, given, &history, failure).await),
             };
             if let Some(unfinished) = finished.filter(|_| *selector == Selector::Previous) {
+                if self.args.dry_run {
+                    self.foretell_end(standing.as_ref(), &unfinished).await?;
+                }
                 return Ok(unfinished);
             }
             if let (true, Selector::Previous, Some(pointer)) = (history.repaired, selector, &standing) {
+                if self.args.dry_run {
+                    self.foretell_end(standing.as_ref(), &pointer.record).await?;
+                    return Ok(pointer.record.clone());
+                }
                 let number = pointer.record.number();
                 self.console.warn(format!(
                     "finished the promotion of release {number}, which had been cut off{}",
@@ -126,10 +131,14 @@ impl Run<'_> {
             let stands = |pointer: &&Pointer| history.current && same_release(&pointer.record, &candidate.record);
             if let Some(pointer) = standing.as_ref().filter(stands) {
                 self.console.step(format!("release {number} is {} already", self.args.channel));
+                if self.args.dry_run {
+                    self.foretell(Some(pointer), &pointer.record).await?;
+                }
                 return self.follow_tag(pointer.record.clone()).await;
             }
             let promoted = self.next_pointer(&candidate, &history.list)?;
             if self.args.dry_run {
+                self.foretell(standing.as_ref(), &promoted).await?;
                 return Ok(promoted);
             }
             match self.swap(standing.as_ref(), &promoted, &candidate.attributes).await? {
@@ -236,6 +245,37 @@ impl Run<'_> {
     fn next_number(&self, history: &History) -> Result<u64, Failure> {
         let next = history.last().map_or(0, |row| row.n).checked_add(1);
         next.ok_or_else(|| Failure::permanent(format!("{} counts no further", self.store.url(&self.history_key))))
+    }
+
+    /// Says exactly what a run would change on the way to a pointer with the record `next`.
+    async fn foretell(&self, standing: Option<&Pointer>, next: &Record) -> Result<(), Failure> {
+        let (channel, number) = (&self.args.channel, next.number());
+        let now = standing.map(|pointer| &pointer.record);
+        let stays = now.is_some_and(|now| now.promotion() == next.promotion());
+        if stays {
+            self.console.warn(format!("dry run: {channel} is {number} already"));
+        } else {
+            let now = now.map_or_else(|| "no release".to_owned(), |now| now.number().to_string());
+            self.console.warn(format!("dry run: {channel} would change from {now} to {number}"));
+        }
+        let (Some(tag), Some(commit)) = (&self.tag, next.git_commit()) else { return Ok(()) };
+        let (commit, read) = (tag.check(commit).await?, tag.read().await?);
+        let shown = next.promotion().is_some_and(|promotion| read.promotion == Some(promotion.n));
+        self.console.warn(match read.place() {
+            Some(place) if shown && place == commit => format!("dry run: the tag {} is at {commit} already", tag.name),
+            Some(place) => format!("dry run: the tag {} would move from {place} to {commit}", tag.name),
+            None => format!("dry run: the tag {} would be made at {commit}", tag.name),
+        });
+        Ok(())
+    }
+
+    /// The same of `previous` where a promotion is not finished.
+    async fn foretell_end(&self, standing: Option<&Pointer>, unfinished: &Record) -> Result<(), Failure> {
+        let number = unfinished.number();
+        self.console.warn(format!(
+            "dry run: the promotion of release {number} is not finished: a run would finish it and not go back"
+        ));
+        self.foretell(standing, unfinished).await
     }
 
     /// Makes sure that the present pointer has its row. `None`: the pointer has moved on meanwhile.

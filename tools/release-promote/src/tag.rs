@@ -32,6 +32,13 @@ pub(crate) struct Standing {
     pub(crate) promotion: Option<u64>,
 }
 
+impl Standing {
+    /// Where it is now: the commit, or the object of a tag that is not annotated.
+    pub(crate) fn place(&self) -> Option<&str> {
+        self.commit.as_deref().or(self.oid.as_deref())
+    }
+}
+
 /// What the tag shall say.
 #[derive(Debug)]
 pub(crate) struct Words<'a> {

@@ -6,7 +6,7 @@ use release::record::Record;
 use std::fs::File;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use testkit::{Fault, Plan, S3Model, Tool, request, wait_until};
+use testkit::{Fault, Finished, Plan, S3Model, Tool, request, wait_until};
 
 fn three(store: Store) -> Store {
     (1..=3).for_each(|number| drop(store.release(number, &commit_of(number))));
@@ -117,14 +117,28 @@ fn a_dry_run_changes_nothing() {
     let repo = Repo::new(2);
     for store in [Store::files(), Store::s3(S3Model::start())] {
         store.releases(&repo);
+        let told = |run: &Finished, lines: &[String]| {
+            let lines: String = lines.iter().map(|line| format!("release-promote: dry run: {line}\n")).collect();
+            assert_eq!(run.stderr_str(), lines, "{}", run.report());
+        };
+        let (first, second) = (repo.commit(1), repo.commit(2));
+        let run = store.promote_tag("2", &repo, "new").arg("--dry-run").run().succeeds();
+        told(
+            &run,
+            &["latest-stable would change from no release to 2".into(), format!("the tag new would be made at {second}")],
+        );
         let _run = store.promote_tag("1", &repo, "production").run().succeeds();
         let before = (store.all(), repo.refs());
-        let run = store
-            .promote_tag("2", &repo, "production")
-            .arg("--dry-run")
-            .run()
-            .succeeds()
-            .stderr_contains("nothing was changed");
+        let again = store.promote_tag("1", &repo, "production").arg("--dry-run").run().succeeds();
+        told(&again, &["latest-stable is 1 already".into(), format!("the tag production is at {first} already")]);
+        let run = store.promote_tag("2", &repo, "production").arg("--dry-run").run().succeeds();
+        told(
+            &run,
+            &[
+                "latest-stable would change from 1 to 2".into(),
+                format!("the tag production would move from {first} to {second}"),
+            ],
+        );
         let promised = Record::parse(&run.stdout).unwrap();
         assert_eq!((promised.number().get(), promised.promotion().unwrap().n), (2, 2));
         assert_eq!((store.all(), repo.refs()), before);
@@ -135,6 +149,8 @@ fn a_dry_run_changes_nothing() {
         assert_eq!(Record::parse(&run.stdout).unwrap().promotion().unwrap().n, 2);
         let run = store.promote("previous").arg("--dry-run").run().succeeds();
         assert_eq!(run.stdout, before["latest-stable.txt"]);
+        let unfinished = "the promotion of release 1 is not finished: a run would finish it and not go back";
+        told(&run, &[unfinished.into(), "latest-stable is 1 already".into()]);
         assert_eq!((store.all(), repo.refs()), (before, repo.refs()));
         store.remove("latest-stable.txt");
         let _run = store.promote_tag("1", &repo, "production").run().succeeds();
