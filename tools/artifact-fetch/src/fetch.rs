@@ -28,6 +28,7 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
     if args.dry_run {
         return foretell(&shelf, wanted, here, args.print_path, console, out);
     }
+    let before = shelf.current();
     for _ in 0..TRIES {
         let record = match here.take() {
             Some(record) => {
@@ -37,6 +38,11 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
             None => interrupts.or(install(args, &shelf, &wanted, console)).await?,
         };
         if shelf.switch(number, args.keep as usize)? {
+            match before {
+                Some(before) if before == number => console.step(format!("current is release {number} already")),
+                Some(before) => console.step(format!("current is switched from release {before} to {number}")),
+                None => console.step(format!("current is release {number}")),
+            }
             let bytes = printed(&shelf, number, &record, args.print_path);
             out.report(&bytes, &format!("release {number} is current"))?;
             return interrupts.check().await;

@@ -87,6 +87,9 @@ impl Run<'_> {
             let standing = pointer::read(self.store.as_ref(), &self.pointer_key).await?;
             if let Some(pointer) = &standing {
                 pointer::check_owner(self.store.as_ref(), self.layout, pointer)?;
+                self.console.step(format!("{} names release {}", self.url(), pointer.record.number()));
+            } else {
+                self.console.step(format!("{} does not exist yet", self.url()));
             }
             let Some(history) = self.bring_row_up(standing.as_ref()).await? else {
                 pause(round).await;
@@ -128,6 +131,7 @@ impl Run<'_> {
                 None => *target.insert(self.resolve(selector, given, &history.list).await?),
             };
             let candidate = self.candidate(number, given, &history.list).await?;
+            self.console.step(format!("release {number} is there and fits its record"));
             let stands = |pointer: &&Pointer| history.current && same_release(&pointer.record, &candidate.record);
             if let Some(pointer) = standing.as_ref().filter(stands) {
                 self.console.step(format!("release {number} is {} already", self.args.channel));
@@ -142,7 +146,7 @@ impl Run<'_> {
                 return Ok(promoted);
             }
             match self.swap(standing.as_ref(), &promoted, &candidate.attributes).await? {
-                Settled::Ours(_) => {}
+                Settled::Ours(_) => self.console.step(format!("{} names release {number} now", self.url())),
                 Settled::Theirs(_) => {
                     attempted = Some(promoted);
                     pause(round).await;
@@ -161,7 +165,12 @@ impl Run<'_> {
             }
             return self.follow_tag(promoted).await;
         }
-        Err(Failure::temporary(format!("unable to move {}: others keep moving it", self.store.url(&self.pointer_key))))
+        Err(Failure::temporary(format!("unable to move {}: others keep moving it", self.url())))
+    }
+
+    /// The pointer's place, for messages.
+    fn url(&self) -> String {
+        self.store.url(&self.pointer_key)
     }
 
     /// The number that is asked for.
@@ -326,7 +335,11 @@ impl Run<'_> {
             }
             list.add(row_of(record, promotion, &list));
             match self.put_history(&list, object.as_ref(), attributes).await? {
-                Settled::Ours(_) => return Ok(list),
+                Settled::Ours(_) => {
+                    let place = self.store.url(&self.history_key);
+                    self.console.step(format!("{place} has the row of promotion {}", promotion.n));
+                    return Ok(list);
+                }
                 Settled::Theirs(_) => pause(round).await,
             }
         }
@@ -456,8 +469,9 @@ impl Run<'_> {
                 promoted_at: &promotion.at,
                 reason: &promotion.reason,
             };
-            if tag.push(&read, &words).await.map_err(behind)? == Push::Overtaken {
-                pause(round).await;
+            match tag.push(&read, &words).await.map_err(behind)? {
+                Push::Done => self.console.step(format!("the tag {} is at {full} on {}", tag.name, tag.remote)),
+                Push::Overtaken => pause(round).await,
             }
         }
         Err(behind(Failure::temporary("others keep moving it")))

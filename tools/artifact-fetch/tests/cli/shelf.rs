@@ -192,3 +192,15 @@ fn a_dry_run_changes_nothing() {
     let _run = depot.fetch().arg("--dry-run").run().succeeds().stderr_contains("from no release to 2");
     assert!(!depot.into.exists());
 }
+
+#[test]
+fn the_switch_is_said_on_request() {
+    let depot = Depot::new();
+    depot.publish(1, plain(1));
+    let _first = depot.fetch().arg("-v").run().succeeds().stderr_contains("artifact-fetch: current is release 1\n");
+    let again = depot.fetch().arg("-v").run().succeeds();
+    let _again = again.stderr_contains("artifact-fetch: current is release 1 already\n");
+    depot.publish(2, plain(2));
+    let second = depot.fetch().arg("-v").run().succeeds();
+    let _second = second.stderr_contains("artifact-fetch: current is switched from release 1 to 2\n");
+}

@@ -33,6 +33,29 @@ fn what_the_tag_says() {
 }
 
 #[test]
+fn steps_are_said_on_request() {
+    let (repo, store) = stage();
+    let run = store.promote_tag("2", &repo, "production").arg("-v").run().succeeds();
+    let place = store.url();
+    let lines = [
+        format!("{place}/latest-stable.txt does not exist yet"),
+        "release 2 is there and fits its record".to_owned(),
+        format!("{place}/latest-stable.txt names release 2 now"),
+        format!("{place}/promotions.csv has the row of promotion 1"),
+        format!("the tag production is at {} on origin", repo.commit(2)),
+    ];
+    let said = run.stderr_str();
+    let mut rest = said.as_str();
+    for line in &lines {
+        let found = rest.split_once(&format!("release-promote: {line}\n"));
+        assert!(found.is_some(), "{line}, in this order\n{said}");
+        rest = found.unwrap().1;
+    }
+    let again = store.promote_tag("2", &repo, "production").arg("-v").run().succeeds();
+    let _told = again.stderr_contains("latest-stable.txt names release 2\n").stderr_contains("is latest-stable already");
+}
+
+#[test]
 fn tags_of_the_old_job_and_tags_moved_by_hand() {
     let (repo, store) = stage();
     let work = repo.work();
