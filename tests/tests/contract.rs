@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 /// Every tool, with a command line that prints records and changes nothing.
 const TOOLS: [(&str, &[&str]); 5] = [
     ("artifact-fetch", &["--help"]),
-    ("artifact-pack", &["--artifact", "a", "--store", "file:///", "--audit"]),
+    ("artifact-pack", &["--artifact", "a", "--store", "file:///", "--audit", "-q"]),
     ("asg-hosts", &["--input", SAVED]),
     ("nagios-gen", &["--help"]),
-    ("release-promote", &["--artifact", "a", "--store", "file:///", "--history"]),
+    ("release-promote", &["--artifact", "a", "--store", "file:///", "--history", "-q"]),
 ];
 
 /// Saved answers of AWS, so that a list needs no server.

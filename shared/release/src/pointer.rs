@@ -84,6 +84,12 @@ pub fn check_owner(store: &dyn Store, layout: &Layout, pointer: &Pointer) -> Res
         .map_err(|why| Failure::permanent(format!("{} keeps the releases of another artifact: {why}", store.url(""))))
 }
 
+/// What is said of a store that no build of the artifact has published in, which a mistyped URL looks like too.
+#[must_use]
+pub fn none_yet(store: &dyn Store, layout: &Layout) -> String {
+    format!("no release of {layout} in {} yet", store.url(""))
+}
+
 /// Where `latest.txt` stands after [`advance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advance {

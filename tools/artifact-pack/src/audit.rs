@@ -1,8 +1,9 @@
 //! `--audit`: what in the store belongs to no finished release.
 
 use crate::args::Args;
-use cli::{Failure, Output};
+use cli::{Console, Failure, Output};
 use jiff::Timestamp;
+use release::pointer;
 use release::sweep::{self, Orphan};
 use std::time::SystemTime;
 
@@ -10,10 +11,13 @@ use std::time::SystemTime;
 ///
 /// # Errors
 /// The store fails, or stdout does.
-pub(crate) async fn run(args: &Args, out: Output) -> Result<(), Failure> {
+pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
     let store = args.store.open().await?;
     let layout = &args.store.artifact;
     let survey = sweep::survey(store.as_ref(), layout).await?;
+    if survey.highest.is_none() {
+        console.warn(pointer::none_yet(store.as_ref(), layout));
+    }
     let mut rows = csv::Writer::from_writer(Vec::new());
     let mut row = |fields: [&str; 6]| {
         rows.write_record(fields).map_err(|error| Failure::temporary(format!("unable to list: {error}")))

@@ -23,6 +23,6 @@ fn run() -> Result<(), Failure> {
     let console = Console::new(env!("CARGO_BIN_NAME"), args.verbosity);
     let out = Output::default();
     cli::block_on(2, async {
-        if args.audit { audit::run(&args, out).await } else { publish::run(&args, job, console, out).await }
+        if args.audit { audit::run(&args, console, out).await } else { publish::run(&args, job, console, out).await }
     })
 }

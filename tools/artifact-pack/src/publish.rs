@@ -176,11 +176,8 @@ impl Build<'_> {
 
     fn first_number(&self, survey: &Survey) -> ReleaseNumber {
         if survey.highest.is_none() {
-            let shown = match &self.args.store.store {
-                StoreUrl::S3 { .. } => self.store.url(""),
-                StoreUrl::Files { dir } => dir.display().to_string(),
-            };
-            self.console.warn(format!("no release of {} in {shown} yet: numbers start at 1", self.args.store.artifact));
+            let none = pointer::none_yet(self.store.as_ref(), &self.args.store.artifact);
+            self.console.warn(format!("{none}: numbers start at 1"));
         }
         survey.highest.map_or(ReleaseNumber::FIRST, ReleaseNumber::next)
     }

@@ -19,7 +19,7 @@ fn run() -> Result<(), Failure> {
     cli::block_on(1, async {
         match args.release.clone().filter(|_| !args.history) /* set by RELEASE_VERSION, perhaps */ {
             Some(selector) => promote::run(&args, selector, console, out).await,
-            None => promote::print_history(&args, out).await,
+            None => promote::print_history(&args, console, out).await,
         }
     })
 }

@@ -58,11 +58,19 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
 /// Prints all promotions of the channel.
 ///
 /// # Errors
-/// The store fails, or stdout does.
-pub(crate) async fn print_history(args: &Args, out: Output) -> Result<(), Failure> {
-    let store = args.store.open().await?;
+/// The store fails or is another artifact's, or stdout fails.
+pub(crate) async fn print_history(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
+    let (store, layout) = (args.store.open().await?, &args.store.artifact);
+    let standing = pointer::read(store.as_ref(), &layout::pointer(&args.channel)).await?;
+    if let Some(pointer) = &standing {
+        pointer::check_owner(store.as_ref(), layout, pointer)?;
+    }
     let key = layout::promotions(&args.channel);
-    let (history, _) = read_history(store.as_ref(), &key).await?;
+    let (history, object) = read_history(store.as_ref(), &key).await?;
+    let latest = layout::pointer(layout::LATEST);
+    if standing.is_none() && object.is_none() && pointer::read(store.as_ref(), &latest).await?.is_none() {
+        console.warn(pointer::none_yet(store.as_ref(), layout));
+    }
     out.write_and_close(&history.to_bytes())
 }
 
@@ -190,8 +198,14 @@ impl Run<'_> {
                 found.map(|pointer| pointer.record.number()).ok_or_else(missing)
             }
             Selector::Previous => {
-                let none =
-                    || Failure::permanent(format!("there is no release before the one that is {}", self.args.channel));
+                let (channel, place) = (&self.args.channel, self.store.url(""));
+                let none = || {
+                    Failure::permanent(if history.rows().is_empty() {
+                        format!("no release before: nothing was ever promoted to {channel} in {place}")
+                    } else {
+                        format!("there is no release before the one that is {channel} in {place}")
+                    })
+                };
                 // A release promoted over itself, to renew an old script's pointer, left nothing behind.
                 let last = history.rows().iter().rev().find(|row| row.from != row.to).ok_or_else(none)?;
                 last.from.parse().map_err(|_| none())

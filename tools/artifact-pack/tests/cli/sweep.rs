@@ -306,7 +306,10 @@ fn an_old_scripts_tar_is_safe() {
 fn audit_of_a_clean_store() {
     let small = tree(&[("a", "a")]);
     for shelf in Shelf::both() {
-        assert!(audit(&shelf).is_empty());
+        // A wrong URL looks like this, so it is said; under -q the header alone comes.
+        let run = shelf.tool().arg("--audit").run().succeeds().stdout_is(HEADER);
+        assert_eq!(run.stderr_str(), format!("artifact-pack: no release of obelix in {}/ yet\n", shelf.url));
+        let _quiet = shelf.tool().args(["--audit", "-q"]).run().succeeds().stdout_is(HEADER).stderr_is_empty();
         let _run = shelf.pack(small.path()).run().succeeds();
         let before = shelf.objects();
         assert!(audit(&shelf).is_empty());

@@ -287,7 +287,31 @@ fn help_version_and_wrong_usage() {
     assert_eq!(store.all(), before);
 }
 
+const HEADER: &str = "n,time,who,from,to,commit,reason\n";
+
 #[test]
 fn history_of_nothing_is_its_header() {
-    let _run = Store::files().tool().arg("--history").run().succeeds().stdout_is("n,time,who,from,to,commit,reason\n");
+    for store in [Store::files(), Store::s3(S3Model::start())] {
+        // A wrong URL looks like this, so it is said; under -q the header alone comes.
+        let run = store.tool().arg("--history").run().succeeds().stdout_is(HEADER);
+        assert_eq!(run.stderr_str(), format!("release-promote: no release of obelix in {}/ yet\n", store.url()));
+        let _quiet = store.tool().args(["--history", "-q"]).run().succeeds().stdout_is(HEADER).stderr_is_empty();
+        let _run = store.promote("previous").run().fails_with(1).stderr_is_one_line().stderr_contains(&format!(
+            "no release before: nothing was ever promoted to latest-stable in {}/\n",
+            store.url()
+        ));
+        let built = store.release(1, &commit_of(1));
+        store.put("latest.txt", &built.to_bytes());
+        let _built = store.tool().arg("--history").run().succeeds().stdout_is(HEADER).stderr_is_empty();
+    }
+}
+
+#[test]
+fn history_of_another_artifact_is_refused() {
+    for store in both() {
+        let _run = store.promote("1").run().succeeds();
+        let run = store.tool_of("asterix").arg("--history").run().fails_with(1).stderr_is_one_line().stdout_is("");
+        let _told = run.stderr_contains("keeps the releases of another artifact");
+        let _own = store.tool().arg("--history").run().succeeds().stderr_is_empty();
+    }
 }

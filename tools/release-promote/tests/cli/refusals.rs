@@ -62,7 +62,7 @@ fn numbers_that_are_no_release() {
         refused(&store, "8", "abandoned");
         refused(&store, "latest", "no release is latest");
         refused(&store, "canary", "no release is canary");
-        refused(&store, "previous", "no release before");
+        refused(&store, "previous", "there is no release before the one that is latest-stable in ");
     }
 }
 

@@ -159,8 +159,12 @@ impl Store {
     }
 
     pub fn tool(&self) -> Tool {
+        self.tool_of(ARTIFACT)
+    }
+
+    pub fn tool_of(&self, artifact: &str) -> Tool {
         let tool = Tool::new(env!("CARGO_BIN_EXE_release-promote"));
-        let tool = tool.args(["--artifact", ARTIFACT, "--store", &self.url()]);
+        let tool = tool.args(["--artifact", artifact, "--store", &self.url()]);
         match &self.proxy {
             Some(proxy) => tool.aws(proxy.endpoint()),
             None => tool,
