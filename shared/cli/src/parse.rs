@@ -29,8 +29,12 @@ pub fn parse<A: Parser>() -> Result<Option<A>, Failure> {
 fn one_line(rendered: &str) -> String {
     let body = rendered.split("\n\nUsage:").next().unwrap_or(rendered);
     let body = body.split("\n\nFor more information").next().unwrap_or(body);
-    let words: Vec<&str> = body.split_whitespace().collect();
-    let message = words.join(" ");
+    let mut message = String::new();
+    for line in body.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let tip = if line.starts_with("tip:") { ";" } else { "" };
+        let space = if message.is_empty() { "" } else { " " };
+        message.extend([tip, space, line]);
+    }
     format!("{} (see --help)", message.strip_prefix("error: ").unwrap_or(&message))
 }
 
@@ -59,6 +63,6 @@ mod tests {
     #[test]
     fn usage_errors_become_one_line() {
         let rendered = "error: unexpected argument '--x' found\n\n  tip: a similar one\n\nUsage: t [OPTIONS]\n\nFor more information, try '--help'.\n";
-        assert_eq!(one_line(rendered), "unexpected argument '--x' found tip: a similar one (see --help)");
+        assert_eq!(one_line(rendered), "unexpected argument '--x' found; tip: a similar one (see --help)");
     }
 }

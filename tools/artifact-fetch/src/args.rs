@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIR")]
     pub(crate) into: PathBuf,
     /// Release to fetch: latest-stable, latest, another channel, a number, or - for a record on stdin
-    #[arg(long, value_name = "RELEASE", default_value = "latest-stable")]
+    #[arg(long, value_name = "RELEASE", default_value = "latest-stable", value_parser = selector)]
     pub(crate) release: Selector,
     /// Releases to keep beside the current one
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..))]
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) print_path: bool,
     /// Refuse releases that unpack to more than this
-    #[arg(long, value_name = "SIZE", default_value = "64GiB")]
+    #[arg(long, value_name = "SIZE", default_value = "64GiB", value_parser = size)]
     max_size: ByteSize,
     /// Refuse releases with more files, directories and links than this
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
@@ -60,6 +60,15 @@ impl Args {
     pub(crate) fn limits(&self) -> Limits {
         Limits { bytes: self.max_size.as_u64(), members: self.max_entries }
     }
+}
+
+/// `previous` is a word of all selectors; here it is refused later, with what to do instead, and never offered.
+fn selector(text: &str) -> Result<Selector, String> {
+    text.parse().map_err(|_| "expected a release number, latest, latest-stable, the name of a channel, or -".to_owned())
+}
+
+fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "expected a size such as 500MB or 64GiB".to_owned())
 }
 
 #[cfg(test)]
