@@ -24,7 +24,7 @@ pub struct Pointer {
 pub async fn read(store: &dyn Store, key: &str) -> Result<Option<Pointer>, Failure> {
     let Some(object) = store.get(key).await? else { return Ok(None) };
     let record = Record::parse(&object.body)
-        .map_err(|error| Failure::permanent(format!("{} is no release record: {error}", store.url(key))))?;
+        .map_err(|error| Failure::permanent(format!("{} is not a release record: {error}", store.url(key))))?;
     Ok(Some(Pointer { record, object }))
 }
 
@@ -50,7 +50,7 @@ pub async fn read_release(
         }
         None => {}
     }
-    let damaged = |why: String| Failure::permanent(format!("{} is no release record: {why}", store.url(&key)));
+    let damaged = |why: String| Failure::permanent(format!("{} is not a release record: {why}", store.url(&key)));
     let record = Record::parse(&object.body).map_err(|error| damaged(error.to_string()))?;
     check(layout, &record).map_err(|why| damaged(why.clone()))?;
     if record.number() != number {
@@ -84,6 +84,15 @@ pub fn check_owner(store: &dyn Store, layout: &Layout, pointer: &Pointer) -> Res
         .map_err(|why| Failure::permanent(format!("{} keeps the releases of another artifact: {why}", store.url(""))))
 }
 
+/// The failure of asking for what a pointer names when there is no pointer of that name.
+pub fn missing(store: &dyn Store, name: &str) -> Failure {
+    let place = store.url(&layout::pointer(name));
+    Failure::permanent(match name {
+        layout::LATEST | layout::LATEST_STABLE => format!("no release is {name}: {place} does not exist"),
+        channel => format!("there is no channel {channel}: {place} does not exist"),
+    })
+}
+
 /// What is said of a store that no build of the artifact has published in, which a mistyped URL looks like too.
 #[must_use]
 pub fn none_yet(store: &dyn Store, layout: &Layout) -> String {
@@ -112,7 +121,7 @@ pub async fn advance(store: &dyn Store, record: &Record, attributes: &Attributes
             match &current {
                 Some(object) if object.body == body => return Ok(Advance::Moved),
                 Some(object) => Some(Record::parse(&object.body).map_err(|error| {
-                    Failure::permanent(format!("{} is no release record: {error}", store.url(&key)))
+                    Failure::permanent(format!("{} is not a release record: {error}", store.url(&key)))
                 })?),
                 None => None,
             };

@@ -55,10 +55,10 @@ pub struct Promotion {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// Not text, or far too long.
-    #[error("it is no text of KEY=VALUE lines")]
+    #[error("it is not a text of KEY=VALUE lines")]
     NotText,
     /// A line without `=`, or with a key of other than letters, digits and underscores.
-    #[error("line {0} is no KEY=VALUE")]
+    #[error("line {0} is not KEY=VALUE")]
     Line(usize),
     /// A control character in a value.
     #[error("line {0} has a control character")]

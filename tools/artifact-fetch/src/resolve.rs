@@ -47,14 +47,14 @@ pub(crate) async fn resolve(
         Selector::Pointer(name) => {
             let key = layout::pointer(name);
             let Some(found) = pointer::read(store, &key).await? else {
-                return Err(Failure::permanent(format!("no release is {name}: {} does not exist", store.url(&key))));
+                return Err(pointer::missing(store, name));
             };
             from_record(store, layout, found.record, &store.url(&key)).await?
         }
         Selector::Stdin => {
             let bytes = cli::read_input("release record", MAX_BYTES as u64)?;
             let record = Record::parse(&bytes)
-                .map_err(|error| Failure::permanent(format!("stdin is no release record: {error}")))?;
+                .map_err(|error| Failure::permanent(format!("stdin is not a release record: {error}")))?;
             from_record(store, layout, record, "stdin").await?
         }
         Selector::Previous => {
@@ -69,7 +69,7 @@ pub(crate) async fn resolve(
 
 async fn from_record(store: &dyn Store, layout: &Layout, record: Record, origin: &str) -> Result<Wanted, Failure> {
     pointer::check(layout, &record)
-        .map_err(|why| Failure::permanent(format!("{origin} is no record of {layout}: {why}")))?;
+        .map_err(|why| Failure::permanent(format!("{origin} is not a record of {layout}: {why}")))?;
     if record.artifact().is_some() {
         return Ok(Wanted::of(record));
     }

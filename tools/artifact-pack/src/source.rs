@@ -57,7 +57,7 @@ pub(crate) fn provenance(args: &Args, console: Console) -> Result<Provenance, Fa
     let commit = named.unwrap_or_else(|| head(&args.directory, console));
     let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) if !text.is_empty() => {
-            let wrong = || Failure::usage(format!("SOURCE_DATE_EPOCH={text:?} is no number of seconds"));
+            let wrong = || Failure::usage(format!("SOURCE_DATE_EPOCH={text:?} is not a number of seconds"));
             Some(text.parse::<u32>().map_err(|_| wrong())?.into())
         }
         _ => None,
@@ -116,7 +116,7 @@ fn git(dir: &Path, args: &[&str]) -> Result<String, String> {
     command.env("GIT_OPTIONAL_LOCKS", "0").env("LC_ALL", "C").arg("-C").arg(dir).args(args).stdin(Stdio::null());
     let run = command.output().map_err(|error| format!("git: {error}"))?;
     if run.status.success() {
-        return String::from_utf8(run.stdout).map_err(|_| "git's answer is no text".to_owned());
+        return String::from_utf8(run.stdout).map_err(|_| "git's answer is not text".to_owned());
     }
     let complaint = String::from_utf8_lossy(&run.stderr);
     Err(in_short(&complaint))

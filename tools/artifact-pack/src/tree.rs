@@ -174,7 +174,7 @@ impl Tree {
                 if blocked.contains(above) {
                     let above = Path::new(OsStr::from_bytes(above)).display();
                     let what =
-                        format!("unable to pack {}: {above} is no directory in the release", entry.path().display());
+                        format!("unable to pack {}: {above} is not a directory in the release", entry.path().display());
                     return Err(Failure::permanent(what));
                 }
             }

@@ -193,9 +193,8 @@ impl Run<'_> {
             Selector::Pointer(name) => {
                 let key = layout::pointer(name);
                 let found = pointer::read(self.store.as_ref(), &key).await?;
-                let missing =
-                    || Failure::permanent(format!("no release is {name}: {} does not exist", self.store.url(&key)));
-                found.map(|pointer| pointer.record.number()).ok_or_else(missing)
+                let number = found.map(|pointer| pointer.record.number());
+                number.ok_or_else(|| pointer::missing(self.store.as_ref(), name))
             }
             Selector::Previous => {
                 let (channel, place) = (&self.args.channel, self.store.url(""));
@@ -533,7 +532,7 @@ fn has_row_of(list: &History, record: &Record) -> bool {
 async fn read_history(store: &dyn Store, key: &str) -> Result<(History, Option<Object>), Failure> {
     let Some(object) = store.get(key).await? else { return Ok((History::default(), None)) };
     let list = History::parse(&object.body)
-        .map_err(|error| Failure::permanent(format!("{} is no list of promotions: {error}", store.url(key))))?;
+        .map_err(|error| Failure::permanent(format!("{} is not a list of promotions: {error}", store.url(key))))?;
     Ok((list, Some(object)))
 }
 

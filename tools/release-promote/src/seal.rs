@@ -24,9 +24,9 @@ pub(crate) struct Candidate {
 pub(crate) fn from_stdin(layout: &Layout) -> Result<Record, Failure> {
     let bytes = cli::read_input("release record", MAX_BYTES as u64)?;
     let record =
-        Record::parse(&bytes).map_err(|error| Failure::permanent(format!("stdin is no release record: {error}")))?;
+        Record::parse(&bytes).map_err(|error| Failure::permanent(format!("stdin is not a release record: {error}")))?;
     pointer::check(layout, &record)
-        .map_err(|why| Failure::permanent(format!("stdin is no record of {layout}: {why}")))?;
+        .map_err(|why| Failure::permanent(format!("stdin is not a record of {layout}: {why}")))?;
     Ok(record)
 }
 
@@ -83,7 +83,7 @@ async fn seal_old(
     let damaged = |why: String| Failure::permanent(format!("{}: {why}", store.url(&key)));
     let inside = inside.map_err(|error| damaged(error.to_string()))?;
     let inside = inside.ok_or_else(|| damaged("there is no RELEASE in it".to_owned()))?;
-    let old = Record::parse(&inside).map_err(|error| damaged(format!("its RELEASE is no record: {error}")))?;
+    let old = Record::parse(&inside).map_err(|error| damaged(format!("its RELEASE is not a record: {error}")))?;
     if old.number() != number {
         return Err(damaged(format!("its RELEASE names release {}", old.number())));
     }

@@ -73,7 +73,7 @@ impl Tag {
     pub(crate) async fn check(&self, commit: &str) -> Result<String, Failure> {
         let hex = commit.bytes().all(|b| b.is_ascii_hexdigit());
         if !hex || commit.len() < 7 {
-            return Err(Failure::permanent(format!("unable to tag commit {commit:?}: it is no commit id")));
+            return Err(Failure::permanent(format!("unable to tag commit {commit:?}: it is not a commit id")));
         }
         if let Some(full) = self.full_id(commit).await? {
             return Ok(full);

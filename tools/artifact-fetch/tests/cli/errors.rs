@@ -23,7 +23,7 @@ fn what_is_not_in_the_store() {
     remote.publish(1, plain(1));
     for tool in [depot.fetch(), remote.fetch(&depot.into)] {
         fails(&depot, tool.clone().args(["--release", "9"]), 1, "there is no release 9 of app");
-        fails(&depot, tool.clone().args(["--release", "canary"]), 1, "no release is canary");
+        fails(&depot, tool.clone().args(["--release", "canary"]), 1, "there is no channel canary");
         let record = sealed(9, plain(9), Format::Tar).record.to_bytes();
         fails(&depot, tool.clone().args(["--release", "-"]).stdin(record), 1, "app-9.tar does not exist");
         fails(&depot, tool.args(["--release", "-", "-q"]).stdin(five_lines(9)), 1, "app-9.tar does not exist");
@@ -41,8 +41,8 @@ fn records_that_are_none() {
     let text = String::from_utf8(good.record.to_bytes()).unwrap();
     let stranger = text.replace("app-2", "other-2");
     let cases: Vec<(Vec<u8>, &str)> = vec![
-        (b"<html>\n".to_vec(), "no release record"),
-        (vec![0xff; 40], "no release record"),
+        (b"<html>\n".to_vec(), "not a release record"),
+        (vec![0xff; 40], "not a release record"),
         (Vec::new(), "VERSION is missing"),
         (vec![b'\n'; 3], "VERSION is missing"),
         (b"VERSION=\n".to_vec(), "VERSION has a wrong value"),
@@ -57,8 +57,8 @@ fn records_that_are_none() {
                 .into_bytes(),
             "RECORD_SHA256 is missing",
         ),
-        (text[..text.len() / 2].to_owned().into_bytes(), "no release record"),
-        (vec![b'A'; 100_000], "no release record"),
+        (text[..text.len() / 2].to_owned().into_bytes(), "not a release record"),
+        (vec![b'A'; 100_000], "not a release record"),
     ];
     for (bytes, words) in cases {
         fs::write(depot.store.join("latest-stable.txt"), &bytes).unwrap();

@@ -227,7 +227,7 @@ fn a_store_in_what_is_packed_is_refused() {
 fn a_member_below_a_packed_link_is_refused() {
     let dir = tree(&[("real/f", "f")]);
     symlink("real", dir.path().join("link")).unwrap();
-    refused(dir.path(), &["link", "link/f"], 1, "unable to pack link/f: link is no directory in the release");
+    refused(dir.path(), &["link", "link/f"], 1, "unable to pack link/f: link is not a directory in the release");
     assert_eq!(files(dir.path(), &["link", "real"]), ["link", "real/f"]);
 }
 

@@ -76,7 +76,7 @@ fn a_directory_named_release_is_refused() {
         let shelf = Shelf::s3();
         let run = shelf.tool().arg("-C").arg(tree.path()).arg(paths).run().fails_with(1);
         let run = run
-            .stderr_contains("unable to pack RELEASE/notes: RELEASE is no directory in the release")
+            .stderr_contains("unable to pack RELEASE/notes: RELEASE is not a directory in the release")
             .stderr_is_one_line_at_its_end();
         shelf.is_as_before(&Default::default(), &run);
     }

@@ -92,7 +92,7 @@ fn a_record_on_stdin() {
             (tampered, "RECORD_SHA256"),
             (elsewhere, "not the one of release 1"),
             (unsealed, "not the one of release 1"),
-            (b"hello\n".to_vec(), "no release record"),
+            (b"hello\n".to_vec(), "not a release record"),
         ] {
             let _run = store
                 .promote("-")

@@ -61,7 +61,7 @@ fn numbers_that_are_no_release() {
         refused(&store, "7", "a build has claimed it");
         refused(&store, "8", "abandoned");
         refused(&store, "latest", "no release is latest");
-        refused(&store, "canary", "no release is canary");
+        refused(&store, "canary", "there is no channel canary");
         refused(&store, "previous", "there is no release before the one that is latest-stable in ");
     }
 }
@@ -72,14 +72,14 @@ fn malformed_records_pointers_and_lists() {
         let mut torn = store.get("obelix-2.release").unwrap();
         torn.truncate(torn.len() - 30);
         store.put("obelix-2.release", &torn);
-        refused(&store, "2", "obelix-2.release is no release record");
+        refused(&store, "2", "obelix-2.release is not a release record");
         store.put("obelix-2.release", &sealed(3, &commit_of(3), b"x").to_bytes());
-        refused(&store, "2", "obelix-2.release is no release record");
+        refused(&store, "2", "obelix-2.release is not a release record");
         let pointer = store.get("latest-stable.txt").unwrap();
         for wrong in [&b"<html>\n"[..], b"", &pointer[..pointer.len() - 9]] {
             store.put("latest-stable.txt", wrong);
-            refused(&store, "3", "latest-stable.txt is no release record");
-            refused(&store, "previous", "latest-stable.txt is no release record");
+            refused(&store, "3", "latest-stable.txt is not a release record");
+            refused(&store, "previous", "latest-stable.txt is not a release record");
         }
         store.put("latest-stable.txt", &pointer);
         let list = store.get("promotions.csv").unwrap();
@@ -89,7 +89,7 @@ fn malformed_records_pointers_and_lists() {
             b"n,time,who,from,to,commit,reason\n1,2\n",
         ] {
             store.put("promotions.csv", wrong);
-            refused(&store, "3", "promotions.csv is no list of promotions");
+            refused(&store, "3", "promotions.csv is not a list of promotions");
             let _run = store.tool().arg("--history").run().fails_with(1).stderr_is_one_line();
         }
         store.put("promotions.csv", b"n,time,who,from,to,commit,reason\n18446744073709551615,t,w,,1,c,\n");

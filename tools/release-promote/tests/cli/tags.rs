@@ -197,7 +197,7 @@ fn what_can_not_be_tagged_is_not_promoted() {
     store.release(5, "");
     store.release(6, "main");
     let before = (store.all(), repo.refs());
-    for (release, why) in [("4", "has it"), ("5", "names no commit"), ("6", "no commit id")] {
+    for (release, why) in [("4", "has it"), ("5", "names no commit"), ("6", "not a commit id")] {
         let _run = store
             .promote_tag(release, &repo, "production")
             .run()
