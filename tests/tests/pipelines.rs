@@ -232,6 +232,29 @@ fn a_failing_build_fails_the_pipe_and_promotes_nothing() {
     assert_eq!(job.place.look().objects(), before);
 }
 
+/// A job that was set up wrong is told how, before anything is touched.
+#[test]
+fn a_missing_variable_is_wrong_usage() {
+    let cases: [(&str, &[&str]); 3] = [
+        ("create-build", &["WORKSPACE", "ARTIFACT"]),
+        ("promote-build", &["ARTIFACT", "RELEASE_VERSION", "WORKSPACE"]),
+        ("instance-boot", &["SERVICE"]),
+    ];
+    for (script, names) in cases {
+        for missing in names {
+            let tool = Tool::new(root().join("scripts").join(script));
+            let set = names.iter().filter(|name| *name != missing);
+            let run = set.fold(tool, |tool, name| tool.env(name, "x")).run().fails_with(2).stdout_is("");
+            let said = run.stderr_str();
+            assert!(said.starts_with(&format!("{script}: {missing} is not set; usage:\n")), "{said}");
+            for name in names {
+                assert!(said.lines().skip(1).any(|line| line.contains(name)), "{name}: {said}");
+            }
+            assert!(!said.contains("set -euo") && !said.contains("\n#"), "{said}");
+        }
+    }
+}
+
 /// Options may come without folders, before them or behind them.
 #[test]
 fn a_build_with_options_of_its_own() {
