@@ -7,8 +7,12 @@ use end_to_end::{bin_dir, root};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
-use testkit::{Fault, Finished, Plan, Tool};
+use testkit::{Fault, Finished, Plan, Running, Tool, wait_until};
+
+/// Longest wait for a state that comes at once unless something is broken.
+const SOON: Duration = Duration::from_secs(60);
 
 /// A job: a checkout with a remote, and the environment that Jenkins sets.
 struct Job {
@@ -70,6 +74,10 @@ impl Job {
 
     /// Boots into `srv`; what the instance's script and failure hook say ends up in files beside it.
     fn boot(&self, version: &str, script: &str) -> Finished {
+        self.boot_tool(version, script).run()
+    }
+
+    fn boot_tool(&self, version: &str, script: &str) -> Tool {
         let scripts = self.dir.path().join("deploy-scripts");
         fs::create_dir_all(&scripts).unwrap();
         fs::write(scripts.join(format!("{ARTIFACT}.sh")), script).unwrap();
@@ -83,7 +91,18 @@ impl Job {
             .env("DEPLOY_SCRIPTS", format!("file://{}", scripts.display()))
             .env("INSTALL_DIR", self.srv())
             .env("ON_FAILURE", mail)
-            .run()
+    }
+
+    fn mail(&self) -> String {
+        fs::read_to_string(self.dir.path().join("mail")).unwrap()
+    }
+
+    /// A release of the service and one of its Ansible code, neither promoted.
+    fn build_both(&self) {
+        self.create_build("1").succeeds();
+        let ansible = format!("file://{}", self.dir.path().join("ansible-store").display());
+        let pack = ["--artifact", "ansible", "--store", &ansible, "-C"];
+        end_to_end::tool("artifact-pack").args(pack).arg(self.checkout()).arg("common").run().succeeds();
     }
 
     fn srv(&self) -> PathBuf {
@@ -186,6 +205,11 @@ fn an_instance_boots_from_buckets_alone() {
     };
     boot("latest-stable").succeeds();
     assert_eq!(fs::read_to_string(job.srv().join("healthy")).unwrap(), format!("{ARTIFACT}-1\n"));
+    let missing = job.script("instance-boot").env("PATH", &path).env("SERVICE", ARTIFACT);
+    let nowhere = format!("{}/nowhere", job.place.url());
+    let missing = missing.env("DEPLOY_SCRIPTS", &nowhere).env("INSTALL_DIR", job.srv()).run().fails_with(75);
+    let words = format!("\ninstance-boot: unable to copy {nowhere}/{ARTIFACT}.sh: aws s3 cp ended with 1\n");
+    assert!(missing.stderr_str().ends_with(&words), "{}", missing.report());
     // A store that is away for a moment is a temporary failure of the boot too.
     job.place.proxy().set_plan(Plan::Custom(Box::new(|info| info.path.ends_with(".txt").then_some(Fault::SlowDown))));
     boot("latest-stable").fails_with(75);
@@ -195,22 +219,82 @@ fn an_instance_boots_from_buckets_alone() {
 #[test]
 fn a_boot_that_fails_is_not_healthy_and_says_so() {
     let job = Job::new(Place::files());
-    job.create_build("1").succeeds();
-    let ansible = format!("file://{}", job.dir.path().join("ansible-store").display());
-    let pack = ["--artifact", "ansible", "--store", &ansible, "-C"];
-    end_to_end::tool("artifact-pack").args(pack).arg(job.checkout()).arg("common").run().succeeds();
+    job.build_both();
     job.boot("1", "true\n").succeeds();
     assert!(job.srv().join("healthy").exists());
     // The play fails: no health file any more, and a mail.
     job.boot("1", "echo the play broke >&2; exit 7\n").fails_with(7);
     assert!(!job.srv().join("healthy").exists());
-    let mail = fs::read_to_string(job.dir.path().join("mail")).unwrap();
+    let mail = job.mail();
     assert!(mail.contains("exit code 7") && mail.contains("the play broke"), "{mail}");
     // Nothing is promoted: the release can't be resolved.
     job.boot("latest-stable", "true\n").fails_with(1);
     assert!(!job.srv().join("healthy").exists());
-    let mail = fs::read_to_string(job.dir.path().join("mail")).unwrap();
+    let mail = job.mail();
     assert!(mail.contains("no release is latest-stable"), "{mail}");
+}
+
+/// The set-up script can't be had: one line with its place, and the code that says whether trying again helps.
+#[test]
+fn a_boot_without_its_script_says_where_it_looked() {
+    let job = Job::new(Place::files());
+    job.build_both();
+    let scripts = job.dir.path().join("deploy-scripts");
+    let missing = format!("file://{}/none", scripts.display());
+    let wrong = scripts.display().to_string();
+    let cases = [
+        (missing.as_str(), 1, format!("unable to copy {missing}/{ARTIFACT}.sh: there is no such file\n")),
+        (&wrong, 2, format!("DEPLOY_SCRIPTS={wrong} is neither s3://bucket/prefix nor file:///directory\n")),
+        ("s3://b/p", 1, format!("unable to copy s3://b/p/{ARTIFACT}.sh: the AWS CLI (aws) is not on PATH\n")),
+    ];
+    // Everything that the script calls, and nothing else.
+    let bin = job.dir.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    for name in ["bash", "cat", "cp", "env", "hostname", "mktemp", "rm", "sed", "tee"] {
+        std::os::unix::fs::symlink(program(name), bin.join(name)).unwrap();
+    }
+    for (place, code, words) in cases {
+        let run = job.boot_tool("1", "true\n").env("DEPLOY_SCRIPTS", place).env("PATH", &bin).run().fails_with(code);
+        assert_eq!(run.stderr_str(), format!("instance-boot: {words}"), "{}", run.report());
+        assert!(job.mail().contains(&words) && job.mail().contains(&format!("exit code {code}\n")), "{}", job.mail());
+    }
+}
+
+/// Where a program is found.
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap();
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file()).unwrap()
+}
+
+/// A signal ends what the boot is at, too: nothing goes on setting up a host that was given up.
+#[test]
+fn a_boot_that_is_ended_ends_its_script_and_says_so() {
+    let job = Job::new(Place::files());
+    job.build_both();
+    let up = job.dir.path().join("up");
+    let script = format!("sleep 600 & echo $$ $! > '{0}.new' && mv '{0}.new' '{0}' && wait\n", up.display());
+    let signals: [(fn(&Running), i32, &str); 2] =
+        [(Running::terminate, 143, "SIGTERM"), (Running::interrupt, 130, "SIGINT")];
+    for (send, code, name) in signals {
+        job.boot("1", "true\n").succeeds();
+        let mut run = job.boot_tool("1", &script).start();
+        let pids = wait_until("the set-up script", SOON, || {
+            let begun = fs::read_to_string(&up).map_err(|error| error.to_string());
+            if run.is_running() { begun } else { Ok(String::new()) }
+        });
+        fs::remove_file(&up).unwrap();
+        send(&run);
+        let run = run.wait().fails_with(code).stderr_contains(&format!("instance-boot: ended by {name}\n"));
+        for pid in pids.split_whitespace() {
+            wait_until("the end of the script", SOON, || {
+                let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                // Nobody may be there to collect what an init would.
+                if stat.is_empty() || stat.contains(") Z ") { Ok(()) } else { Err(stat) }
+            });
+        }
+        assert!(!job.srv().join("healthy").exists(), "{}", run.report());
+        assert!(job.mail().contains(&format!("exit code {code}\n")), "{}", job.mail());
+    }
 }
 
 #[test]
