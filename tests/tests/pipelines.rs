@@ -5,6 +5,7 @@ use end_to_end::checker::leftovers;
 use end_to_end::place::{ARTIFACT, Place};
 use end_to_end::{bin_dir, root};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -426,4 +427,33 @@ fn the_demo_runs_on_a_caller_s_odd_environment() {
         .run()
         .succeeds();
     assert!(run.stdout_str().ends_with("== done\n"));
+}
+
+/// What the demo can't do without is said in one line, and a build that fails is run once and ends it.
+#[test]
+fn the_demo_says_what_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bin, copy) = (dir.path().join("bin"), dir.path().join("copy/scripts/demo"));
+    fs::create_dir_all(copy.parent().unwrap()).unwrap();
+    fs::copy(root().join("scripts/demo"), &copy).unwrap();
+    fs::create_dir(&bin).unwrap();
+    for name in ["bash", "dirname", "env", "git"] {
+        std::os::unix::fs::symlink(program(name), bin.join(name)).unwrap();
+    }
+    let demo = |script: &Path| {
+        let tool = Tool::new(script).env("PATH", &bin).env("CARGO_TARGET_DIR", dir.path().join("empty"));
+        // The tests may run as another user than the one whose checkout this is.
+        let safe = [("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "safe.directory"), ("GIT_CONFIG_VALUE_0", "*")];
+        safe.into_iter().fold(tool, |tool, (name, value)| tool.env(name, value))
+    };
+    let run = demo(&copy).env("GIT_CEILING_DIRECTORIES", dir.path()).run().fails_with(1).stderr_is_one_line();
+    let _told = run.stderr_contains("demo: ").stderr_contains("/copy is not a git checkout, which the demo packs: fatal: ");
+    let here = root().join("scripts/demo");
+    let run = demo(&here).run().fails_with(1).stderr_is_one_line().stdout_is("");
+    let _told = run.stderr_contains("demo: there is no cargo on PATH");
+    fs::write(bin.join("cargo"), "#!/usr/bin/env bash\necho \"cargo $*\" >&2\nexit 101\n").unwrap();
+    fs::set_permissions(bin.join("cargo"), PermissionsExt::from_mode(0o755)).unwrap();
+    let run = demo(&here).run().fails_with(101).stdout_is("");
+    let build = "cargo build --release --locked -p artifact-pack -p release-promote -p artifact-fetch";
+    assert_eq!(run.stderr_str(), format!("demo: building the tools, some minutes, once\n{build}\n"));
 }
