@@ -447,7 +447,8 @@ fn the_demo_says_what_it_lacks() {
         safe.into_iter().fold(tool, |tool, (name, value)| tool.env(name, value))
     };
     let run = demo(&copy).env("GIT_CEILING_DIRECTORIES", dir.path()).run().fails_with(1).stderr_is_one_line();
-    let _told = run.stderr_contains("demo: ").stderr_contains("/copy is not a git checkout, which the demo packs: fatal: ");
+    let _told =
+        run.stderr_contains("demo: ").stderr_contains("/copy is not a git checkout, which the demo packs: fatal: ");
     let here = root().join("scripts/demo");
     let run = demo(&here).run().fails_with(1).stderr_is_one_line().stdout_is("");
     let _told = run.stderr_contains("demo: there is no cargo on PATH");

@@ -354,7 +354,9 @@ fn copy(from: &mut impl Read, to: &mut File, name: &[u8]) -> Result<(), UnpackEr
 fn write_error(name: &[u8], source: io::Error) -> UnpackError {
     match source.kind() {
         ErrorKind::AlreadyExists => UnpackError::Twice { name: shown(name) },
-        ErrorKind::NotADirectory => UnpackError::Kind { name: shown(name), what: "below a name that is not a directory" },
+        ErrorKind::NotADirectory => {
+            UnpackError::Kind { name: shown(name), what: "below a name that is not a directory" }
+        }
         _ => UnpackError::Write { name: shown(name), source },
     }
 }

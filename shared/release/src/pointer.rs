@@ -117,14 +117,13 @@ pub async fn advance(store: &dyn Store, record: &Record, attributes: &Attributes
     let body = record.to_bytes();
     let mut current = store.get(&key).await?;
     for attempt in 0..100 {
-        let standing =
-            match &current {
-                Some(object) if object.body == body => return Ok(Advance::Moved),
-                Some(object) => Some(Record::parse(&object.body).map_err(|error| {
-                    Failure::permanent(format!("{} is not a release record: {error}", store.url(&key)))
-                })?),
-                None => None,
-            };
+        let standing = match &current {
+            Some(object) if object.body == body => return Ok(Advance::Moved),
+            Some(object) => Some(Record::parse(&object.body).map_err(|error| {
+                Failure::permanent(format!("{} is not a release record: {error}", store.url(&key)))
+            })?),
+            None => None,
+        };
         if let Some(later) = standing.map(|standing| standing.number()).filter(|number| *number > record.number()) {
             return Ok(Advance::Later(later));
         }

@@ -357,7 +357,17 @@ mod tests {
             "file:///srv/my%20store".parse::<StoreUrl>().ok(),
             Some(StoreUrl::Files { dir: "/srv/my store".into() })
         );
-        for wrong in ["s3://", "build/x", "file://srv/x", "file:/srv/x", "file:srv", "file://", "http://x/y", "s3://b/a//c", "s3://b/../c"] {
+        for wrong in [
+            "s3://",
+            "build/x",
+            "file://srv/x",
+            "file:/srv/x",
+            "file:srv",
+            "file://",
+            "http://x/y",
+            "s3://b/a//c",
+            "s3://b/../c",
+        ] {
             assert!(wrong.parse::<StoreUrl>().is_err(), "{wrong}");
         }
     }

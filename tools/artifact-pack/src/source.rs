@@ -93,8 +93,9 @@ fn head(dir: &Path, console: Console) -> String {
     let status = match git(dir, &["status", "--porcelain=v2", "--branch", "--untracked-files=no"]) {
         Ok(status) => status,
         Err(why) => {
-            console
-                .warn(format!("no --commit was given and git tells none, so the record names no commit: {place}: {why}"));
+            console.warn(format!(
+                "no --commit was given and git tells none, so the record names no commit: {place}: {why}"
+            ));
             return String::new();
         }
     };

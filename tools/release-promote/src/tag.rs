@@ -234,7 +234,8 @@ impl Tag {
         // What git says of the ref itself stands in the porcelain lines, which start with a mark.
         let told =
             text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("To ") && *line != "Done");
-        let words = told.map(|line| line.trim_start_matches("fatal: ").replace('\t', " ")).collect::<Vec<_>>().join("; ");
+        let words =
+            told.map(|line| line.trim_start_matches("fatal: ").replace('\t', " ")).collect::<Vec<_>>().join("; ");
         let permanent = [
             "not a git repository",
             "does not appear to be a git repository",

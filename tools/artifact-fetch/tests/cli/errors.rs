@@ -264,7 +264,12 @@ fn wrong_command_lines() {
     let words = ": expected a release number, latest, latest-stable, the name of a channel, or - (see --help)";
     fails(&depot, depot.fetch().args(["--release", "0"]), 2, words);
     fails(&depot, depot.fetch().args(["--release", "previous"]), 2, "which release-promote does");
-    fails(&depot, depot.fetch().arg("--kep"), 2, "'--kep' found; tip: a similar argument exists: '--keep' (see --help)");
+    fails(
+        &depot,
+        depot.fetch().arg("--kep"),
+        2,
+        "'--kep' found; tip: a similar argument exists: '--keep' (see --help)",
+    );
     let tool = || Tool::new(env!("CARGO_BIN_EXE_artifact-fetch"));
     fails(&depot, tool(), 2, "--store");
     fails(&depot, tool().args(["--store", "file:///tmp", "--into", "x"]), 2, "--artifact");

@@ -206,7 +206,8 @@ fn a_store_in_what_is_packed_is_refused() {
         let store = format!("file://{root}{store}");
         crate::shelf::tool().args(["--artifact", "obelix", "--store", &store, "-C"]).arg(dir.path()).args(args).run()
     };
-    for (store, args) in [("", &["."][..]), ("/out", &["."]), ("/out/new/store", &["."]), ("/out/store", &["out", "a"])] {
+    for (store, args) in [("", &["."][..]), ("/out", &["."]), ("/out/new/store", &["."]), ("/out/store", &["out", "a"])]
+    {
         let run = pack(store, args).fails_with(1).stderr_contains(&format!("the store {root}{store} lies in what is"));
         assert!(run.stdout.is_empty() && !dir.path().join("out/new").exists(), "{}", run.report());
     }

@@ -120,7 +120,8 @@ fn a_damaged_pointer() {
             shelf.put("latest.txt", text.as_bytes());
             let before = shelf.objects();
             for mode in [&["--dry-run"][..], &[]] {
-                let run = says(shelf.pack(small.path()).args(mode).run(), 1, &["latest.txt", "is not a release record"]);
+                let run =
+                    says(shelf.pack(small.path()).args(mode).run(), 1, &["latest.txt", "is not a release record"]);
                 assert_eq!(shelf.objects(), before, "no number is taken\n{}", run.report());
             }
         }

@@ -125,7 +125,10 @@ fn a_dry_run_changes_nothing() {
         let run = store.promote_tag("2", &repo, "new").arg("--dry-run").run().succeeds();
         told(
             &run,
-            &["latest-stable would change from no release to 2".into(), format!("the tag new would be made at {second}")],
+            &[
+                "latest-stable would change from no release to 2".into(),
+                format!("the tag new would be made at {second}"),
+            ],
         );
         let _run = store.promote_tag("1", &repo, "production").run().succeeds();
         let before = (store.all(), repo.refs());

@@ -52,7 +52,8 @@ fn steps_are_said_on_request() {
         rest = found.unwrap().1;
     }
     let again = store.promote_tag("2", &repo, "production").arg("-v").run().succeeds();
-    let _told = again.stderr_contains("latest-stable.txt names release 2\n").stderr_contains("is latest-stable already");
+    let _told =
+        again.stderr_contains("latest-stable.txt names release 2\n").stderr_contains("is latest-stable already");
 }
 
 #[test]
@@ -113,7 +114,11 @@ fn a_pointer_that_moved_without_its_tag() {
         let words =
             format!("release {stands} is latest-stable, but the tag production was not moved; run again to move it");
         let run = run.stderr_contains(&words).stderr_contains("frozen until Monday");
-        assert!(!run.stderr_str().contains("\\t") && !run.stderr_str().contains("was not promoted"), "{}", run.report());
+        assert!(
+            !run.stderr_str().contains("\\t") && !run.stderr_str().contains("was not promoted"),
+            "{}",
+            run.report()
+        );
         assert_eq!(store.agrees(None), stands);
         let before = store.all();
         // The same again says the same; what is asked for beyond it was not begun.
