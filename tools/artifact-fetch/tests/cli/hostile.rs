@@ -131,8 +131,8 @@ fn members_that_meet() {
         ("a file replaced by a directory", start().dir("d/good").end(), twice),
         ("a directory replaced by a file", start().file("d", b"x").end(), twice),
         ("a hard link over a file", start().hard_link("RELEASE", "d/good").end(), twice),
-        ("a file below a file", start().file("d/good/x", b"x").end(), "no directory"),
-        ("a directory below a file", start().dir("d/good/x").end(), "no directory"),
+        ("a file below a file", start().file("d/good/x", b"x").end(), "not a directory"),
+        ("a directory below a file", start().dir("d/good/x").end(), "not a directory"),
         ("a link below a file", start().symlink("d/good/x", "y").end(), twice),
     ]);
 }
