@@ -91,7 +91,7 @@ impl AccessArgs {
             region = RegionProviderChain::first_try(region).or_else(own).region().await;
             // The SDK's own chain would ask the environment first, and a name that was typed must win over that.
             let config = ProviderConfig::without_region().with_http_client(http).with_region(region.clone());
-            loader = loader.profile_name(profile).credentials_provider(Profile::new(profile, &config));
+            loader = loader.profile_name(profile).credentials_provider(Profile::new(profile, config));
         }
         if let Some(region) = region {
             loader = loader.region(region);

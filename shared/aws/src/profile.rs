@@ -14,19 +14,19 @@ pub(crate) struct NoProfile(String);
 #[derive(Debug)]
 pub(crate) struct Profile {
     name: String,
-    files: ProfileFileCredentialsProvider,
+    /// For profiles that ask AWS for their credentials.
+    config: ProviderConfig,
 }
 
 impl Profile {
-    /// The profile of that name; `config` is for those that ask AWS for their credentials.
-    pub(crate) fn new(name: &str, config: &ProviderConfig) -> Self {
-        let files = ProfileFileCredentialsProvider::builder().configure(config).profile_name(name).build();
-        Self { name: name.to_owned(), files }
+    pub(crate) fn new(name: &str, config: ProviderConfig) -> Self {
+        Self { name: name.to_owned(), config }
     }
 
     async fn credentials(&self) -> provider::Result {
-        let found = self.files.provide_credentials().await;
-        found.map_err(|error| match error {
+        // Made anew: it tells why it failed once, and requests may be under way at the same time.
+        let files = ProfileFileCredentialsProvider::builder().configure(&self.config).profile_name(&self.name).build();
+        files.provide_credentials().await.map_err(|error| match error {
             CredentialsError::CredentialsNotLoaded(_) => {
                 CredentialsError::invalid_configuration(NoProfile(self.name.clone()))
             }
