@@ -141,7 +141,10 @@ impl Tree {
         let Ok(below) = place.strip_prefix(&root) else { return Ok(()) };
         let walked = below.ancestors().any(|above| match above.as_os_str().as_bytes() {
             b"" => self.whole,
-            name => self.entries.binary_search_by(|entry| (*entry.name).cmp(name)).is_ok(),
+            name => {
+                let found = self.entries.binary_search_by(|entry| (*entry.name).cmp(name));
+                found.is_ok_and(|at| matches!(self.entries[at].what, What::Directory))
+            }
         });
         let excluded = exclude.matches_above(&below.join("x"));
         if !walked || excluded {
