@@ -147,7 +147,8 @@ fn a_list_that_can_not_be_written_is_said_and_finished_later() {
     let run = store.promote("2").run().fails_with(75).stderr_is_one_line().stdout_is("");
     let _run = run.stderr_contains("release 2 is latest-stable now, but its promotion is not finished; run again");
     store.proxy().set_plan(Plan::None);
-    let _run = store.promote("previous").run().succeeds().stderr_contains("this run did not go back: run it again to do so");
+    let _run =
+        store.promote("previous").run().succeeds().stderr_contains("this run did not go back: run it again to do so");
     assert_eq!((store.agrees(None), store.moves()), (2, vec![">1".into(), "1>2".into()]));
     let _run = store.promote("previous").run().succeeds();
     assert_eq!(store.agrees(None), 1);
