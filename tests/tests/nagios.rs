@@ -1,4 +1,5 @@
-//! The pipelines around Nagios, on the daemon of `scripts/stack`. A stand-in prints the list of hosts.
+//! The pipelines around Nagios, on the daemon of `scripts/stack`: asg-hosts on our model of AWS, and stand-ins for it that
+//! fail as no tool of ours does.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
 use end_to_end::{bin_dir, root};
@@ -6,7 +7,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use testkit::{Tool, wait_until};
+use testkit::{FleetFault, FleetGroup, FleetInstance, FleetMember, FleetModel, Tool, wait_until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const SETTINGS: [&str; 4] = ["NAGIOS_CFG", "NAGIOS_FILE", "NAGIOS_RELOAD", "NAGIOS_COMMAND_FILE"];
@@ -61,8 +62,62 @@ fn expected(ids: std::ops::Range<u32>) -> Vec<(String, String)> {
     std::iter::once("monitor".to_owned()).chain(hosts).map(|name| (name, "0".to_owned())).collect()
 }
 
+const REGION: &str = "us-east-1";
+
+/// A running instance of the group `obelix_spot_asg`.
+fn instance(n: u32) -> FleetInstance {
+    let tags = [("Name", "ob-appengine"), ("service", "obelix"), ("aws:autoscaling:groupName", "obelix_spot_asg")];
+    FleetInstance {
+        id: format!("i-{n:08x}"),
+        state: "running".to_owned(),
+        spot: true,
+        zone: format!("{REGION}a"),
+        private_ip: format!("10.0.0.{n}"),
+        public_ip: String::new(),
+        tags: tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+    }
+}
+
+fn group(ids: std::ops::Range<u32>) -> FleetGroup {
+    let members = ids.map(|n| FleetMember {
+        id: format!("i-{n:08x}"),
+        lifecycle_state: "InService".to_owned(),
+        health: "Healthy".to_owned(),
+        zone: format!("{REGION}a"),
+    });
+    FleetGroup { name: "obelix_spot_asg".to_owned(), members: members.collect(), tags: Vec::new() }
+}
+
+/// The tools themselves, from AWS's answers to what Nagios watches.
+fn from_aws_to_nagios() {
+    let model = FleetModel::start();
+    (1..11).for_each(|n| model.add_instance(REGION, instance(n)));
+    model.add_group(REGION, group(1..11));
+    model.limit_pages(4);
+    let refresh = || {
+        let script = script("refresh-nagios", Path::new("/nonexistent")).aws(model.endpoint());
+        script.args(["--asg", "obelix_*", "--timeout", "3s"])
+    };
+    let _first = refresh().args(["--", "--max-shrink", "100%"]).run().succeeds().stdout_is("").stderr_is_empty();
+    assert_eq!(watched(), expected(1..11));
+    let file = PathBuf::from(setting("NAGIOS_FILE"));
+    let written = |path: &Path| (fs::read(path).unwrap(), fs::metadata(path).unwrap().modified().unwrap());
+    let before = written(&file);
+    // The last page of all fails: what came before it looks like a smaller fleet to whoever believes it.
+    model.fail(Box::new(|call| {
+        (call.action == "DescribeInstances" && call.skipped == 8).then(|| FleetFault::error(503, "RequestLimitExceeded"))
+    }));
+    let _failed = refresh().run().fails_with(75).stdout_is("").stderr_contains("RequestLimitExceeded");
+    assert_eq!(written(&file), before);
+    model.recover();
+    let _same = refresh().run().succeeds().stdout_is("").stderr_is_empty();
+    assert_eq!(written(&file), before, "an unchanged fleet is not written again");
+    assert_eq!(watched(), expected(1..11));
+}
+
 #[test]
 fn monitoring_follows_the_fleet() {
+    from_aws_to_nagios();
     let dir = tempfile::tempdir().unwrap();
     let refresh = || script("refresh-nagios", dir.path()).args(["--asg", "obelix_*"]);
     let file = PathBuf::from(setting("NAGIOS_FILE"));
