@@ -320,7 +320,8 @@ fn a_failing_build_fails_the_pipe_and_promotes_nothing() {
 /// A job that was set up wrong is told how, before anything is touched.
 #[test]
 fn a_missing_variable_is_wrong_usage() {
-    let cases: [(&str, &[&str]); 3] = [
+    let cases: [(&str, &[&str]); 4] = [
+        ("asg-code-push", &["SERVICE"]),
         ("create-build", &["WORKSPACE", "ARTIFACT"]),
         ("promote-build", &["ARTIFACT", "RELEASE_VERSION", "WORKSPACE"]),
         ("instance-boot", &["SERVICE"]),
