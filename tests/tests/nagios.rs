@@ -105,7 +105,8 @@ fn from_aws_to_nagios() {
     let before = written(&file);
     // The last page of all fails: what came before it looks like a smaller fleet to whoever believes it.
     model.fail(Box::new(|call| {
-        (call.action == "DescribeInstances" && call.skipped == 8).then(|| FleetFault::error(503, "RequestLimitExceeded"))
+        (call.action == "DescribeInstances" && call.skipped == 8)
+            .then(|| FleetFault::error(503, "RequestLimitExceeded"))
     }));
     let _failed = refresh().run().fails_with(75).stdout_is("").stderr_contains("RequestLimitExceeded");
     assert_eq!(written(&file), before);

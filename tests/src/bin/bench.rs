@@ -17,6 +17,8 @@ mod fleet;
 mod growth;
 #[path = "../bench/measure.rs"]
 mod measure;
+#[path = "../bench/monitoring.rs"]
+mod monitoring;
 #[path = "../bench/site.rs"]
 mod site;
 #[path = "../bench/table.rs"]
@@ -57,7 +59,7 @@ struct Args {
 enum Name {
     /// Packing, fetching and promoting releases
     Release,
-    /// Listing the instances of Auto Scaling groups
+    /// Listing the instances of Auto Scaling groups, and what Nagios watches of them
     Fleet,
 }
 
@@ -97,6 +99,9 @@ fn main() -> Result<()> {
                 print(&fleet::list(&site, instances / scale, rounds)?)?;
             }
             print(&fleet::inventory(&site, 1_000 / scale, rounds)?)?;
+            if !args.peers_only {
+                print(&monitoring::objects(&site, scale)?)?;
+            }
         }
     }
     Ok(())
