@@ -251,7 +251,7 @@ fn a_boot_without_its_script_says_where_it_looked() {
     // Everything that the script calls, and nothing else.
     let bin = job.dir.path().join("bin");
     fs::create_dir(&bin).unwrap();
-    for name in ["bash", "cat", "cp", "env", "hostname", "mktemp", "rm", "sed", "tee"] {
+    for name in ["bash", "cat", "cp", "env", "hostname", "mktemp", "rm", "sed", "tail", "tee", "timeout"] {
         std::os::unix::fs::symlink(program(name), bin.join(name)).unwrap();
     }
     for (place, code, words) in cases {
