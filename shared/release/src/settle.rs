@@ -20,10 +20,11 @@ const TRIES: u32 = 40;
 ///
 /// A retry after a lost reply meets its own write and is refused, so every refusal is settled by reading the object
 /// back: our bytes are a success, bytes that break the condition are a loss, anything else is tried again. Bodies must
-/// differ between writers for that, as claims, records and pointers do.
+/// differ between writers for that, as claims, records and pointers do. A write that failed for a while, a lost
+/// connection for instance, may have been done too, and is settled the same way.
 ///
 /// # Errors
-/// The store fails, or keeps refusing while the condition holds (temporary).
+/// The store fails and nothing was seen of the write, or it keeps refusing while the condition holds (temporary).
 pub async fn put(
     store: &dyn Store,
     key: &str,
@@ -32,10 +33,16 @@ pub async fn put(
     attributes: &Attributes,
 ) -> Result<Settled, Failure> {
     for attempt in 0..TRIES {
-        if let Put::Done(tag) = store.put(key, body, when, attributes).await? {
-            return Ok(Settled::Ours(tag));
-        }
-        let found = store.get(key).await?;
+        let failed = match store.put(key, body, when, attributes).await {
+            Ok(Put::Done(tag)) => return Ok(Settled::Ours(tag)),
+            Ok(Put::Refused) => None,
+            Err(failure) if failure.is_temporary() => Some(failure),
+            Err(failure) => return Err(failure),
+        };
+        let found = match store.get(key).await {
+            Ok(found) => found,
+            Err(unread) => return Err(failed.unwrap_or(unread)),
+        };
         let holds = match (&when, &found) {
             (_, Some(object)) if object.body == body => return Ok(Settled::Ours(object.tag.clone())),
             (Condition::Absent, None) => true,
@@ -44,6 +51,9 @@ pub async fn put(
         };
         if !holds {
             return Ok(Settled::Theirs(found));
+        }
+        if let Some(failure) = failed {
+            return Err(failure);
         }
         pause(attempt).await;
     }

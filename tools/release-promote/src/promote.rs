@@ -163,7 +163,7 @@ impl Run<'_> {
             }
             let moved = |failure: Failure| {
                 let what = format!(
-                    "release {number} is {} now, but its promotion is not finished; run again to finish it",
+                    "release {number} is {} now, but its promotion is not finished; run again with --release {number} to finish it",
                     self.args.channel
                 );
                 failure.with_class(Class::Temporary).context(what)

@@ -185,3 +185,33 @@ fn a_lost_reply_promotes_once() {
         assert_eq!(store.moves(), [">1", "1>2", "2>3"]);
     }
 }
+
+/// Whoever runs the same again, as code 75 asks for, must not go back to the release that was left.
+#[test]
+fn a_row_whose_reply_is_lost() {
+    let is_row = |info: &testkit::RequestInfo| info.is_put_object() && info.path.ends_with("promotions.csv");
+    let ready = || {
+        let store = stage(Store::s3(S3Model::start()));
+        let _run = store.promote("2").run().succeeds();
+        store
+    };
+    let store = ready();
+    store.proxy().set_plan(Plan::Custom(Box::new(move |info| is_row(info).then_some(Fault::LostReply))));
+    let _run = store.promote("previous").run().succeeds().stderr_is_empty();
+    assert_eq!((store.agrees(None), store.moves()), (1, vec![">1".into(), "1>2".into(), "2>1".into()]));
+    // Not even the row can be read any more.
+    let store = ready();
+    let gone = std::sync::atomic::AtomicBool::new(false);
+    let lose = move |info: &testkit::RequestInfo| {
+        let was_gone = gone.fetch_or(is_row(info), std::sync::atomic::Ordering::SeqCst);
+        if is_row(info) && !was_gone { Some(Fault::LostReply) } else { was_gone.then_some(Fault::Reset) }
+    };
+    store.proxy().set_plan(Plan::Custom(Box::new(lose)));
+    let run = store.promote("previous").run().fails_with(75).stderr_is_one_line();
+    let _told = run.stderr_contains(
+        "release 1 is latest-stable now, but its promotion is not finished; run again with --release 1 to",
+    );
+    store.proxy().set_plan(Plan::None);
+    let _run = store.promote("1").run().succeeds();
+    assert_eq!((store.agrees(None), store.rows().len()), (1, 3));
+}
