@@ -14,6 +14,10 @@ const SEAL: &str = "RECORD_SHA256";
 const SEALED_KEYS: [&str; 7] = ["FILE", "SIZE", "SHA256", "CRC64NVME", "FORMAT", "PROMOTION", SEAL];
 /// Records are small; more than this is something else under a record's name.
 pub const MAX_BYTES: usize = 64 * 1024;
+/// No value that these tools write is longer.
+pub const MAX_VALUE: usize = 4 * 1024;
+/// What a sealed record leaves free, so that every release can be promoted.
+const PROMOTION_ROOM: usize = 5 * MAX_VALUE;
 
 /// A release record: what was built from what and, once sealed, the artifact's name, size and checksums.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +67,9 @@ pub enum RecordError {
     /// A control character in a value.
     #[error("line {0} has a control character")]
     Control(usize),
+    /// A value that is written would be longer than [`MAX_VALUE`].
+    #[error("{0} is longer than 4096 bytes")]
+    Long(String),
     /// A key stands twice.
     #[error("{0} stands twice")]
     Twice(String),
@@ -86,7 +93,7 @@ impl Record {
     /// The five lines of the original scripts.
     ///
     /// # Errors
-    /// A value with a control character, or one that misleads the scripts' grep.
+    /// A value with a control character, too long, or one that misleads the scripts' grep.
     pub fn new(
         module: &str,
         number: ReleaseNumber,
@@ -189,7 +196,7 @@ impl Record {
     /// The same record, vouching for an artifact.
     ///
     /// # Errors
-    /// The artifact's name misleads the scripts' grep.
+    /// A value is too long or misleads the scripts' grep, or the whole is too long to be promoted.
     pub fn sealed(&self, artifact: Artifact) -> Result<Self, RecordError> {
         let mut record = Self { fields: Vec::new(), number: self.number, artifact: None };
         for key in ORIGINAL_KEYS {
@@ -207,15 +214,14 @@ impl Record {
                 record.push(key, value)?;
             }
         }
-        record.artifact = Some(artifact);
         record.seal();
-        Ok(record)
+        record.read_back(MAX_BYTES - PROMOTION_ROOM)
     }
 
     /// The same record as the pointer of a channel carries it.
     ///
     /// # Errors
-    /// The name or the reason has a control character or misleads the scripts' grep.
+    /// The name or the reason has a control character, is too long or misleads the scripts' grep.
     pub fn promoted(&self, promotion: &Promotion) -> Result<Self, RecordError> {
         let mut record = self.without_promotion();
         record.fields.retain(|(key, _)| key != SEAL);
@@ -225,7 +231,7 @@ impl Record {
             record.push(key, value)?;
         }
         record.seal();
-        Ok(record)
+        record.read_back(MAX_BYTES)
     }
 
     /// The record of the release itself, without what a promotion added.
@@ -276,12 +282,24 @@ impl Record {
         if value.chars().any(char::is_control) {
             return Err(RecordError::Control(line));
         }
+        if value.len() > MAX_VALUE {
+            return Err(RecordError::Long(key.to_owned()));
+        }
         let misleads = |text: &str| text.contains("VERSION") || text.contains("GIT_COMMIT");
         if misleads(value) || (misleads(key) && key != "VERSION" && key != "GIT_COMMIT") {
             return Err(RecordError::Misleading(format!("{key}={value}")));
         }
         self.fields.push((key.to_owned(), value.to_owned()));
         Ok(())
+    }
+
+    /// The record as whoever reads it will have it: nothing is written that can't be parsed.
+    fn read_back(&self, longest: usize) -> Result<Self, RecordError> {
+        let bytes = self.to_bytes();
+        if bytes.len() > longest {
+            return Err(RecordError::NotText);
+        }
+        Self::parse(&bytes)
     }
 
     fn seal(&mut self) {
@@ -387,6 +405,22 @@ mod tests {
         assert!(Record::new("MYVERSION", number, "", "", "").is_err());
         assert!(Record::new("a", number, "GIT_COMMIT", "", "").is_err());
         assert!(Record::new("a", number, "x\ny", "", "").is_err());
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let longest = "x".repeat(MAX_VALUE);
+        let make = |value: &str| Record::new("o", ReleaseNumber::FIRST, value, value, value);
+        assert_eq!(make(&format!("{longest}x")), Err(RecordError::Long("BUILD".into())));
+        let sealed = make(&longest).unwrap().sealed(artifact()).unwrap();
+        let promotion = |by: &str| Promotion { n: u64::MAX, at: "t".into(), by: by.into(), reason: longest.clone() };
+        let promoted = sealed.promoted(&promotion(&longest)).unwrap();
+        assert_eq!(Record::parse(&promoted.to_bytes()), Ok(promoted));
+        assert_eq!(sealed.promoted(&promotion(&format!("{longest}x"))), Err(RecordError::Long("PROMOTED_BY".into())));
+        // An old record may hold what these tools never write; sealing it leaves room for its promotion.
+        let lines = (0..12).map(|n| format!("K{n}={}\n", "x".repeat(4000))).collect::<String>();
+        let old = Record::parse(format!("VERSION=1\n{lines}").as_bytes()).unwrap();
+        assert_eq!(old.sealed(artifact()), Err(RecordError::NotText));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use clap::Parser;
 use cli::Verbosity;
 use release::layout::{LATEST_STABLE, is_channel};
+use release::record::MAX_VALUE;
 use release::{Selector, StoreArgs};
 use std::path::PathBuf;
 
@@ -72,6 +73,9 @@ fn reason(text: &str) -> Result<String, String> {
     if text.chars().any(char::is_control) {
         return Err("a reason is one line without control characters".to_owned());
     }
+    if text.len() > MAX_VALUE {
+        return Err(format!("a reason has at most {MAX_VALUE} bytes"));
+    }
     if text.contains("VERSION") || text.contains("GIT_COMMIT") {
         return Err("a reason can't hold VERSION or GIT_COMMIT, since scripts grep the record for them".to_owned());
     }
@@ -106,6 +110,14 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn reasons() {
+        assert!(reason(&"x".repeat(MAX_VALUE)).is_ok());
+        for wrong in ["a\nb", "MY_VERSION", &"x".repeat(MAX_VALUE + 1)] {
+            assert!(reason(wrong).is_err());
+        }
     }
 
     #[test]

@@ -221,3 +221,16 @@ fn numbers_go_on() {
         write(tree.path(), "b", b"b");
     }
 }
+
+/// What no reader could take is refused before a number is taken.
+#[test]
+fn values_that_are_too_long() {
+    let tree = tree(&[("a", "a")]);
+    let shelf = Shelf::s3();
+    for option in ["--build", "--commit", "--timestamp"] {
+        let run = shelf.pack(tree.path()).args([option, &"1".repeat(4097)]).run().fails_with(2).stderr_is_one_line();
+        shelf.is_as_before(&Default::default(), &run);
+    }
+    let run = shelf.pack(tree.path()).args(["--build", &"1".repeat(4096)]).run().succeeds();
+    let _record = shelf.is_published(1, &run);
+}

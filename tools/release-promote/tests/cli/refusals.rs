@@ -215,3 +215,17 @@ fn a_row_whose_reply_is_lost() {
     let _run = store.promote("1").run().succeeds();
     assert_eq!((store.agrees(None), store.rows().len()), (1, 3));
 }
+
+#[test]
+fn a_reason_no_record_can_hold() {
+    let store = stage(Store::files());
+    let before = store.all();
+    for reason in ["x".repeat(4097), "x".repeat(70_000)] {
+        let _run = store.promote("2").args(["--reason", &reason]).run().fails_with(2).stdout_is("");
+    }
+    let long = "x".repeat(4097);
+    let _run = store.promote("2").env("SUDO_USER", &long).run().fails_with(2).stderr_contains("PROMOTED_BY");
+    assert_eq!(store.all(), before);
+    let _run = store.promote("2").args(["--reason", &"x".repeat(4096)]).run().succeeds();
+    assert_eq!(store.agrees(None), 2);
+}
