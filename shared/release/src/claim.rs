@@ -51,7 +51,8 @@ impl Claim {
             text.lines().filter_map(|line| line.split_once('=')).find(|(key, _)| *key == wanted).map(|(_, value)| value)
         };
         let build = get("BUILD_UUID").and_then(|uuid| uuid.parse().ok());
-        match get("STATE")? {
+        // An old script's record may have a line of that name among its own.
+        match text.lines().next()?.strip_prefix("STATE=")? {
             "claimed" => Some(Self::Claimed {
                 build: build?,
                 builder: Builder {
@@ -176,6 +177,12 @@ mod tests {
         assert!(builder.is_proven_dead());
         builder.boot = "another".into();
         assert!(!builder.is_proven_dead());
+    }
+
+    #[test]
+    fn only_the_first_line_makes_a_claim() {
+        let old = b"MODULE=obelix\nVERSION=41\nBUILD=\nTIMESTAMP=x\nSTATE=abandoned\n";
+        assert_eq!(Claim::parse(old), None);
     }
 
     #[test]

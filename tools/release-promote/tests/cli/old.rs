@@ -146,6 +146,15 @@ fn a_pointer_set_back_by_hand() {
 }
 
 #[test]
+fn an_old_record_with_a_line_of_its_own() {
+    let store = Store::files();
+    (1..=2).for_each(|number| drop(store.release(number, &commit_of(number))));
+    store.put("latest-stable.txt", format!("{}STATE=abandoned\n", five(1, None)).as_bytes());
+    let _run = store.promote("2").run().succeeds();
+    assert_eq!(store.moves(), [">1", "1>2"]);
+}
+
+#[test]
 fn the_old_job_and_its_tag() {
     let repo = Repo::new(3);
     let store = Store::files();
