@@ -6,6 +6,7 @@ use crate::number::ReleaseNumber;
 use crate::record::Record;
 use crate::settle::{self, Settled};
 use crate::store::{Attributes, Condition, Object, Store};
+use archive::Format;
 use cli::Failure;
 
 /// A pointer as it stands in the store.
@@ -22,10 +23,20 @@ pub struct Pointer {
 /// # Errors
 /// The store fails, or what is there is no record.
 pub async fn read(store: &dyn Store, key: &str) -> Result<Option<Pointer>, Failure> {
-    let Some(object) = store.get(key).await? else { return Ok(None) };
+    store.get(key).await?.map(|object| parse(store, key, object)).transpose()
+}
+
+fn parse(store: &dyn Store, key: &str, object: Object) -> Result<Pointer, Failure> {
+    // The old scripts' shell empties a file before it writes it.
+    if object.body.is_empty() {
+        return Err(Failure::temporary(format!(
+            "{} is empty: it is being written, or its write failed",
+            store.url(key)
+        )));
+    }
     let record = Record::parse(&object.body)
         .map_err(|error| Failure::permanent(format!("{} is not a release record: {error}", store.url(key))))?;
-    Ok(Some(Pointer { record, object }))
+    Ok(Pointer { record, object })
 }
 
 /// Reads the record of a release, whole and checked. `None` if there is none: an old release without a record, or no
@@ -77,11 +88,21 @@ pub fn check(layout: &Layout, record: &Record) -> Result<(), String> {
 
 /// Refuses a store whose pointers another artifact uses: both would count in one sequence and move each other's pointers.
 ///
+/// A pointer of the old scripts tells no file; one of another module is taken for ours only if the archive is there.
+///
 /// # Errors
-/// The pointer names a release of another artifact.
-pub fn check_owner(store: &dyn Store, layout: &Layout, pointer: &Pointer) -> Result<(), Failure> {
-    check(layout, &pointer.record)
-        .map_err(|why| Failure::permanent(format!("{} keeps the releases of another artifact: {why}", store.url(""))))
+/// The pointer names a release of another artifact, or the store fails.
+pub async fn check_owner(store: &dyn Store, layout: &Layout, pointer: &Pointer) -> Result<(), Failure> {
+    let record = &pointer.record;
+    let mut fits = check(layout, record);
+    let module = record.get("MODULE").filter(|module| !module.is_empty() && *module != layout.artifact());
+    if let (None, Some(module)) = (record.artifact(), module) {
+        let archive = layout.archive(record.number(), Format::Tar);
+        if store.head(&archive).await?.is_none() {
+            fits = Err(format!("its MODULE is {module:?}, and there is no {archive}"));
+        }
+    }
+    fits.map_err(|why| Failure::permanent(format!("{} keeps the releases of another artifact: {why}", store.url(""))))
 }
 
 /// The failure of asking for what a pointer names when there is no pointer of that name.
@@ -111,23 +132,31 @@ pub enum Advance {
 /// Moves `latest.txt` to a sealed record, never back.
 ///
 /// # Errors
-/// The store fails, or the pointer keeps changing (temporary).
-pub async fn advance(store: &dyn Store, record: &Record, attributes: &Attributes) -> Result<Advance, Failure> {
+/// The store fails, the pointer is another artifact's, or it keeps changing (temporary).
+pub async fn advance(
+    store: &dyn Store,
+    layout: &Layout,
+    record: &Record,
+    attributes: &Attributes,
+) -> Result<Advance, Failure> {
     let key = layout::pointer(layout::LATEST);
     let body = record.to_bytes();
     let mut current = store.get(&key).await?;
     for attempt in 0..100 {
-        let standing = match &current {
+        let standing = match current {
             Some(object) if object.body == body => return Ok(Advance::Moved),
-            Some(object) => Some(Record::parse(&object.body).map_err(|error| {
-                Failure::permanent(format!("{} is not a release record: {error}", store.url(&key)))
-            })?),
+            Some(object) => Some(parse(store, &key, object)?),
             None => None,
         };
-        if let Some(later) = standing.map(|standing| standing.number()).filter(|number| *number > record.number()) {
-            return Ok(Advance::Later(later));
+        if let Some(standing) = &standing {
+            // Builds of two artifacts may have begun together in an empty store.
+            check_owner(store, layout, standing).await?;
+            let number = standing.record.number();
+            if number > record.number() {
+                return Ok(Advance::Later(number));
+            }
         }
-        let when = current.as_ref().map_or(Condition::Absent, |object| Condition::Unchanged(&object.tag));
+        let when = standing.as_ref().map_or(Condition::Absent, |standing| Condition::Unchanged(&standing.object.tag));
         match settle::put(store, &key, &body, when, attributes).await? {
             Settled::Ours(_) => return Ok(Advance::Moved),
             Settled::Theirs(found) => current = found,

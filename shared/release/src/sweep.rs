@@ -87,7 +87,7 @@ pub async fn survey(store: &dyn Store, layout: &Layout) -> Result<Survey, Failur
     let (listed, uploads, latest) =
         tokio::try_join!(store.list(&prefix), store.uploads(&prefix), pointer::read(store, &latest))?;
     if let Some(pointer) = &latest {
-        pointer::check_owner(store, layout, pointer)?;
+        pointer::check_owner(store, layout, pointer).await?;
     }
     let mut numbers: BTreeSet<ReleaseNumber> = latest.iter().map(|pointer| pointer.record.number()).collect();
     let mut archives: BTreeMap<ReleaseNumber, Vec<String>> = BTreeMap::new();

@@ -139,7 +139,7 @@ impl Build<'_> {
         if let Some(artifact) = sealed.artifact() {
             self.store.settled(&artifact.file, self.id).await?;
         }
-        match pointer::advance(self.store.as_ref(), sealed, &self.job.attributes).await? {
+        match pointer::advance(self.store.as_ref(), &self.args.store.artifact, sealed, &self.job.attributes).await? {
             Advance::Moved => self.console.step(format!("latest.txt names release {}", sealed.number())),
             Advance::Later(number) => self.console.step(format!("latest.txt names the later release {number} already")),
         }

@@ -63,7 +63,7 @@ pub(crate) async fn print_history(args: &Args, console: Console, out: Output) ->
     let (store, layout) = (args.store.open().await?, &args.store.artifact);
     let standing = pointer::read(store.as_ref(), &layout::pointer(&args.channel)).await?;
     if let Some(pointer) = &standing {
-        pointer::check_owner(store.as_ref(), layout, pointer)?;
+        pointer::check_owner(store.as_ref(), layout, pointer).await?;
     }
     let key = layout::promotions(&args.channel);
     let (history, object) = read_history(store.as_ref(), &key).await?;
@@ -94,7 +94,7 @@ impl Run<'_> {
         for round in 0..ROUNDS {
             let standing = pointer::read(self.store.as_ref(), &self.pointer_key).await?;
             if let Some(pointer) = &standing {
-                pointer::check_owner(self.store.as_ref(), self.layout, pointer)?;
+                pointer::check_owner(self.store.as_ref(), self.layout, pointer).await?;
                 self.console.step(format!("{} names release {}", self.url(), pointer.record.number()));
             } else {
                 self.console.step(format!("{} does not exist yet", self.url()));

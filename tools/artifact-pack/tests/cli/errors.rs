@@ -105,7 +105,6 @@ fn a_damaged_pointer() {
     let small = tree(&[("a", "a")]);
     let whole = "MODULE=obelix\nVERSION=3\nBUILD=\nGIT_COMMIT=\nTIMESTAMP=\n";
     let broken = [
-        "",
         "VERSION",
         "VERSION=x\n",
         "VERSION=03\n",
@@ -116,6 +115,9 @@ fn a_damaged_pointer() {
         &format!("{whole}RECORD_SHA256={}\n", "0".repeat(64)),
     ];
     for shelf in Shelf::both() {
+        // An old script that is writing it.
+        shelf.put("latest.txt", b"");
+        let _run = says(shelf.pack(small.path()).run(), 75, &["latest.txt is empty"]);
         for text in broken {
             shelf.put("latest.txt", text.as_bytes());
             let before = shelf.objects();

@@ -234,3 +234,18 @@ fn values_that_are_too_long() {
     let run = shelf.pack(tree.path()).args(["--build", &"1".repeat(4096)]).run().succeeds();
     let _record = shelf.is_published(1, &run);
 }
+
+#[test]
+fn two_artifacts_that_begin_together_in_one_store() {
+    let tree = tree(&[("a", "a")]);
+    let shelf = Shelf::s3();
+    // The other build ends while this one uploads.
+    let other = crate::shelf::tool().args(["--artifact", "asterix", "--store", &shelf.url, "-C"]).arg(tree.path());
+    let other = other.arg(".").aws(shelf.model().endpoint());
+    let is_archive = |info: &testkit::RequestInfo| info.method == "PUT" && info.path.ends_with(".tar");
+    let build = Box::new(move || drop(other.run().succeeds()));
+    shelf.proxy().on_match(Box::new(is_archive), testkit::KillPoint::AfterCommit, build);
+    let run = shelf.pack(tree.path()).run().fails_with(1).stderr_contains("latest.txt was not moved");
+    let _told = run.stderr_contains("keeps the releases of another artifact: its FILE \"asterix-1.tar\"");
+    assert!(shelf.text("latest.txt").starts_with("MODULE=asterix\n"));
+}

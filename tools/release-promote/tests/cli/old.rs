@@ -155,6 +155,20 @@ fn an_old_record_with_a_line_of_its_own() {
 }
 
 #[test]
+fn an_old_pointer_of_another_module() {
+    let store = Store::files();
+    (1..=2).for_each(|number| drop(store.release(number, &commit_of(number))));
+    // Another artifact's, which is in this store alone.
+    store.put("latest-stable.txt", five(9, None).replace("obelix", "asterix").as_bytes());
+    let run = store.promote("2").run().fails_with(1).stderr_is_one_line();
+    let _told = run.stderr_contains("keeps the releases of another artifact: its MODULE is \"asterix\"");
+    // A job that names its module otherwise than its artifact.
+    store.put("latest-stable.txt", five(1, None).replace("obelix", "asterix").as_bytes());
+    let _run = store.promote("2").run().succeeds();
+    assert_eq!(store.moves(), [">1", "1>2"]);
+}
+
+#[test]
 fn the_old_job_and_its_tag() {
     let repo = Repo::new(3);
     let store = Store::files();

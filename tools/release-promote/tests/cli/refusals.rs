@@ -76,11 +76,15 @@ fn malformed_records_pointers_and_lists() {
         store.put("obelix-2.release", &sealed(3, &commit_of(3), b"x").to_bytes());
         refused(&store, "2", "obelix-2.release is not a release record");
         let pointer = store.get("latest-stable.txt").unwrap();
-        for wrong in [&b"<html>\n"[..], b"", &pointer[..pointer.len() - 9]] {
+        for wrong in [&b"<html>\n"[..], &pointer[..pointer.len() - 9]] {
             store.put("latest-stable.txt", wrong);
             refused(&store, "3", "latest-stable.txt is not a release record");
             refused(&store, "previous", "latest-stable.txt is not a release record");
         }
+        // An old script that is writing it.
+        store.put("latest-stable.txt", b"");
+        let _run =
+            store.promote("3").run().fails_with(75).stderr_is_one_line().stderr_contains("latest-stable.txt is empty");
         store.put("latest-stable.txt", &pointer);
         let list = store.get("promotions.csv").unwrap();
         for wrong in [
@@ -107,6 +111,50 @@ fn a_lost_list_is_begun_again() {
     let _run = store.promote("3").run().succeeds();
     assert_eq!(store.moves(), [">2", "2>3"]);
     assert_eq!(store.rows()[0].n, 2);
+}
+
+/// Whoever runs the same again, as code 75 asks for, must not go back to the release that was left.
+#[test]
+fn a_row_whose_reply_is_lost() {
+    let is_row = |info: &testkit::RequestInfo| info.is_put_object() && info.path.ends_with("promotions.csv");
+    let ready = || {
+        let store = stage(Store::s3(S3Model::start()));
+        let _run = store.promote("2").run().succeeds();
+        store
+    };
+    let store = ready();
+    store.proxy().set_plan(Plan::Custom(Box::new(move |info| is_row(info).then_some(Fault::LostReply))));
+    let _run = store.promote("previous").run().succeeds().stderr_is_empty();
+    assert_eq!((store.agrees(None), store.moves()), (1, vec![">1".into(), "1>2".into(), "2>1".into()]));
+    // Not even the row can be read any more.
+    let store = ready();
+    let gone = std::sync::atomic::AtomicBool::new(false);
+    let lose = move |info: &testkit::RequestInfo| {
+        let was_gone = gone.fetch_or(is_row(info), std::sync::atomic::Ordering::SeqCst);
+        if is_row(info) && !was_gone { Some(Fault::LostReply) } else { was_gone.then_some(Fault::Reset) }
+    };
+    store.proxy().set_plan(Plan::Custom(Box::new(lose)));
+    let run = store.promote("previous").run().fails_with(75).stderr_is_one_line();
+    let _told = run.stderr_contains(
+        "release 1 is latest-stable now, but its promotion is not finished; run again with --release 1 to",
+    );
+    store.proxy().set_plan(Plan::None);
+    let _run = store.promote("1").run().succeeds();
+    assert_eq!((store.agrees(None), store.rows().len()), (1, 3));
+}
+
+#[test]
+fn a_reason_no_record_can_hold() {
+    let store = stage(Store::files());
+    let before = store.all();
+    for reason in ["x".repeat(4097), "x".repeat(70_000)] {
+        let _run = store.promote("2").args(["--reason", &reason]).run().fails_with(2).stdout_is("");
+    }
+    let long = "x".repeat(4097);
+    let _run = store.promote("2").env("SUDO_USER", &long).run().fails_with(2).stderr_contains("PROMOTED_BY");
+    assert_eq!(store.all(), before);
+    let _run = store.promote("2").args(["--reason", &"x".repeat(4096)]).run().succeeds();
+    assert_eq!(store.agrees(None), 2);
 }
 
 #[test]
@@ -184,48 +232,4 @@ fn a_lost_reply_promotes_once() {
         assert_eq!(store.agrees(tag.then_some((&repo, name.as_str()))), 3);
         assert_eq!(store.moves(), [">1", "1>2", "2>3"]);
     }
-}
-
-/// Whoever runs the same again, as code 75 asks for, must not go back to the release that was left.
-#[test]
-fn a_row_whose_reply_is_lost() {
-    let is_row = |info: &testkit::RequestInfo| info.is_put_object() && info.path.ends_with("promotions.csv");
-    let ready = || {
-        let store = stage(Store::s3(S3Model::start()));
-        let _run = store.promote("2").run().succeeds();
-        store
-    };
-    let store = ready();
-    store.proxy().set_plan(Plan::Custom(Box::new(move |info| is_row(info).then_some(Fault::LostReply))));
-    let _run = store.promote("previous").run().succeeds().stderr_is_empty();
-    assert_eq!((store.agrees(None), store.moves()), (1, vec![">1".into(), "1>2".into(), "2>1".into()]));
-    // Not even the row can be read any more.
-    let store = ready();
-    let gone = std::sync::atomic::AtomicBool::new(false);
-    let lose = move |info: &testkit::RequestInfo| {
-        let was_gone = gone.fetch_or(is_row(info), std::sync::atomic::Ordering::SeqCst);
-        if is_row(info) && !was_gone { Some(Fault::LostReply) } else { was_gone.then_some(Fault::Reset) }
-    };
-    store.proxy().set_plan(Plan::Custom(Box::new(lose)));
-    let run = store.promote("previous").run().fails_with(75).stderr_is_one_line();
-    let _told = run.stderr_contains(
-        "release 1 is latest-stable now, but its promotion is not finished; run again with --release 1 to",
-    );
-    store.proxy().set_plan(Plan::None);
-    let _run = store.promote("1").run().succeeds();
-    assert_eq!((store.agrees(None), store.rows().len()), (1, 3));
-}
-
-#[test]
-fn a_reason_no_record_can_hold() {
-    let store = stage(Store::files());
-    let before = store.all();
-    for reason in ["x".repeat(4097), "x".repeat(70_000)] {
-        let _run = store.promote("2").args(["--reason", &reason]).run().fails_with(2).stdout_is("");
-    }
-    let long = "x".repeat(4097);
-    let _run = store.promote("2").env("SUDO_USER", &long).run().fails_with(2).stderr_contains("PROMOTED_BY");
-    assert_eq!(store.all(), before);
-    let _run = store.promote("2").args(["--reason", &"x".repeat(4096)]).run().succeeds();
-    assert_eq!(store.agrees(None), 2);
 }
