@@ -207,6 +207,13 @@ impl Run<'_> {
                 };
                 // A release promoted over itself, to renew an old script's pointer, left nothing behind.
                 let last = history.rows().iter().rev().find(|row| row.from != row.to).ok_or_else(none)?;
+                if last.from.is_empty() && last.n > 1 {
+                    let list = self.store.url(&self.history_key);
+                    return Err(Failure::permanent(format!(
+                        "{list} has lost what was {channel} before promotion {}; run again with its number",
+                        last.n
+                    )));
+                }
                 last.from.parse().map_err(|_| none())
             }
             Selector::Stdin => {

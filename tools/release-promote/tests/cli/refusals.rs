@@ -111,6 +111,13 @@ fn a_lost_list_is_begun_again() {
     let _run = store.promote("3").run().succeeds();
     assert_eq!(store.moves(), [">2", "2>3"]);
     assert_eq!(store.rows()[0].n, 2);
+    store.remove("promotions.csv");
+    let _run = store.promote("3").run().succeeds();
+    refused(
+        &store,
+        "previous",
+        "promotions.csv has lost what was latest-stable before promotion 3; run again with its number",
+    );
 }
 
 /// Whoever runs the same again, as code 75 asks for, must not go back to the release that was left.
