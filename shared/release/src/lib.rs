@@ -6,6 +6,7 @@
 pub mod allocate;
 pub mod backoff;
 pub mod claim;
+pub mod git;
 pub mod history;
 pub mod layout;
 pub mod number;

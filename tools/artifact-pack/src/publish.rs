@@ -28,7 +28,7 @@ pub(crate) async fn run(args: &Args, job: Job, console: Console, out: Output) ->
         console.warn(warning);
     }
     let paths = source::paths(args)?;
-    let provenance = source::provenance(args, console)?;
+    let provenance = source::provenance(args, console).await?;
     // Only from here on: whoever waits for a list on stdin has nothing to clean up and must end by the first signal.
     let mut interrupts = Interrupts::catch()?;
     let (directory, mut exclude) = (args.directory.clone(), job.exclude.clone());

@@ -4,11 +4,12 @@ use crate::args::Args;
 use cli::{Console, Failure};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use release::git::Git;
 use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// Longest list of paths, in bytes.
 const LONGEST_LIST: u64 = 1 << 30;
@@ -47,14 +48,18 @@ pub(crate) struct Provenance {
 /// Finds out what is being built.
 ///
 /// # Errors
-/// `SOURCE_DATE_EPOCH` is no number.
-pub(crate) fn provenance(args: &Args, console: Console) -> Result<Provenance, Failure> {
+/// `SOURCE_DATE_EPOCH` is no number, or git does not answer.
+pub(crate) async fn provenance(args: &Args, console: Console) -> Result<Provenance, Failure> {
     let given = |value: &Option<String>| value.clone().filter(|value| !value.is_empty());
     let named = given(&args.commit);
     if let Some(name) = named.as_deref().filter(|name| !is_commit_id(name)) {
         console.warn(format!("{name} is not a commit id, so this release can't be tagged"));
     }
-    let commit = named.unwrap_or_else(|| head(&args.directory, console));
+    let git = Git::new(&args.directory, args.store.timeout());
+    let commit = match named {
+        Some(name) => name,
+        None => head(&git, console).await?,
+    };
     let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) if !text.is_empty() => {
             let wrong = || Failure::usage(format!("SOURCE_DATE_EPOCH={text:?} is not a number of seconds"));
@@ -62,12 +67,13 @@ pub(crate) fn provenance(args: &Args, console: Console) -> Result<Provenance, Fa
         }
         _ => None,
     };
-    let committed = || {
-        let named = commit.bytes().all(|b| b.is_ascii_hexdigit()) && !commit.is_empty();
-        let time = named.then(|| git(&args.directory, &["show", "-s", "--format=%ct", &commit]).ok()).flatten();
-        time.and_then(|time| time.trim().parse::<u32>().ok()).map(u64::from)
+    let source_time = match epoch {
+        None if commit.bytes().all(|b| b.is_ascii_hexdigit()) && !commit.is_empty() => {
+            let shown = ask(&git, &["show", "-s", "--no-show-signature", "--format=%ct", &commit]).await?;
+            shown.ok().and_then(|time| time.trim().parse::<u32>().ok()).map(u64::from)
+        }
+        given => given,
     };
-    let source_time = epoch.or_else(committed);
     if source_time.is_none() && !commit.is_empty() {
         console.warn(format!("git does not tell the time of commit {commit} here: members get time 0"));
     }
@@ -88,15 +94,15 @@ fn date(seconds: Option<u64>) -> String {
 }
 
 /// The commit that is checked out in `dir`; empty if there is none, which is said.
-fn head(dir: &Path, console: Console) -> String {
-    let place = dir.display();
-    let status = match git(dir, &["status", "--porcelain=v2", "--branch", "--untracked-files=no"]) {
+async fn head(git: &Git, console: Console) -> Result<String, Failure> {
+    let place = git.dir().display();
+    let status = match ask(git, &["status", "--porcelain=v2", "--branch", "--untracked-files=no"]).await? {
         Ok(status) => status,
         Err(why) => {
             console.warn(format!(
                 "no --commit was given and git tells none, so the record names no commit: {place}: {why}"
             ));
-            return String::new();
+            return Ok(String::new());
         }
     };
     if status.lines().any(|line| !line.starts_with('#')) {
@@ -105,22 +111,26 @@ fn head(dir: &Path, console: Console) -> String {
     let commit = status.lines().find_map(|line| line.strip_prefix("# branch.oid ")).unwrap_or("(initial)");
     if commit == "(initial)" {
         console.warn(format!("no --commit was given and {place} has none yet, so the record names no commit"));
-        return String::new();
+        return Ok(String::new());
     }
-    commit.to_owned()
+    Ok(commit.to_owned())
 }
 
 /// What git prints, or its complaint on one line.
-fn git(dir: &Path, args: &[&str]) -> Result<String, String> {
-    // Looking must not write: a status would refresh the index otherwise, beside whoever works in the checkout.
-    let mut command = Command::new("git");
-    command.env("GIT_OPTIONAL_LOCKS", "0").env("LC_ALL", "C").arg("-C").arg(dir).args(args).stdin(Stdio::null());
-    let run = command.output().map_err(|error| format!("git: {error}"))?;
-    if run.status.success() {
-        return String::from_utf8(run.stdout).map_err(|_| "git's answer is not text".to_owned());
-    }
-    let complaint = String::from_utf8_lossy(&run.stderr);
-    Err(in_short(&complaint))
+///
+/// # Errors
+/// It does not answer: what is built would be recorded wrong.
+async fn ask(git: &Git, args: &[&str]) -> Result<Result<String, String>, Failure> {
+    Ok(match git.run(args, &[]).await {
+        Ok(run) if run.status.success() => {
+            String::from_utf8(run.stdout).map_err(|_| "git's answer is not text".to_owned())
+        }
+        Ok(run) => Err(in_short(&String::from_utf8_lossy(&run.stderr))),
+        Err(late) if late.kind() == ErrorKind::TimedOut => {
+            return Err(Failure::io(format!("git {} in {}", args[0], git.dir().display()), late));
+        }
+        Err(error) => Err(format!("git: {error}")),
+    })
 }
 
 /// The first line says what is wrong; of the others, only the one about a checkout of somebody else says what to do.

@@ -235,6 +235,46 @@ fn values_that_are_too_long() {
     let _record = shelf.is_published(1, &run);
 }
 
+/// A hook's environment, or a log that shows signatures, does not change what is recorded.
+#[test]
+fn git_is_asked_about_the_directory_alone() {
+    let tree = tree(&[("src/a", "a"), ("other/b", "b")]);
+    let git = |dir: &str, args: &[&str]| {
+        let tool =
+            Tool::new("git").arg("-C").arg(tree.path().join(dir)).args(["-c", "user.name=A", "-c", "user.email=a"]);
+        tool.args(args).run().succeeds().stdout_str().trim().to_owned()
+    };
+    // A signature that nobody made, and a gpg that talks about it.
+    let gpg = write(tree.path(), "gpg", b"#!/bin/sh\nif [ \"$1\" = --verify ] || [ \"$3\" = --verify ]; then echo talk; echo talk >&2; exit 0; fi\ncat >/dev/null; echo '[GNUPG:] SIG_CREATED ' >&2; echo signature\n");
+    fs::set_permissions(&gpg, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for dir in ["src", "other"] {
+        git(dir, &["init", "-q"]);
+        git(dir, &["config", "gpg.program", &gpg.display().to_string()]);
+        git(dir, &["config", "log.showSignature", "true"]);
+        git(dir, &["add", "."]);
+        git(dir, &["commit", "-q", "-S", "-m", dir]);
+    }
+    let (src, other) = (git("src", &["rev-parse", "HEAD"]), tree.path().join("other/.git").display().to_string());
+    let shelf = Shelf::files();
+    for (number, name) in (1..).zip(["GIT_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"]) {
+        let run = shelf.pack(&tree.path().join("src")).env(name, &other).run().succeeds();
+        assert!(!run.stderr_str().contains("time of commit"), "{}", run.report());
+        assert_eq!(shelf.is_published(number, &run).get("GIT_COMMIT"), src, "{name}");
+    }
+}
+
+#[test]
+fn a_git_that_does_not_answer() {
+    let tree = tree(&[("a", "a")]);
+    let git = write(tree.path(), "bin/git", b"#!/bin/sh\nexec tail -f /dev/null\n");
+    fs::set_permissions(&git, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", git.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let shelf = Shelf::s3();
+    let run = shelf.pack(tree.path()).args(["--timeout", "1s"]).env("PATH", path).run().fails_with(75);
+    let run = run.stderr_is_one_line().stderr_contains("no answer in time");
+    shelf.is_as_before(&Default::default(), &run);
+}
+
 #[test]
 fn two_artifacts_that_begin_together_in_one_store() {
     let tree = tree(&[("a", "a")]);
