@@ -9,6 +9,7 @@ use crate::tag::{Push, Standing, Tag, Words};
 use cli::{Class, Console, Failure, Interrupts, Output};
 use jiff::Timestamp;
 use release::backoff::pause;
+use release::git::Git;
 use release::history::{History, Row};
 use release::layout;
 use release::pointer::{self, Pointer};
@@ -20,6 +21,9 @@ use std::sync::Arc;
 
 /// Rounds against others who promote at the same moment.
 const ROUNDS: u32 = 200;
+
+/// Pushes lost in a row against a tag that does not move.
+const LOSSES: u32 = 10;
 
 /// Promotes what `selector` asks for.
 ///
@@ -33,19 +37,21 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
     };
     let mut interrupts = Interrupts::catch()?;
     let store = args.store.open().await?;
+    // Jenkins sets a parameter that was left blank to nothing.
+    let tag = match args.tag.as_deref().filter(|name| !name.is_empty()) {
+        Some(name) => {
+            let git = Git::new(&args.repo, args.store.timeout());
+            Some(interrupts.or(Tag::open(name, &args.remote, git)).await?)
+        }
+        None => None,
+    };
     let run = Run {
         args,
         layout: &args.store.artifact,
         store: &store,
         pointer_key: layout::pointer(&args.channel),
         history_key: layout::promotions(&args.channel),
-        // Jenkins sets a parameter that was left blank to nothing.
-        tag: args.tag.as_ref().filter(|name| !name.is_empty()).map(|name| Tag {
-            name: name.clone(),
-            repo: args.repo.clone(),
-            remote: args.remote.clone(),
-            timeout: args.store.timeout(),
-        }),
+        tag,
         console,
     };
     let promoted = interrupts.or(run.promote(&selector, given.as_ref())).await?;
@@ -86,9 +92,6 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn promote(&self, selector: &Selector, given: Option<&Record>) -> Result<Record, Failure> {
-        if let Some(tag) = &self.tag {
-            tag.open().await?;
-        }
         let mut target: Option<ReleaseNumber> = None;
         let mut attempted: Option<Record> = None;
         for round in 0..ROUNDS {
@@ -147,6 +150,9 @@ impl Run<'_> {
                     self.foretell(Some(pointer), &pointer.record).await?;
                 }
                 return self.follow_tag(pointer.record.clone()).await;
+            }
+            if let (Some(tag), Some(commit)) = (&self.tag, candidate.record.git_commit()) {
+                tag.rehearse(commit).await?;
             }
             let promoted = self.next_pointer(&candidate, &history.list)?;
             if self.args.dry_run {
@@ -452,14 +458,14 @@ impl Run<'_> {
             return Ok(promoted);
         }
         let behind = |failure: Failure| {
+            // By number: where the end of a push could not be seen, `previous` may mean another release by now.
+            let (number, channel, tag) = (promoted.number(), &self.args.channel, &tag.name);
             let what = format!(
-                "release {} is {}, but the tag {} was not moved; run again to move it",
-                promoted.number(),
-                self.args.channel,
-                tag.name
+                "release {number} is {channel}, but the tag {tag} was not moved; run again with --release {number} to move it"
             );
             failure.with_class(Class::Temporary).context(what)
         };
+        let mut stuck: Option<(Standing, u32)> = None;
         for round in 0..ROUNDS {
             // The tag first, then the pointer: a lease on an older tag fails, one on a newer can't carry an older pointer.
             let read = tag.read().await.map_err(behind)?;
@@ -491,7 +497,15 @@ impl Run<'_> {
             };
             match tag.push(&read, &words).await.map_err(behind)? {
                 Push::Done => self.console.step(format!("the tag {} is at {full} on {}", tag.name, tag.remote)),
-                Push::Overtaken => pause(round).await,
+                Push::Overtaken(words) => {
+                    // Who is overtaken sees the tag move. A lock that a dead push left behind looks the same but for that.
+                    let losses = stuck.filter(|(seen, _)| *seen == read).map_or(1, |(_, losses)| losses + 1);
+                    if losses == LOSSES {
+                        return Err(behind(words));
+                    }
+                    stuck = Some((read, losses));
+                    pause(round).await;
+                }
             }
         }
         Err(behind(Failure::temporary("others keep moving it")))

@@ -14,5 +14,7 @@ mod plain;
 mod races;
 #[path = "cli/refusals.rs"]
 mod refusals;
+#[path = "cli/remotes.rs"]
+mod remotes;
 #[path = "cli/tags.rs"]
 mod tags;

@@ -111,8 +111,9 @@ fn a_pointer_that_moved_without_its_tag() {
     for (release, stands, before_it) in [("3", 3, "2"), ("previous", 2, "3")] {
         repo.hook("pre-receive", "echo 'frozen until Monday' >&2; exit 1");
         let run = promote(release).run().fails_with(75).stdout_is("").stderr_is_one_line();
-        let words =
-            format!("release {stands} is latest-stable, but the tag production was not moved; run again to move it");
+        let words = format!(
+            "release {stands} is latest-stable, but the tag production was not moved; run again with --release {stands} to move it"
+        );
         let run = run.stderr_contains(&words).stderr_contains("frozen until Monday");
         assert!(
             !run.stderr_str().contains("\\t") && !run.stderr_str().contains("was not promoted"),
@@ -161,7 +162,7 @@ fn a_remote_that_goes_away() {
     let bin = repo.dir.path().join("bin");
     let path = std::env::var("PATH").unwrap();
     let script = format!(
-        "PATH='{path}'\ncase \" $* \" in *' push '*) mv '{}' '{}';; esac\nexec git \"$@\"",
+        "PATH='{path}'\ncase \" $* \" in *' --dry-run '*) ;; *' push '*) mv '{}' '{}';; esac\nexec git \"$@\"",
         repo.remote().display(),
         away.display()
     );
