@@ -11,6 +11,8 @@ pub const TRAILER_LEN: u64 = 2 * BLOCK;
 const SHORT: usize = 100;
 /// Longest name of a file that Linux takes, in bytes.
 const LONGEST_PATH: usize = 4096;
+/// Most parts of a name: who walks a tree may keep a directory open for each, and has 1024 files by default.
+const MOST_PARTS: usize = 255;
 
 /// Why a name can't be a member's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +32,9 @@ pub enum NameError {
     /// Linux takes no such name.
     #[error("its name is longer than 4096 bytes, or a part of it than 255")]
     Long,
+    /// Too many directories within each other.
+    #[error("its name has more than 255 parts")]
+    Deep,
 }
 
 /// The name of a member, without `.` and doubled slashes. Empty for the root of the tree itself.
@@ -47,12 +52,17 @@ pub fn member_name(raw: &[u8]) -> Result<Vec<u8>, NameError> {
         return Err(NameError::Zero);
     }
     let mut name = Vec::with_capacity(raw.len());
+    let mut parts = 0;
     for part in raw.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".") {
         if part == b".." {
             return Err(NameError::Climbs);
         }
         if part.len() > 255 {
             return Err(NameError::Long);
+        }
+        parts += 1;
+        if parts > MOST_PARTS {
+            return Err(NameError::Deep);
         }
         if !name.is_empty() {
             name.push(b'/');
@@ -196,6 +206,8 @@ mod tests {
         assert_eq!(member_name(b"a/../b"), Err(NameError::Climbs));
         assert_eq!(member_name(b"a\0b"), Err(NameError::Zero));
         assert_eq!(member_name(&[b'x'; 256]), Err(NameError::Long));
+        assert!(member_name(&b"x/".repeat(255)).is_ok());
+        assert_eq!(member_name(&b"x/".repeat(256)), Err(NameError::Deep));
     }
 
     #[test]
