@@ -23,6 +23,10 @@ const USUAL_DIRECTORY: u32 = 0o755;
 const LONGEST_HEADERS: u64 = 1 << 20;
 /// Most bytes behind the end mark: tar fills its last record up with zeros, and a bomb may hide there.
 const LONGEST_TAIL: u64 = 64 << 20;
+/// Most memory for the names of directories and links and the links' targets, which are kept to the end.
+const MOST_NAMES: usize = 64 << 20;
+/// What a part of a name takes beside its bytes, about.
+const PART: usize = 64;
 
 /// How much an archive may hold.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +82,9 @@ pub enum UnpackError {
         /// The limit.
         what: String,
     },
+    /// Names take more memory than there is for them.
+    #[error("refused: the names and targets of its directories and links take more than 64 MiB of memory")]
+    Names,
     /// The target can't take it.
     #[error("unable to write {name:?}: {source}")]
     Write {
@@ -98,7 +105,7 @@ pub enum UnpackError {
 pub fn unpack(from: impl Read, into: &Path, limits: Limits) -> Result<(), UnpackError> {
     let dir = Dir::open_ambient_dir(into, ambient_authority())
         .map_err(|source| UnpackError::Write { name: into.display().to_string(), source })?;
-    let mut tree = Tree { dir, links: Links::default(), modes: BTreeMap::new(), left: limits, limits };
+    let mut tree = Tree { dir, links: Links::default(), modes: BTreeMap::new(), left: limits, limits, names_left: MOST_NAMES };
     each_member(from, |entry| tree.add(entry))?;
     tree.finish()
 }
@@ -182,6 +189,7 @@ struct Tree {
     modes: BTreeMap<Vec<u8>, u32>,
     left: Limits,
     limits: Limits,
+    names_left: usize,
 }
 
 impl Tree {
@@ -226,6 +234,8 @@ impl Tree {
                 if self.links.contains(&name) {
                     return Err(UnpackError::Twice { name: shown(&name) });
                 }
+                let parts = name.split(|&byte| byte == b'/').count();
+                self.count_names(name.len() + target.len() + PART * parts)?;
                 self.links.insert(name, target);
                 Ok(())
             }
@@ -257,6 +267,11 @@ impl Tree {
         Ok(())
     }
 
+    fn count_names(&mut self, bytes: usize) -> Result<(), UnpackError> {
+        self.names_left = self.names_left.checked_sub(bytes).ok_or(UnpackError::Names)?;
+        Ok(())
+    }
+
     fn make_directories(&mut self, name: &[u8]) -> Result<(), UnpackError> {
         match self.dir.create_dir(path(name)) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -272,6 +287,7 @@ impl Tree {
             },
             other => other.map_err(|source| write_error(name, source))?,
         }
+        self.count_names(name.len() + PART)?;
         // What nobody packed gets the usual mode, whatever the umask of this run is.
         self.modes.insert(name.to_vec(), USUAL_DIRECTORY);
         Ok(())
