@@ -37,7 +37,7 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
             }
             None => interrupts.or(install(args, &shelf, &wanted, console)).await?,
         };
-        if shelf.switch(number, args.keep as usize)? {
+        if let Some(retired) = shelf.switch(number, args.keep as usize)? {
             match before {
                 Some(before) if before == number => console.step(format!("current is release {number} already")),
                 Some(before) => console.step(format!("current is switched from release {before} to {number}")),
@@ -45,6 +45,10 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
             }
             let bytes = printed(&shelf, number, &record, args.print_path);
             out.report(&bytes, &format!("release {number} is current"))?;
+            let removed = retired.and_then(|old| old.into_iter().try_for_each(Draft::remove));
+            if let Err(failure) = removed {
+                console.warn(format!("release {number} is current, but an old one is left: {failure}"));
+            }
             return interrupts.check().await;
         }
     }

@@ -2,6 +2,7 @@
 
 mod args;
 mod fetch;
+mod removal;
 mod resolve;
 mod shelf;
 mod writeback;

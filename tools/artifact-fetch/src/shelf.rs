@@ -3,11 +3,13 @@
 //! All that is not for others to see lies under `.artifact-fetch`: a lock, the record of every release on the shelf, and
 //! trees that are being unpacked or removed, each with a lock of its own so that the ones of dead runs can be told.
 
+use crate::removal::remove_tree;
 use crate::writeback::Writeback;
 use cli::Failure;
 use durable::Lock;
 use release::{Layout, Record, ReleaseNumber};
-use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
+use std::cmp::Reverse;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -17,6 +19,8 @@ const HIDDEN: &str = ".artifact-fetch";
 const CURRENT: &str = "current";
 /// Only renames and small writes happen under the lock.
 const LOCK_LIMIT: Duration = Duration::from_secs(60);
+/// Tells two times of a file apart.
+const TICK: Duration = Duration::from_nanos(1);
 const REMOVAL_TRIES: u32 = 50;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(2);
 
@@ -36,14 +40,24 @@ pub(crate) struct Draft {
     _lock: Lock,
 }
 
+impl Draft {
+    /// Removes the tree and says whether it could.
+    ///
+    /// # Errors
+    /// Some of it stays; the next run tries again.
+    pub(crate) fn remove(self) -> Result<(), Failure> {
+        remove_tree(&self.dir).map_err(|error| unable("remove", &self.dir, error))
+    }
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
         // A thread that unpacks may make one more file before it notices; what stays all the same, the next run sweeps.
         for _ in 0..REMOVAL_TRIES {
-            match fs::remove_dir_all(&self.dir) {
-                Err(error) if error.kind() != ErrorKind::NotFound => std::thread::sleep(REMOVAL_PAUSE),
-                _ => break,
+            if remove_tree(&self.dir).is_ok() {
+                break;
             }
+            std::thread::sleep(REMOVAL_PAUSE);
         }
         let _ = fs::remove_file(&self.lock_path);
     }
@@ -141,52 +155,65 @@ impl Shelf {
         durable::sync_dir(&self.dir)
     }
 
-    /// Lets `current` lead to a release of the shelf, and removes old ones beyond the `keep` most lately used.
-    /// `false`: another run took the release off the shelf meanwhile, and nothing is changed.
+    /// Lets `current` lead to a release of the shelf, and takes old ones beyond the `keep` most lately used off it. What
+    /// became of those is told apart, since the switch stands whatever it is. `None`: another run took the release off
+    /// the shelf meanwhile, and nothing is changed.
     ///
     /// # Errors
-    /// The link can't be changed, and is as it was; or what is too old can't be removed.
-    pub(crate) fn switch(&self, number: ReleaseNumber, keep: usize) -> Result<bool, Failure> {
-        let lock = self.lock()?;
-        let tree = self.tree(number);
+    /// The link can't be changed, and is as it was.
+    pub(crate) fn switch(
+        &self,
+        number: ReleaseNumber,
+        keep: usize,
+    ) -> Result<Option<Result<Vec<Draft>, Failure>>, Failure> {
+        let _lock = self.lock()?;
         if self.record(number)?.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         self.sweep_locked()?;
         let before = self.current();
         if before != Some(number) {
-            // A tree's own time says when it was last current, which is the order in which they go.
+            // A tree's own time says when it was last current, which is the order in which they go. The clock may have
+            // been put back since the newest of them.
+            let newest = self.releases()?.into_iter().map(|(used, _)| used).max();
+            let now = newest.map_or(SystemTime::now(), |newest| SystemTime::now().max(newest + TICK));
             if let Some(before) = before {
-                touch(&self.tree(before))?;
+                touch(&self.tree(before), now)?;
             }
-            touch(&tree)?;
+            touch(&self.tree(number), now + TICK)?;
             durable::switch_link(&self.dir.join(CURRENT), Path::new(&self.layout.name(number)))?;
         }
-        let removed = self.retire(number, keep)?;
-        drop(lock);
-        removed.iter().try_for_each(|draft| {
-            fs::remove_dir_all(&draft.dir).map_err(|error| unable("remove", &draft.dir, error))
-        })?;
-        Ok(true)
+        Ok(Some(self.retire(number, before, keep)))
     }
 
-    /// Takes the trees that are too old off the shelf.
-    fn retire(&self, current: ReleaseNumber, keep: usize) -> Result<Vec<Draft>, Failure> {
-        let mut others: Vec<(SystemTime, ReleaseNumber)> = Vec::new();
+    /// The releases on the shelf, and when each was last current.
+    fn releases(&self) -> Result<Vec<(SystemTime, ReleaseNumber)>, Failure> {
+        let mut releases = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(|error| unable("read", &self.dir, error))? {
             let entry = entry.map_err(|error| unable("read", &self.dir, error))?;
             let name = entry.file_name();
             let number = name.to_str().and_then(|name| name.strip_prefix(&self.layout.prefix())?.parse().ok());
-            if let Some(number) = number.filter(|number| *number != current)
-                && self.record_path(number).exists()
-            {
+            if let Some(number) = number.filter(|number| self.record_path(*number).exists()) {
                 let used = entry.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-                others.push((used, number));
+                releases.push((used, number));
             }
         }
-        others.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(releases)
+    }
+
+    /// Takes the trees that are too old off the shelf. The one that was current just now stays in any case.
+    fn retire(
+        &self,
+        current: ReleaseNumber,
+        before: Option<ReleaseNumber>,
+        keep: usize,
+    ) -> Result<Vec<Draft>, Failure> {
+        let mut releases = self.releases()?;
+        releases.sort_unstable_by_key(|(used, number)| {
+            Reverse((*number == current, Some(*number) == before, *used, *number))
+        });
         let mut removed = Vec::new();
-        for (_, number) in others.into_iter().skip(keep) {
+        for (_, number) in releases.into_iter().skip(1 + keep) {
             let tree = self.tree(number);
             let dir = self.hidden().join(format!("old-{}-{}", self.layout.name(number), std::process::id()));
             let lock_path = lock_path(&dir);
@@ -263,10 +290,12 @@ fn remove_if_there(path: &Path) -> Result<(), Failure> {
     }
 }
 
-fn touch(dir: &Path) -> Result<(), Failure> {
-    let at = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
-    let now = Timestamps { last_access: at(UTIME_OMIT), last_modification: at(UTIME_NOW) };
-    match rustix::fs::utimensat(CWD, dir, &now, AtFlags::empty()) {
+fn touch(dir: &Path, time: SystemTime) -> Result<(), Failure> {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let last_modification =
+        Timespec { tv_sec: since.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: since.subsec_nanos().into() };
+    match rustix::fs::utimensat(CWD, dir, &Timestamps { last_access, last_modification }, AtFlags::empty()) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
         Err(error) => Err(unable("write", dir, error.into())),
     }

@@ -5,6 +5,7 @@ use crate::tars::{Tar, gzip, zstd};
 use archive::Format;
 use std::io::Write;
 use tar::EntryType;
+use testkit::Tool;
 
 /// What stands before the hostile member: an archive is refused as a whole or not at all.
 fn start() -> Tar {
@@ -62,11 +63,15 @@ fn names_that_lead_elsewhere() {
         ("a zero byte, by a long name", long("good\0/../../outside"), "zero byte"),
         ("a zero byte, by PAX", pax(b"a\0b"), "zero byte"),
         ("an empty name", start().file("", b"x").end(), "empty"),
-        ("over 4096 bytes", long(&"a/".repeat(2_500)), "longer than 4096"),
+        ("over 4096 bytes", long(&format!("{}/", "a".repeat(250)).repeat(20)), "longer than 4096"),
+        ("256 parts", long(&"a/".repeat(256)), "more than 255 parts"),
         ("a part over 255 bytes", long(&"x".repeat(300)), "255"),
         (
             "a link over 4096 bytes",
-            start().long(EntryType::GNULongName, "b/".repeat(2_500).as_bytes()).symlink("l", "d").end(),
+            start()
+                .long(EntryType::GNULongName, format!("{}/", "b".repeat(250)).repeat(20).as_bytes())
+                .symlink("l", "d")
+                .end(),
             "4096",
         ),
     ]);
@@ -99,6 +104,11 @@ fn links_that_lead_out() {
             "by a long link",
             start().long(EntryType::GNULongLink, b"../../../../outside").symlink("l", "d").end(),
             "out of the tree",
+        ),
+        (
+            "with a target that Linux does not take",
+            start().long(EntryType::GNULongLink, "y/".repeat(2_048).as_bytes()).symlink("l", "d").end(),
+            "longer than 4095 bytes",
         ),
         ("by PAX", pax_link(b"../outside"), "out of the tree"),
         ("absolute by PAX", pax_link(outside.as_bytes()), "absolute path"),
@@ -259,6 +269,48 @@ fn too_many_members() {
     let words = "more than 10 members";
     let cases = vec![("files", files, words), ("links", links, words), ("directories nobody named", deep, words)];
     refused_as(Format::Tar, &["--max-entries", "10"], cases);
+}
+
+/// Every name and target is kept until all have been seen, so small archives could take all memory.
+#[test]
+fn too_many_names() {
+    let folder = format!("{}/", "n".repeat(250)).repeat(15);
+    let target = "y/".repeat(2_000);
+    let links = (0..9_000).fold(start(), |tar, index| {
+        let tar = tar.long(EntryType::GNULongName, format!("{folder}{index}").as_bytes());
+        tar.long(EntryType::GNULongLink, target.as_bytes()).symlink("l", "d")
+    });
+    let directories = (0..20_000).fold(start(), |tar, index| {
+        tar.long(EntryType::GNULongName, format!("{folder}{index}/").as_bytes()).dir("d2")
+    });
+    let words = "more than 64 MiB of memory";
+    let cases = vec![("links", gzip(&links.end()), words), ("directories", gzip(&directories.end()), words)];
+    refused_as(Format::TarGz, &[], cases);
+}
+
+/// More levels than this run may have files open.
+#[test]
+fn a_deep_tree_is_removed_with_few_files() {
+    let depot = Depot::with_first();
+    let limited = |number: u64| {
+        let store = format!("file://{}", depot.store.display());
+        let tool = Tool::new("sh").args(["-c", "ulimit -n 64; exec \"$@\"", "-", env!("CARGO_BIN_EXE_artifact-fetch")]);
+        let tool = tool.args(["--artifact", crate::depot::ARTIFACT, "--store", &store, "--into"]).arg(&depot.into);
+        tool.args(["--keep", "2", "--release"]).arg(number.to_string())
+    };
+    let deep = |number: u64| {
+        let tar = Tar::new().file("RELEASE", &crate::depot::five_lines(number)).file("bin/run", number.to_string().as_bytes());
+        tar.long(EntryType::GNULongName, format!("{}f", "a/".repeat(254)).as_bytes()).file("f", b"x")
+    };
+    depot.publish(2, deep(2).file("../x", b"x").end());
+    let _run = limited(2).run().fails_with(1).stderr_contains("'..'");
+    depot.assert_tidy();
+    for number in 2..=5 {
+        depot.publish(number, deep(number).end());
+        let _run = limited(number).run().succeeds().stderr_is_empty();
+    }
+    assert_eq!(depot.shelf(), [3, 4, 5]);
+    depot.assert_tidy();
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::depot::{Depot, fetch, plain, sealed, snapshot, times};
 use archive::Format;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::{Duration, SystemTime};
 use testkit::{FaultProxy, Plan, S3Model};
 
 #[test]
@@ -24,6 +25,45 @@ fn the_most_lately_used_stay() {
     let _run = depot.release(8).args(["--keep", "9"]).run().succeeds();
     assert_eq!(depot.shelf(), [2, 6, 7, 8]);
     depot.assert_tidy();
+}
+
+/// A clock that was ahead leaves times in the future; the order in which releases were current holds all the same.
+#[test]
+fn a_clock_that_is_put_back() {
+    let depot = Depot::new();
+    for number in 1..=8 {
+        depot.publish(number, plain(number));
+    }
+    let fetch = |number| drop(depot.release(number).args(["--keep", "2"]).run().succeeds());
+    (1..=4).for_each(fetch);
+    assert_eq!(depot.shelf(), [2, 3, 4]);
+    let ahead = SystemTime::now() + Duration::from_secs(2 * 24 * 3600);
+    for number in depot.shelf() {
+        fs::File::open(depot.into.join(format!("app-{number}"))).unwrap().set_modified(ahead).unwrap();
+    }
+    fetch(5);
+    assert_eq!(depot.shelf(), [3, 4, 5], "4 was just left");
+    fetch(3);
+    fetch(6);
+    assert_eq!(depot.shelf(), [3, 5, 6], "3 and 5 were in use after 4 was");
+}
+
+/// The switch is done and its record printed, whatever becomes of the release that leaves.
+#[test]
+fn what_cannot_be_removed_is_a_warning() {
+    let depot = Depot::with_first();
+    let mut texts = Vec::new();
+    for number in 2..=4 {
+        texts.push(String::from_utf8(depot.publish(number, plain(number)).record.to_bytes()).unwrap());
+    }
+    let fetch = |number| depot.release(number).args(["--keep", "2"]);
+    let _runs = [2, 3].map(|number| fetch(number).run().succeeds().stderr_is_empty());
+    let record = depot.into.join(".artifact-fetch/app-1.release");
+    fs::remove_file(&record).unwrap();
+    fs::create_dir_all(record.join("in-the-way")).unwrap();
+    let run = fetch(4).run().succeeds().stdout_is(&texts[2]).stderr_is_one_line();
+    let _run = run.stderr_contains("release 4 is current, but an old one is left: unable to remove ");
+    depot.assert_current(4);
 }
 
 #[test]
