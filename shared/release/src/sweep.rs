@@ -27,6 +27,8 @@ pub struct Survey {
     pub orphans: Vec<Orphan>,
     /// Numbers used up without a release.
     pub abandoned: Vec<ReleaseNumber>,
+    /// The highest sealed number, if `latest.txt` does not name it: its builder is about to, or died before it did.
+    ahead: Option<ReleaseNumber>,
 }
 
 /// A number that a builder has claimed and not finished.
@@ -63,8 +65,8 @@ pub enum Orphan {
     Upload {
         /// The upload.
         upload: Upload,
-        /// Whether the number's record says that its build is over; else only age tells.
-        over: bool,
+        /// What the number's record says of its build.
+        fate: Fate,
         /// When it last saw a part.
         last_seen: SystemTime,
     },
@@ -75,6 +77,17 @@ pub enum Orphan {
         /// Its build.
         build: Uuid,
     },
+}
+
+/// What became of the build of a number that no open claim has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing says so: only age tells.
+    Unknown,
+    /// The record is sealed.
+    Sealed,
+    /// The number is abandoned, and was that build's.
+    Abandoned(Uuid),
 }
 
 /// Looks at all records, archives and uploads of an artifact.
@@ -93,14 +106,14 @@ pub async fn survey(store: &dyn Store, layout: &Layout) -> Result<Survey, Failur
     let mut archives: BTreeMap<ReleaseNumber, Vec<String>> = BTreeMap::new();
     let mut unsealed = Vec::new();
     let mut abandoned = BTreeSet::new();
-    let mut over = BTreeSet::new();
+    let mut fates = BTreeMap::new();
     for entry in &listed {
         let Some(key) = layout.parse(&entry.key) else { continue };
         numbers.insert(key.number());
         match key {
             Key::Record(number) if entry.size <= LONGEST_CLAIM as u64 => unsealed.push((number, entry.size)),
             Key::Record(number) => {
-                over.insert(number);
+                fates.insert(number, Fate::Sealed);
             }
             Key::Artifact(number, _) => archives.entry(number).or_default().push(entry.key.clone()),
         }
@@ -135,14 +148,14 @@ pub async fn survey(store: &dyn Store, layout: &Layout) -> Result<Survey, Failur
                 tag: object.tag,
             }),
             Some(Claim::Abandoned { build }) => {
-                over.insert(number);
+                fates.insert(number, Fate::Abandoned(build));
                 abandoned.insert(number);
                 let keys = archives.get(&number).into_iter().flatten();
                 orphans.extend(keys.map(|key| Orphan::Archive { key: key.clone(), build }));
             }
             // Sealed between the listing and this read.
             None => {
-                over.insert(number);
+                fates.insert(number, Fate::Sealed);
             }
         }
     }
@@ -154,11 +167,17 @@ pub async fn survey(store: &dyn Store, layout: &Layout) -> Result<Survey, Failur
                 claim.last_seen = claim.last_seen.max(last_seen);
                 claim.uploads.push(upload);
             }
-            None => orphans.push(Orphan::Upload { upload, over: over.contains(&number), last_seen }),
+            None => {
+                let fate = fates.get(&number).copied().unwrap_or(Fate::Unknown);
+                orphans.push(Orphan::Upload { upload, fate, last_seen });
+            }
         }
     }
     claims.sort_by_key(|claim| claim.number);
-    Ok(Survey { highest: numbers.last().copied(), claims, orphans, abandoned: abandoned.into_iter().collect() })
+    let named = latest.map(|pointer| pointer.record.number());
+    let sealed = fates.iter().rev().find(|(_, fate)| **fate == Fate::Sealed).map(|(number, _)| *number);
+    let ahead = sealed.filter(|sealed| named.is_none_or(|named| named < *sealed));
+    Ok(Survey { highest: numbers.last().copied(), claims, orphans, abandoned: abandoned.into_iter().collect(), ahead })
 }
 
 /// Ends what nobody will finish. Returns what it did, a line each.
@@ -173,6 +192,13 @@ pub async fn sweep(
     attributes: &Attributes,
 ) -> Result<Vec<String>, Failure> {
     let mut done = Vec::new();
+    if let Some(number) = survey.ahead {
+        // A damaged record stops no build; whoever asks for that release hears of it.
+        if let Ok(Some(sealed)) = pointer::read_release(store, layout, number).await {
+            pointer::advance(store, &sealed.record, attributes).await?;
+            done.push(format!("latest.txt names release {number}, whose builder did not get to it"));
+        }
+    }
     for claim in survey.claims.iter().filter(|claim| claim.is_dead(orphan_age)) {
         let own = Own { number: claim.number, build: claim.build, tag: claim.tag.clone() };
         // First what no record can ever name: on a full disk there is no room for "abandoned" before it is gone.
@@ -192,11 +218,16 @@ pub async fn sweep(
     }
     for orphan in &survey.orphans {
         match orphan {
-            Orphan::Upload { upload, over, last_seen } => {
+            Orphan::Upload { upload, fate, last_seen } => {
                 let silent = SystemTime::now().duration_since(*last_seen).unwrap_or_default();
-                if *over || silent > orphan_age {
+                if *fate != Fate::Unknown || silent > orphan_age {
+                    // A builder that lives may complete its archive at any moment, and in a directory nothing but the
+                    // upload's name proves whose it is: that goes after the archive, or with the seal.
+                    if let Fate::Abandoned(build) = *fate {
+                        remove_archive_of(store, &upload.key, build).await?;
+                    }
                     store.abort(upload).await?;
-                    if let (true, Ok(build)) = (*over, upload.id.parse()) {
+                    if let (Fate::Sealed, Ok(build)) = (*fate, upload.id.parse()) {
                         store.settled(&upload.key, build).await?;
                     }
                     done.push(format!("an orphan upload of {} is aborted", store.url(&upload.key)));
@@ -289,4 +320,43 @@ async fn remove_archive_of(store: &dyn Store, key: &str, build: Uuid) -> Result<
 
 fn number_of(layout: &Layout, upload: &Upload) -> Option<ReleaseNumber> {
     layout.parse(&upload.key).map(Key::number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StoreArgs;
+    use clap::Parser;
+    use std::fs;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        store: StoreArgs,
+    }
+
+    /// A builder that lives and was swept completes its archive while a second sweep runs.
+    #[tokio::test]
+    async fn an_archive_that_appears_during_a_sweep_is_known_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", dir.path().display());
+        let line = Line::try_parse_from(["test", "--artifact", "a", "--store", &url]).unwrap();
+        let store = line.store.open().await.unwrap();
+        let (store, layout) = (store.as_ref(), &line.store.artifact);
+        store.prepare().await.unwrap();
+        let build = Uuid::new_v4();
+        let upload = store.begin("a-1.tar", build, &Attributes::default()).await.unwrap();
+        fs::write(dir.path().join("a-1.release"), Claim::Abandoned { build }.to_bytes()).unwrap();
+        let sweep_after = async |change: &dyn Fn()| {
+            let survey = survey(store, layout).await.unwrap();
+            change();
+            sweep(store, layout, &survey, Duration::from_secs(3600), &Attributes::default()).await.unwrap()
+        };
+        let complete =
+            || fs::hard_link(dir.path().join(".uploads").join(format!("a-1.tar.{build}")), dir.path().join("a-1.tar"));
+        let _done = sweep_after(&|| complete().unwrap()).await;
+        let _done = sweep_after(&|| ()).await;
+        assert!(store.head("a-1.tar").await.unwrap().is_none(), "the archive of an abandoned build is removed");
+        assert!(store.uploads(&upload.key).await.unwrap().is_empty());
+    }
 }
