@@ -91,6 +91,13 @@ impl FileStore {
         if complete { Ok(()) } else { remove(&path) }
     }
 
+    /// Gives a complete upload the name it is for. A sweep may have taken it up to the moment that the lock is ours.
+    fn publish_now(&self, from: &Path, to: &Path) -> Result<Completion, Failure> {
+        let _lock = self.lock()?;
+        fs::metadata(from).map_err(|error| swept_or("write", from, error))?;
+        Ok(if durable::create_from(from, to)? { Completion::Done } else { Completion::Unclear })
+    }
+
     fn prepare_now(&self) -> Result<(), Failure> {
         let uploads = self.dir.join(UPLOADS);
         fs::create_dir_all(&uploads).map_err(|error| unable("write", &uploads, error))?;
@@ -240,9 +247,7 @@ impl Store for FileStore {
                 let what = format!("unable to write {}: {length} of {size} bytes arrived", from.display());
                 return Err(Failure::temporary(what));
             }
-            let _lock = store.lock()?;
-            let created = durable::create_from(&from, &to)?;
-            Ok(if created { Completion::Done } else { Completion::Unclear })
+            store.publish_now(&from, &to)
         })
         .await
     }
@@ -335,4 +340,22 @@ fn swept_or(verb: &str, path: &Path, error: io::Error) -> Failure {
 
 fn unable(verb: &str, path: &Path, error: io::Error) -> Failure {
     Failure::io(format!("unable to {verb} {}", path.display()), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_swept_at_the_last_moment_is_temporary() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileStore::new(dir.path().to_owned(), Duration::from_secs(30));
+        store.prepare_now().unwrap();
+        let (from, to) = (store.upload_path("a-1.tar", "x"), store.path("a-1.tar"));
+        let failure = store.publish_now(&from, &to).unwrap_err();
+        assert!(failure.is_temporary() && failure.to_string().contains("swept"), "{failure}");
+        fs::write(&from, "x").unwrap();
+        assert_eq!(store.publish_now(&from, &to).unwrap(), Completion::Done);
+        assert_eq!(store.publish_now(&from, &to).unwrap(), Completion::Unclear);
+    }
 }
