@@ -40,7 +40,7 @@ pub async fn claim(
             }
             Settled::Theirs(_) => {
                 let passed_over = u64::from(Uuid::new_v4().as_fields().0) % (lost / PATIENCE + 1);
-                number = (0..passed_over).fold(number.next(), |number, _| number.next());
+                number = (0..passed_over).try_fold(number.next()?, |number, _| number.next())?;
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Release numbers: 1, 2, 3, … per artifact, never used twice.
 
+use cli::Failure;
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,13 +12,18 @@ impl ReleaseNumber {
     /// The number of the first release of an artifact.
     pub const FIRST: Self = Self(1);
 
-    /// The number after this one.
+    /// No higher number is parsed.
+    const LAST: Self = Self(999_999_999_999_999);
+
+    /// The number after this one, while there is one: somebody's stray file may have the last.
     ///
-    /// # Panics
-    /// Never in practice: parsing bounds numbers far below the end of the type.
-    #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0 + 1)
+    /// # Errors
+    /// There is none (permanent).
+    pub fn next(self) -> Result<Self, Failure> {
+        if self < Self::LAST {
+            return Ok(Self(self.0 + 1));
+        }
+        Err(Failure::permanent(format!("release {self} is in use, and no number is higher: remove what has it")))
     }
 
     /// The plain number.
@@ -55,6 +61,14 @@ impl FromStr for ReleaseNumber {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_number_given_out_can_be_read_back() {
+        let almost: ReleaseNumber = "999999999999998".parse().unwrap();
+        let last = almost.next().unwrap();
+        assert_eq!(last.to_string().parse(), Ok(last));
+        assert!(last.next().is_err());
+    }
 
     #[test]
     fn one_spelling_each() {

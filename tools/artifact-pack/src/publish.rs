@@ -91,7 +91,7 @@ impl Build<'_> {
         let (store, attributes, layout) = (self.store.as_ref(), &self.job.attributes, &self.args.store.artifact);
         // Nothing is ours yet, and each step of a sweep stands for itself: these may be dropped at any point.
         let survey = interrupts.or(self.survey_and_sweep()).await?;
-        let first = self.first_number(&survey);
+        let first = self.first_number(&survey)?;
         let note = |number| *self.claimed.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
         let own = allocate::claim(store, layout, first, self.id, attributes, note).await?;
         self.console.step(format!("release {} is claimed", own.number));
@@ -149,7 +149,7 @@ impl Build<'_> {
     /// Reads and hashes everything as a build would, and returns the record it would seal now.
     async fn rehearse(&self, tree: Tree) -> Result<Record, Failure> {
         let survey = sweep::survey(self.store.as_ref(), &self.args.store.artifact).await?;
-        let number = self.first_number(&survey);
+        let number = self.first_number(&survey)?;
         let unsealed = self.record(number)?;
         let packing = Arc::new(self.packing(tree, &unsealed));
         let mut pieces = packing.start()?;
@@ -174,12 +174,12 @@ impl Build<'_> {
         Err(Failure::temporary("the packing thread broke down"))
     }
 
-    fn first_number(&self, survey: &Survey) -> ReleaseNumber {
+    fn first_number(&self, survey: &Survey) -> Result<ReleaseNumber, Failure> {
         if survey.highest.is_none() {
             let none = pointer::none_yet(self.store.as_ref(), &self.args.store.artifact);
             self.console.warn(format!("{none}: numbers start at 1"));
         }
-        survey.highest.map_or(ReleaseNumber::FIRST, ReleaseNumber::next)
+        survey.highest.map_or(Ok(ReleaseNumber::FIRST), ReleaseNumber::next)
     }
 
     fn record(&self, number: ReleaseNumber) -> Result<Record, Failure> {
