@@ -6,6 +6,7 @@ use crate::stream::{Packing, Piece};
 use crate::tree::Tree;
 use crate::upload::{self, Target};
 use cli::{Console, Failure, Interrupts, Output};
+use release::layout::{self, Key};
 use release::pointer::{self, Advance};
 use release::record::Artifact;
 use release::settle::{self, Settled};
@@ -107,6 +108,7 @@ impl Build<'_> {
         interrupts.check().await?;
 
         let sealed = self.seal(&unsealed, artifact)?;
+        self.check_number(&sealed).await?;
         let when = Condition::Unchanged(&own.tag);
         if let Settled::Theirs(_) =
             settle::put(store, &layout.record(own.number), &sealed.to_bytes(), when, attributes).await?
@@ -132,6 +134,26 @@ impl Build<'_> {
             self.console.step(line);
         }
         Ok(survey)
+    }
+
+    /// Whether the number is still ours alone: an old script asks for none, and takes it by an archive in its own format
+    /// or by `latest.txt`.
+    async fn check_number(&self, sealed: &Record) -> Result<(), Failure> {
+        let (store, layout, number) = (self.store.as_ref(), &self.args.store.artifact, sealed.number());
+        let (prefix, latest) = (format!("{}.", layout.name(number)), layout::pointer(layout::LATEST));
+        let (listed, latest) = tokio::try_join!(store.list(&prefix), pointer::read(store, &latest))?;
+        let own = sealed.artifact().map(|artifact| artifact.file.as_str());
+        let strange = listed.into_iter().map(|entry| entry.key).find(|key| {
+            matches!(layout.parse(key), Some(Key::Artifact(..))) && Some(key.as_str()) != own
+        });
+        let moved = latest.is_some_and(|pointer| pointer.record.number() == number);
+        match strange.or_else(|| moved.then(|| layout::pointer(layout::LATEST))) {
+            None => Ok(()),
+            Some(key) => {
+                let url = store.url(&key);
+                Err(Failure::temporary(format!("{url} was written by somebody else, who claimed no number")))
+            }
+        }
     }
 
     /// What may still be done once the record is sealed; the release exists whatever becomes of it.
