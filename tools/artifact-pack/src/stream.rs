@@ -169,12 +169,16 @@ impl Packing {
             ErrorKind::BrokenPipe => Failure::io("unable to pack", error),
             _ => Failure::io(format!("unable to pack {name}"), error),
         };
-        let no_follow = OFlags::NOFOLLOW.bits().cast_signed();
-        let opened = OpenOptions::new().read(true).custom_flags(no_follow).open(self.tree.location(entry));
+        // A pipe that took its place would keep the open waiting for a writer.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(self.tree.location(entry));
         let mut file = opened.map_err(|error| match error.raw_os_error() {
             Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => changed(&name, "it became a link"),
             _ => unable(error),
         })?;
+        if !file.metadata().map_err(unable)?.is_file() {
+            return Err(changed(&name, "it was replaced"));
+        }
         let copied = if state.size == 0 { 0 } else { to.copy(&mut file, state.size).map_err(unable)? };
         // Asked for once more: a file may hold more than its length says, as those under /proc do.
         let more = copied == state.size && file.read(&mut [0]).map_err(unable)? > 0;
