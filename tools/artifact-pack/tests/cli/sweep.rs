@@ -302,6 +302,50 @@ fn an_old_scripts_tar_is_safe() {
     }
 }
 
+/// It takes the number in its own format, or in `latest.txt`, while the archive is on its way.
+#[test]
+fn a_number_that_an_old_script_took_meanwhile() {
+    let small = tree(&[("a", "a")]);
+    let five = "MODULE=obelix\nVERSION=1\nBUILD=\nGIT_COMMIT=\nTIMESTAMP=x\n";
+    for (key, bytes) in [("obelix-1.tar", "old"), ("latest.txt", five)] {
+        let shelf = std::sync::Arc::new(Shelf::s3());
+        let script = std::sync::Arc::clone(&shelf);
+        let archive = |info: &RequestInfo| info.is_put_object() && info.path.ends_with(".tar.zst");
+        let put = Box::new(move || script.put(key, bytes.as_bytes()));
+        shelf.proxy().on_match(Box::new(archive), KillPoint::Interleave, put);
+        let run = shelf.pack(small.path()).args(["--compress", "zstd"]).run().fails_with(75);
+        assert!(last_line(&run).contains(&format!("{key} was written by somebody else")), "{}", run.report());
+        shelf.is_as_before(&[(key.to_owned(), bytes.as_bytes().to_vec())].into(), &run);
+    }
+}
+
+/// A builder died between its seal and `latest.txt`: whoever builds next moves it, also if that build comes to nothing.
+#[test]
+fn latest_txt_is_moved_for_a_dead_builder() {
+    let small = tree(&[("a", "a")]);
+    for shelf in Shelf::both() {
+        let _first = shelf.pack(small.path()).run().succeeds();
+        let first = shelf.text("latest.txt");
+        let _second = shelf.pack(small.path()).run().succeeds();
+        let second = shelf.text("latest.txt");
+        shelf.put("latest.txt", first.as_bytes());
+        let _fails = shelf.tool().args(["-C", "/proc/self", "status"]).run().fails_with(75);
+        assert_eq!(shelf.text("latest.txt"), second);
+    }
+}
+
+/// The highest number that can be read back is somebody's stray file.
+#[test]
+fn no_number_is_left() {
+    let small = tree(&[("a", "a")]);
+    for shelf in Shelf::both() {
+        shelf.put("obelix-999999999999999.tar", b"stray");
+        let before = shelf.objects();
+        let run = shelf.pack(small.path()).run().fails_with(1).stderr_contains("no number is higher");
+        assert_eq!(shelf.objects(), before, "{}", run.report());
+    }
+}
+
 #[test]
 fn audit_of_a_clean_store() {
     let small = tree(&[("a", "a")]);
