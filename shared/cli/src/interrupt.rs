@@ -1,6 +1,8 @@
 //! SIGTERM and SIGINT as something a tool can wait for, so that it can clean up before it ends by them.
 
 use crate::Failure;
+use std::pin::pin;
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals that ask a tool to end.
@@ -9,6 +11,8 @@ pub struct Interrupts {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// One that came and has not ended the run yet.
+    pending: Option<i32>,
 }
 
 impl Interrupts {
@@ -22,11 +26,15 @@ impl Interrupts {
             terminate: catch(SignalKind::terminate())?,
             interrupt: catch(SignalKind::interrupt())?,
             hangup: catch(SignalKind::hangup())?,
+            pending: None,
         })
     }
 
     /// Waits for a signal and returns its number.
     pub async fn next(&mut self) -> i32 {
+        if let Some(signal) = self.pending {
+            return signal;
+        }
         tokio::select! {
             _ = self.terminate.recv() => SignalKind::terminate(),
             _ = self.interrupt.recv() => SignalKind::interrupt(),
@@ -47,11 +55,36 @@ impl Interrupts {
         }
     }
 
+    /// Runs `work` that should not be dropped in the middle: after a signal it has `grace` to come to its end. What it
+    /// came to counts then, and the signal is found by whatever asks next; a failure counts as the interruption.
+    ///
+    /// # Errors
+    /// As [`Interrupts::or`].
+    pub async fn or_after<T>(
+        &mut self,
+        grace: Duration,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut work = pin!(work);
+        let signal = tokio::select! {
+            biased;
+            signal = self.next() => signal,
+            result = &mut work => return result,
+        };
+        self.pending = Some(signal);
+        match tokio::time::timeout(grace, work).await {
+            Ok(Ok(done)) => Ok(done),
+            _ => Err(Failure::interrupted(signal)),
+        }
+    }
+
     /// Fails if a signal has come: for work that must not be dropped in the middle.
     ///
     /// # Errors
     /// The interruption.
     pub async fn check(&mut self) -> Result<(), Failure> {
+        // On the runtime's only thread signals are noticed between two tasks.
+        tokio::task::yield_now().await;
         self.or(std::future::ready(Ok(()))).await
     }
 }

@@ -17,6 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
+/// Longest time that a signal leaves to a write that decides whose a number is, or whether a release is published.
+const GRACE: Duration = Duration::from_secs(3);
 /// Longest time that cleaning up may take before a signal ends the run all the same.
 const LONGEST_CLEANUP: Duration = Duration::from_secs(20);
 
@@ -94,7 +96,8 @@ impl Build<'_> {
         let survey = interrupts.or(self.survey_and_sweep()).await?;
         let first = self.first_number(&survey)?;
         let note = |number| *self.claimed.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
-        let own = allocate::claim(store, layout, first, self.id, attributes, note).await?;
+        let claiming = allocate::claim(store, layout, first, self.id, attributes, note);
+        let own = interrupts.or_after(GRACE, claiming).await?;
         self.console.step(format!("release {} is claimed", own.number));
         self.check_attributes(&layout.record(own.number)).await?;
         interrupts.check().await?;
@@ -108,11 +111,11 @@ impl Build<'_> {
         interrupts.check().await?;
 
         let sealed = self.seal(&unsealed, artifact)?;
-        self.check_number(&sealed).await?;
+        interrupts.or(self.check_number(&sealed)).await?;
         let when = Condition::Unchanged(&own.tag);
-        if let Settled::Theirs(_) =
-            settle::put(store, &layout.record(own.number), &sealed.to_bytes(), when, attributes).await?
-        {
+        let (key, bytes) = (layout.record(own.number), sealed.to_bytes());
+        let sealing = settle::put(store, &key, &bytes, when, attributes);
+        if let Settled::Theirs(_) = interrupts.or_after(GRACE, sealing).await? {
             return Err(Failure::temporary(format!(
                 "release {} was swept by another build, which took this one for dead; nothing is published",
                 own.number

@@ -26,7 +26,18 @@ type Matches = fn(&RequestInfo) -> bool;
 fn whatever_it_waits_for() {
     let (large, small) = (tree(&[]), tree(&[("a", "a")]));
     sparse(large.path(), "f", 7 * PART);
-    let moments: [(&str, Matches, &Path); 6] = [
+    let record = |info: &RequestInfo| info.is_put_object() && info.path.ends_with(".release");
+    let moments: [(&str, Matches, &Path); 8] = [
+        ("the claim", record, small.path()),
+        (
+            "the seal",
+            |info| {
+                let sealed = info.header("x-amz-decoded-content-length").or(info.header("content-length"));
+                let longer = sealed.and_then(|length| length.parse().ok()).is_some_and(|length: u64| length > 450);
+                longer && info.is_put_object() && info.path.ends_with(".release")
+            },
+            small.path(),
+        ),
         ("the listing", |info| info.query.contains("list-type=2"), small.path()),
         ("a part", RequestInfo::is_upload_part, large.path()),
         ("the last part", |info| info.query.contains("partNumber=8"), large.path()),
