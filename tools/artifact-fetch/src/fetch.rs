@@ -37,7 +37,12 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
             }
             None => interrupts.or(install(args, &shelf, &wanted, console)).await?,
         };
-        if let Some(retired) = shelf.switch(number, args.keep as usize)? {
+        let lock = interrupts.or(shelf.lock()).await?;
+        // The last moment to end without a change: from here to the record nothing is waited for.
+        interrupts.check().await?;
+        let switched = shelf.switch(&lock, number, args.keep as usize)?;
+        drop(lock);
+        if let Some(retired) = switched {
             match before {
                 Some(before) if before == number => console.step(format!("current is release {number} already")),
                 Some(before) => console.step(format!("current is switched from release {before} to {number}")),
@@ -103,19 +108,19 @@ async fn find(args: &Args, shelf: &Shelf, console: Console) -> Result<(Wanted, O
 
 /// Downloads, verifies and unpacks a release, and puts it on the shelf.
 async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) -> Result<Record, Failure> {
-    shelf.prepare()?;
+    shelf.prepare().await?;
     let store = args.store.open().await?;
     let key = wanted.key(&args.store.artifact);
     let artifact = wanted.record.as_ref().and_then(Record::artifact);
     let head = look(&store, &key, artifact).await?;
     check_space(args, head.size)?;
     // One fresh download settles whether the network or the store has the damage.
-    let mut draft = shelf.draft()?;
+    let mut draft = shelf.draft().await?;
     let mut written = Writeback::start(&draft.dir)?;
     let (mut sums, mut unpacked) = pass(args, &store, &key, &head, wanted, (&draft, &written), console).await?;
     if let Some(artifact) = artifact.filter(|artifact| !sums.are_of(artifact)) {
         console.step(format!("{key} does not match its record, downloading it once more"));
-        draft = shelf.draft()?;
+        draft = shelf.draft().await?;
         written = Writeback::start(&draft.dir)?;
         (sums, unpacked) = pass(args, &store, &key, &head, wanted, (&draft, &written), console).await?;
         if !sums.are_of(artifact) {
@@ -131,7 +136,7 @@ async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) 
         Some(record) => record.clone(),
         None => inner_record(&draft, wanted)?,
     };
-    shelf.put(&draft, written, wanted.number, &record)?;
+    shelf.put(&draft, written, wanted.number, &record).await?;
     console.step(format!("{key} is verified and unpacked"));
     Ok(record)
 }

@@ -74,10 +74,12 @@ impl Shelf {
     ///
     /// # Errors
     /// They can't be made or written.
-    pub(crate) fn prepare(&self) -> Result<(), Failure> {
+    pub(crate) async fn prepare(&self) -> Result<(), Failure> {
         let hidden = self.hidden();
         fs::create_dir_all(&hidden).map_err(|error| unable("write", &hidden, error))?;
-        self.sweep()
+        let _lock = self.lock().await?;
+        // What dead runs left.
+        self.sweep_locked()
     }
 
     /// Directory of a release.
@@ -114,10 +116,10 @@ impl Shelf {
     ///
     /// # Errors
     /// It can't be made.
-    pub(crate) fn draft(&self) -> Result<Draft, Failure> {
+    pub(crate) async fn draft(&self) -> Result<Draft, Failure> {
         let hidden = self.hidden();
         // Under the lock, since between its two steps a draft looks like one of a dead run.
-        let _lock = self.lock()?;
+        let _lock = self.lock().await?;
         let dir = tempfile::Builder::new().prefix("unpack-").tempdir_in(&hidden);
         let dir = dir.map_err(|error| unable("write", &hidden, error))?.keep();
         let lock_path = lock_path(&dir);
@@ -129,7 +131,7 @@ impl Shelf {
     ///
     /// # Errors
     /// It can't be written; nothing is visible then.
-    pub(crate) fn put(
+    pub(crate) async fn put(
         &self,
         draft: &Draft,
         written: Writeback,
@@ -139,8 +141,8 @@ impl Shelf {
         let tree = self.tree(number);
         rustix::fs::chmod(&draft.dir, rustix::fs::Mode::from_raw_mode(0o755))
             .map_err(|error| unable("write", &draft.dir, error.into()))?;
-        written.finish()?;
-        let _lock = self.lock()?;
+        blocking(move || written.finish()).await?;
+        let _lock = self.lock().await?;
         if self.record(number)?.is_some() {
             return Ok(());
         }
@@ -163,10 +165,10 @@ impl Shelf {
     /// The link can't be changed, and is as it was.
     pub(crate) fn switch(
         &self,
+        _lock: &Lock,
         number: ReleaseNumber,
         keep: usize,
     ) -> Result<Option<Result<Vec<Draft>, Failure>>, Failure> {
-        let _lock = self.lock()?;
         if self.record(number)?.is_none() {
             return Ok(None);
         }
@@ -227,11 +229,6 @@ impl Shelf {
     }
 
     /// Removes what dead runs left.
-    fn sweep(&self) -> Result<(), Failure> {
-        let _lock = self.lock()?;
-        self.sweep_locked()
-    }
-
     fn sweep_locked(&self) -> Result<(), Failure> {
         let hidden = self.hidden();
         for entry in fs::read_dir(&hidden).map_err(|error| unable("read", &hidden, error))? {
@@ -266,8 +263,13 @@ impl Shelf {
         Ok(())
     }
 
-    fn lock(&self) -> Result<Lock, Failure> {
-        Lock::acquire(&self.hidden().join("lock"), LOCK_LIMIT)
+    /// Waits for the other runs. Like every wait here it may be dropped: nothing has been changed by it.
+    ///
+    /// # Errors
+    /// They take too long (temporary).
+    pub(crate) async fn lock(&self) -> Result<Lock, Failure> {
+        let path = self.hidden().join("lock");
+        blocking(move || Lock::acquire(&path, LOCK_LIMIT)).await
     }
 
     fn hidden(&self) -> PathBuf {
@@ -277,6 +279,14 @@ impl Shelf {
     fn record_path(&self, number: ReleaseNumber) -> PathBuf {
         self.hidden().join(self.layout.record(number))
     }
+}
+
+/// Waits on a thread of its own, so that signals are heard meanwhile.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Failure::temporary(format!("file work was given up: {error}")))?
 }
 
 fn lock_path(dir: &Path) -> PathBuf {

@@ -5,7 +5,8 @@ use archive::Format;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
-use testkit::{FaultProxy, Plan, S3Model};
+use durable::Lock;
+use testkit::{FaultProxy, Plan, S3Model, wait_until};
 
 #[test]
 fn the_most_lately_used_stay() {
@@ -64,6 +65,40 @@ fn what_cannot_be_removed_is_a_warning() {
     let run = fetch(4).run().succeeds().stdout_is(&texts[2]).stderr_is_one_line();
     let _run = run.stderr_contains("release 4 is current, but an old one is left: unable to remove ");
     depot.assert_current(4);
+}
+
+/// Another run holds the lock for as long as it likes.
+#[test]
+fn a_signal_ends_the_wait_for_the_lock() {
+    let depot = Depot::with_first();
+    depot.publish(2, plain(2));
+    let _run = depot.release(2).run().succeeds();
+    let held = Lock::try_acquire(&depot.into.join(".artifact-fetch/lock")).unwrap().unwrap();
+    for number in [1, 3] {
+        depot.publish(3, plain(3));
+        let before = snapshot(&depot.into);
+        let mut run = depot.release(number).arg("-v").start();
+        if number == 1 {
+            wait_until("the last step before the lock", Duration::from_secs(60), || {
+                let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
+                if said.contains("is here already") { Ok(()) } else { Err(said) }
+            });
+        } else {
+            wait_until("the signals to be caught", Duration::from_secs(60), || {
+                let status = fs::read_to_string(format!("/proc/{}/status", run.pid())).unwrap();
+                let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim().to_owned();
+                let terminate = u64::from_str_radix(&caught, 16).unwrap() & (1 << 14) != 0;
+                if terminate { Ok(()) } else { Err(caught) }
+            });
+        }
+        assert!(run.is_running());
+        run.terminate();
+        let _run = run.wait().killed_by(15).stdout_is("");
+        assert!(snapshot(&depot.into) == before);
+    }
+    drop(held);
+    let _run = depot.release(3).run().succeeds().stderr_is_empty();
+    depot.assert_tidy();
 }
 
 #[test]
