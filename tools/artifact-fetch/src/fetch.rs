@@ -11,6 +11,7 @@ use release::store::{Head, Store};
 use release::transfer::{Sums, read_through};
 use release::{Record, ReleaseNumber, Selector};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 /// Times that other runs may take the release off the shelf again before the switch to it, when many share a small one.
@@ -79,7 +80,7 @@ fn foretell(
 }
 
 fn printed(shelf: &Shelf, number: ReleaseNumber, record: &Record, print_path: bool) -> Vec<u8> {
-    if print_path { format!("{}\n", shelf.tree(number).display()).into_bytes() } else { record.to_bytes() }
+    if print_path { [shelf.tree(number).as_os_str().as_bytes(), b"\n"].concat() } else { record.to_bytes() }
 }
 
 /// The release asked for, and its record if it is on the shelf.

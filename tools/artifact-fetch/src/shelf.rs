@@ -172,6 +172,10 @@ impl Shelf {
         if self.record(number)?.is_none() {
             return Ok(None);
         }
+        let link = self.dir.join(CURRENT);
+        if fs::symlink_metadata(&link).is_ok_and(|meta| !meta.is_symlink()) {
+            return Err(Failure::permanent(format!("{} is there, but is not a link", link.display())));
+        }
         self.sweep_locked()?;
         let before = self.current();
         if before != Some(number) {
@@ -183,7 +187,7 @@ impl Shelf {
                 touch(&self.tree(before), now)?;
             }
             touch(&self.tree(number), now + TICK)?;
-            durable::switch_link(&self.dir.join(CURRENT), Path::new(&self.layout.name(number)))?;
+            durable::switch_link(&link, Path::new(&self.layout.name(number)))?;
         }
         Ok(Some(self.retire(number, before, keep)))
     }

@@ -2,7 +2,9 @@
 
 use crate::depot::{Depot, fetch, plain, sealed, snapshot, times};
 use archive::Format;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 use durable::Lock;
@@ -241,9 +243,24 @@ fn a_name_that_is_taken_is_left_alone() {
     let _run = depot.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("current");
     assert_eq!(fs::read(depot.into.join("current/x")).unwrap(), b"x");
     fs::remove_dir_all(depot.into.join("current")).unwrap();
+    fs::write(depot.into.join("current"), "somebody's").unwrap();
+    let _run = depot.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("current is there, but is not a link");
+    assert_eq!(fs::read(depot.into.join("current")).unwrap(), b"somebody's");
+    fs::remove_file(depot.into.join("current")).unwrap();
     let _run = depot.fetch().run().succeeds().stderr_is_empty();
     depot.assert_current(2);
     depot.assert_tidy();
+}
+
+/// What `cd "$(… --print-path)"` gets must be the directory's own bytes.
+#[test]
+fn the_path_is_printed_as_it_is() {
+    let depot = Depot::with_first();
+    let into = depot.root.path().join(OsStr::from_bytes(b"not\xffUTF-8"));
+    fs::create_dir(&into).unwrap();
+    let store = format!("file://{}", depot.store.display());
+    let run = fetch(&store, &into).arg("--print-path").run().succeeds();
+    assert_eq!(run.stdout, [into.join("app-1").as_os_str().as_bytes(), b"\n"].concat());
 }
 
 #[test]
