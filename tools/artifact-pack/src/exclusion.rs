@@ -16,7 +16,7 @@ impl Exclusion {
     /// The patterns as typed, and `.git` unless it is wanted.
     ///
     /// # Errors
-    /// One that is not a glob.
+    /// One that is not a glob, or is empty, as an unset variable makes it.
     pub(crate) fn new(patterns: &[String], include_git: bool) -> Result<Self, Failure> {
         let mut globs = GlobSetBuilder::new();
         let git = (!include_git).then(|| "**/.git".to_owned());
@@ -24,6 +24,9 @@ impl Exclusion {
             let trimmed = pattern.trim_end_matches('/');
             let anywhere = if trimmed.contains('/') { trimmed.to_owned() } else { format!("**/{trimmed}") };
             let below = anywhere.trim_start_matches("./").trim_start_matches('/');
+            if below.is_empty() || trimmed.is_empty() {
+                return Err(Failure::usage(format!("--exclude {pattern:?}: it names nothing")));
+            }
             let glob = GlobBuilder::new(below).literal_separator(true).build();
             globs.add(glob.map_err(|error| Failure::usage(format!("--exclude {pattern:?}: {}", error.kind())))?);
         }
@@ -50,6 +53,11 @@ impl Exclusion {
         path.ancestors().skip(1).any(|above| !above.as_os_str().is_empty() && self.matches(above))
     }
 
+    /// Whether a path that was asked for is left out.
+    pub(crate) fn covers(&mut self, path: &Path) -> bool {
+        self.matches_above(path) || (!path.as_os_str().is_empty() && self.matches(path))
+    }
+
     /// The patterns that matched nothing so far.
     pub(crate) fn unmatched(&self) -> impl Iterator<Item = &str> {
         self.patterns.iter().filter(|(_, matched)| !matched).map(|(pattern, _)| pattern.as_str())
@@ -68,6 +76,9 @@ mod tests {
         }
         for kept in [".gitignore", "doc/a/x.md", "x.md", "a.py", "a/top"] {
             assert!(!exclusion.matches(Path::new(kept)), "{kept}");
+        }
+        for nothing in ["", "/", "//", "./"] {
+            assert!(Exclusion::new(&[nothing.to_owned()], false).is_err(), "{nothing:?}");
         }
         assert_eq!(exclusion.unmatched().collect::<Vec<_>>(), ["none"]);
     }

@@ -48,6 +48,10 @@ pub(crate) async fn run(args: &Args, job: Job, console: Console, out: Output) ->
     for pattern in exclude.unmatched() {
         console.warn(format!("--exclude {pattern:?} matched nothing"));
     }
+    // A list is made by a program, and often longer than what is wanted of it.
+    for path in tree.passed_over().iter().filter(|_| args.files_from.is_none()) {
+        console.warn(format!("{} is excluded, so it is not packed", path.display()));
+    }
     console.step(format!("{} members found", tree.entries().len()));
     let store = args.store.open().await?;
     let build = Build {

@@ -22,6 +22,7 @@ pub(crate) struct Tree {
     entries: Vec<Entry>,
     /// The root itself was asked for, not only what is below.
     whole: bool,
+    passed_over: Vec<PathBuf>,
 }
 
 /// One file, directory or link.
@@ -89,11 +90,13 @@ impl Tree {
     pub(crate) fn find(root: &Path, paths: &[PathBuf], exclude: &mut Exclusion) -> Result<Self, Failure> {
         let mut entries = Vec::new();
         let mut whole = false;
+        let mut passed_over = Vec::new();
         for path in paths {
             let name = member_name(path.as_os_str().as_bytes()).map_err(|error| {
                 Failure::usage(format!("unable to pack {}: {error}; paths are relative to --directory", path.display()))
             })?;
-            if exclude.matches_above(Path::new(OsStr::from_bytes(&name))) {
+            if exclude.covers(Path::new(OsStr::from_bytes(&name))) {
+                passed_over.push(path.clone());
                 continue;
             }
             whole |= name.is_empty();
@@ -109,7 +112,7 @@ impl Tree {
             let what = format!("nothing to pack: {} holds nothing that is asked for and not excluded", root.display());
             return Err(Failure::permanent(what));
         }
-        let tree = Self { root: root.to_owned(), entries, whole };
+        let tree = Self { root: root.to_owned(), entries, whole, passed_over };
         tree.check_links()?;
         tree.check_ancestors()?;
         Ok(tree)
@@ -118,6 +121,11 @@ impl Tree {
     /// The members, sorted.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Paths that were asked for and are excluded.
+    pub(crate) fn passed_over(&self) -> &[PathBuf] {
+        &self.passed_over
     }
 
     /// Where a member is found.

@@ -65,6 +65,8 @@ fn exclusions() {
         assert_eq!(files(dir.path(), &args), kept, "{globs:?}");
     }
     refused(dir.path(), &["--exclude", "[", "."], 2, "--exclude \"[\"");
+    refused(dir.path(), &["--exclude", "", "."], 2, "--exclude \"\": it names nothing");
+    refused(dir.path(), &["--exclude", "/", "."], 2, "--exclude \"/\": it names nothing");
 }
 
 /// A typing error in a pattern is told; one that matched is not.
@@ -92,6 +94,23 @@ fn nothing_to_pack_is_refused() {
     assert!(run.stderr_str().contains(&empty.path().display().to_string()), "{}", run.report());
     fs::create_dir(empty.path().join("dir")).unwrap();
     assert_eq!(files(empty.path(), &["."]), [""; 0], "an empty directory is something");
+}
+
+/// A PATH on the command line was typed by somebody who wants it.
+#[test]
+fn a_path_that_is_excluded_is_told() {
+    let dir = tree(&[("a", "x"), ("sub/b", "x"), (".git/config", "x")]);
+    let shelf = Shelf::files();
+    let paths = ["a", "sub/b", "sub", ".git"];
+    let run = shelf.tool().arg("-C").arg(dir.path()).args(["--commit", "", "--exclude", "sub"]).args(paths).run();
+    let run = run.succeeds();
+    let said = run.stderr_str();
+    let warnings: Vec<&str> = said.lines().filter(|line| line.contains("is excluded")).collect();
+    let expected = ["sub/b", "sub", ".git"];
+    assert_eq!(warnings, expected.map(|path| format!("artifact-pack: {path} is excluded, so it is not packed")));
+    let run = shelf.tool().arg("-C").arg(dir.path()).args(["--commit", "", "--exclude", "sub", "--files-from", "-"]);
+    let run = run.stdin(paths.join("\n")).run().succeeds();
+    assert!(!run.stderr_str().contains("is excluded"), "{}", run.report());
 }
 
 /// A list of files must not bring in what a walk would have passed by.
