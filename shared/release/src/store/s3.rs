@@ -197,6 +197,9 @@ impl Store for S3Store {
                     listed.push(Listed { key, size, modified: time_of(object.last_modified()) });
                 }
             }
+            if page.is_truncated() == Some(true) && page.next_continuation_token().is_none() {
+                return Err(no_end(format!("unable to list {}", self.url(prefix))));
+            }
         }
         Ok(listed)
     }
@@ -215,6 +218,10 @@ impl Store for S3Store {
                 match body.next().await {
                     Some(Ok(piece)) => {
                         came += piece.len() as u64;
+                        if came > length {
+                            // Else an archive would stand in memory once for every range.
+                            return Err(Failure::permanent(format!("{}: the store ignores ranges", what())));
+                        }
                         pieces.push(piece);
                     }
                     Some(Err(error)) => break format!("the answer broke off: {error}"),
@@ -234,10 +241,10 @@ impl Store for S3Store {
     async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, Failure> {
         let what = || format!("unable to list the uploads of {}", self.url(prefix));
         let mut uploads = Vec::new();
-        let (mut key_marker, mut id_marker) = (None, None);
+        let (mut key_marker, mut id_marker): (Option<String>, Option<String>) = (None, None);
         loop {
             let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(self.key(prefix));
-            let sent = request.set_key_marker(key_marker).set_upload_id_marker(id_marker).send().await;
+            let sent = request.set_key_marker(key_marker.clone()).set_upload_id_marker(id_marker.clone()).send().await;
             let page = match sent {
                 Ok(page) => page,
                 // A server without this listing has nothing to sweep either, as far as anybody can tell.
@@ -252,8 +259,12 @@ impl Store for S3Store {
             if page.is_truncated() != Some(true) {
                 return Ok(uploads);
             }
+            let last = (key_marker, id_marker);
             key_marker = page.next_key_marker().map(str::to_owned);
             id_marker = page.next_upload_id_marker().map(str::to_owned);
+            if key_marker.is_none() || last == (key_marker.clone(), id_marker.clone()) {
+                return Err(no_end(what()));
+            }
         }
     }
 
@@ -269,6 +280,9 @@ impl Store for S3Store {
                     return Err(aws::failure(format!("unable to list the parts of {}", self.url(&upload.key)), error));
                 }
             };
+            if page.is_truncated() == Some(true) && page.next_part_number_marker().is_none() {
+                return Err(no_end(format!("unable to list the parts of {}", self.url(&upload.key))));
+            }
             let newest = page.parts().iter().map(|part| time_of(part.last_modified())).max();
             last = newest.map_or(last, |newest| newest.max(last));
         }
@@ -413,8 +427,14 @@ fn crc64nvme(bytes: &[u8]) -> u64 {
     crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes)
 }
 
+/// Half a listing must not look like the whole, and asking for the same page again brings no other.
+fn no_end(what: String) -> Failure {
+    Failure::temporary(format!("{what}: the store says that there is more, and not where"))
+}
+
+/// A time that a store leaves out must make nothing look old.
 fn time_of(time: Option<&DateTime>) -> SystemTime {
-    time.and_then(|time| SystemTime::try_from(*time).ok()).unwrap_or(SystemTime::UNIX_EPOCH)
+    time.and_then(|time| SystemTime::try_from(*time).ok()).unwrap_or_else(SystemTime::now)
 }
 
 type AttributeHeaders = (Option<StorageClass>, Option<ServerSideEncryption>, Option<String>);
@@ -435,4 +455,16 @@ fn attributes_of(class: Option<&StorageClass>, sse: Option<&ServerSideEncryption
         _ => None,
     };
     Attributes { storage_class: class.map(|class| class.as_str().to_owned()), encryption }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_time_is_not_an_old_one() {
+        let before = SystemTime::now();
+        assert!(time_of(None) >= before);
+        assert_eq!(time_of(Some(&DateTime::from_secs(1))), SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+    }
 }

@@ -80,7 +80,7 @@ pub(crate) fn objects(service: &Service, target: &Target) -> Result<Reply, Refus
     let mut content = element("Name", &target.bucket);
     content.push_str(&element("Prefix", &name(prefix)));
     content.push_str(&element("MaxKeys", &page.to_string()));
-    content.push_str(&element("IsTruncated", if truncated { "true" } else { "false" }));
+    content.push_str(&element("IsTruncated", if truncated || service.rules.endless_lists { "true" } else { "false" }));
     if let Some(delimiter) = delimiter {
         content.push_str(&element("Delimiter", &name(delimiter)));
     }
@@ -159,7 +159,7 @@ pub(crate) fn uploads(service: &Service, target: &Target) -> Result<Reply, Refus
     }
     content.push_str(&element("Prefix", &name(prefix)));
     content.push_str(&element("MaxUploads", &page.to_string()));
-    content.push_str(&element("IsTruncated", if truncated { "true" } else { "false" }));
+    content.push_str(&element("IsTruncated", if truncated || service.rules.endless_lists { "true" } else { "false" }));
     if let Some(encoding) = target.get("encoding-type") {
         content.push_str(&element("EncodingType", encoding));
     }
@@ -201,7 +201,7 @@ pub(crate) fn parts(service: &Service, target: &Target) -> Result<Reply, Refusal
         content.push_str(&element("NextPartNumberMarker", &last.to_string()));
     }
     content.push_str(&element("MaxParts", &page.to_string()));
-    content.push_str(&element("IsTruncated", if truncated { "true" } else { "false" }));
+    content.push_str(&element("IsTruncated", if truncated || service.rules.endless_lists { "true" } else { "false" }));
     if let Some(algorithm) = upload.algorithm {
         content.push_str(&element("ChecksumAlgorithm", algorithm.name()));
         content.push_str(&element("ChecksumType", upload.coverage.name()));

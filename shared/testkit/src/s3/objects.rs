@@ -65,8 +65,8 @@ pub(crate) fn get(service: &Service, head: &RequestHead, target: &Target) -> Res
         return Err(Refusal::new(501, "NotImplemented", "This server threw the body of the object away"));
     };
     let reply = describe(&object);
-    let range = head.headers.get("range").and_then(|range| Range::parse(range, object.size));
-    match range {
+    let asked = head.headers.get("range").filter(|_| !service.rules.ignore_ranges);
+    match asked.and_then(|range| Range::parse(range, object.size)) {
         None => {
             let reply = if wants_checksum(head) { tell_checksum(service, &object, reply) } else { reply };
             Ok(Reply { body: body.clone(), ..reply })

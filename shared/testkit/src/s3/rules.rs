@@ -19,6 +19,10 @@ pub struct Rules {
     pub no_checksums: bool,
     /// ListMultipartUploads is not implemented (501).
     pub no_list_uploads: bool,
+    /// GET answers with the whole object, whatever range was asked for.
+    pub ignore_ranges: bool,
+    /// Lists end with "there is more", and don't say where.
+    pub endless_lists: bool,
 }
 
 /// What becomes of bodies.

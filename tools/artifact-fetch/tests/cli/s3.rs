@@ -6,7 +6,7 @@ use archive::Format;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use testkit::{Fault, FaultProxy, Plan, RequestInfo, S3Model, Tool, wait_until};
+use testkit::{Fault, FaultProxy, Plan, RequestInfo, Rules, S3Model, Tool, wait_until};
 
 pub const BUCKET: &str = "b";
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -19,7 +19,11 @@ pub struct Remote {
 
 impl Remote {
     pub fn new() -> Self {
-        let model = S3Model::start();
+        Self::with(Rules::default())
+    }
+
+    pub fn with(rules: Rules) -> Self {
+        let model = S3Model::start_with(rules);
         model.create_bucket(BUCKET);
         let proxy = FaultProxy::start(&model.endpoint(), Plan::None);
         Self { proxy, model }
@@ -85,6 +89,17 @@ fn fails(fault: Fault, code: i32, words: &str) {
     let run = remote.fetch(&depot.into).args(["--timeout", "2s"]).run();
     let _run = run.fails_with(code).stderr_is_one_line().stdout_is("").stderr_contains(words);
     assert!(snapshot(&depot.into) == before);
+}
+
+/// Every answer is the whole archive: no memory would hold one for each range.
+#[test]
+fn a_store_that_ignores_ranges_is_told() {
+    let (depot, remote) = (Depot::with_first(), Remote::with(Rules { ignore_ranges: true, ..Rules::default() }));
+    remote.publish(2, large(2));
+    let run = remote.fetch(&depot.into).run().fails_with(1).stderr_is_one_line();
+    let _run = run.stderr_contains("the store ignores ranges");
+    depot.assert_current(1);
+    depot.assert_tidy();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Duration;
-use testkit::{Fault, KillPoint, Plan, RequestInfo, Running, request, wait_until};
+use testkit::{Fault, KillPoint, Plan, RequestInfo, Rules, Running, request, wait_until};
 
 const HEADER: &str = "state,object,release,build,builder,last_seen\n";
 const UUID: &str = "11111111-2222-4333-8444-555555555555";
@@ -344,6 +344,18 @@ fn no_number_is_left() {
         let run = shelf.pack(small.path()).run().fails_with(1).stderr_contains("no number is higher");
         assert_eq!(shelf.objects(), before, "{}", run.report());
     }
+}
+
+#[test]
+fn a_list_without_an_end_is_not_believed() {
+    let small = tree(&[("a", "a")]);
+    let shelf = Shelf::s3_with(Rules { endless_lists: true, ..Rules::default() });
+    for args in [&["--audit"][..], &["-C", small.path().to_str().unwrap(), "."]] {
+        let run = shelf.tool().args(args).run().fails_with(75);
+        assert!(last_line(&run).contains("the store says that there is more, and not where"), "{}", run.report());
+        assert!(shelf.objects().is_empty());
+    }
+    assert!(shelf.proxy().count() < 20, "{} requests", shelf.proxy().count());
 }
 
 #[test]
