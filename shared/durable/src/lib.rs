@@ -15,8 +15,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tempfile::NamedTempFile;
 
-/// Prefix of the temporary files made here; a leftover with it was never visible under its own name.
-pub const TEMPORARY_PREFIX: &str = ".tmp-";
+/// Prefix of the temporary files made here; a leftover with it was never visible under its own name. Particular enough
+/// that whoever removes leftovers removes nobody else's.
+pub const TEMPORARY_PREFIX: &str = ".asg-tools-";
 
 /// Replaces `path` by a file with these bytes: readers see the old file or the new one, also after a power cut.
 ///

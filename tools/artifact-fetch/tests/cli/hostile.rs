@@ -318,7 +318,7 @@ fn a_tree_may_hold_the_names_that_the_shelf_uses() {
     let depot = Depot::with_first();
     let tar = start().file("bin/run", b"2").dir("current").file("current/x", b"x").dir(".artifact-fetch");
     let tar = tar.file(".artifact-fetch/lock", b"mine").symlink("app-3", "d").file("app-1/RELEASE", b"y");
-    depot.publish(2, tar.file(".tmp-x", b"z").end());
+    depot.publish(2, tar.file(&format!("{}x", durable::TEMPORARY_PREFIX), b"z").end());
     let first = snapshot(&depot.into.join("app-1"));
     let _run = depot.fetch().run().succeeds().stderr_is_empty();
     depot.assert_current(2);

@@ -109,6 +109,7 @@ fn other_artifacts_and_strangers_are_left_alone() {
     fs::create_dir(depot.into.join("app-x")).unwrap();
     fs::create_dir(depot.into.join("app-90")).unwrap();
     fs::write(depot.into.join(".tmp-somebody's"), "x").unwrap();
+    symlink("nowhere", depot.into.join(".tmp-link")).unwrap();
     fs::create_dir(depot.into.join("apple-1")).unwrap();
     for number in 2..=6 {
         depot.publish(number, plain(number));
@@ -117,7 +118,7 @@ fn other_artifacts_and_strangers_are_left_alone() {
     let names = crate::depot::names(&depot.into);
     assert_eq!(
         names,
-        [".artifact-fetch", ".tmp-somebody's", "app-4", "app-5", "app-6", "app-90", "app-x", "apple-1", "current"]
+        [".artifact-fetch", ".tmp-link", ".tmp-somebody's", "app-4", "app-5", "app-6", "app-90", "app-x", "apple-1", "current"]
     );
 }
 

@@ -358,6 +358,16 @@ fn a_list_without_an_end_is_not_believed() {
     assert!(shelf.proxy().count() < 20, "{} requests", shelf.proxy().count());
 }
 
+/// A directory may hold more than a store, and other programs call their temporary files so too.
+#[test]
+fn others_files_stay() {
+    let small = tree(&[("a", "a")]);
+    let shelf = Shelf::files();
+    shelf.put(".tmp-somebody's", b"x");
+    let _run = shelf.pack(small.path()).run().succeeds();
+    assert_eq!(shelf.text(".tmp-somebody's"), "x");
+}
+
 #[test]
 fn audit_of_a_clean_store() {
     let small = tree(&[("a", "a")]);
