@@ -105,7 +105,8 @@ pub enum UnpackError {
 pub fn unpack(from: impl Read, into: &Path, limits: Limits) -> Result<(), UnpackError> {
     let dir = Dir::open_ambient_dir(into, ambient_authority())
         .map_err(|source| UnpackError::Write { name: into.display().to_string(), source })?;
-    let mut tree = Tree { dir, links: Links::default(), modes: BTreeMap::new(), left: limits, limits, names_left: MOST_NAMES };
+    let mut tree =
+        Tree { dir, links: Links::default(), modes: BTreeMap::new(), left: limits, limits, names_left: MOST_NAMES };
     each_member(from, |entry| tree.add(entry))?;
     tree.finish()
 }

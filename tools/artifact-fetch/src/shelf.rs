@@ -286,9 +286,7 @@ impl Shelf {
 }
 
 /// Waits on a thread of its own, so that signals are heard meanwhile.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Failure::temporary(format!("file work was given up: {error}")))?
 }

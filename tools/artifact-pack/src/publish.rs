@@ -150,9 +150,10 @@ impl Build<'_> {
         let (prefix, latest) = (format!("{}.", layout.name(number)), layout::pointer(layout::LATEST));
         let (listed, latest) = tokio::try_join!(store.list(&prefix), pointer::read(store, &latest))?;
         let own = sealed.artifact().map(|artifact| artifact.file.as_str());
-        let strange = listed.into_iter().map(|entry| entry.key).find(|key| {
-            matches!(layout.parse(key), Some(Key::Artifact(..))) && Some(key.as_str()) != own
-        });
+        let strange = listed
+            .into_iter()
+            .map(|entry| entry.key)
+            .find(|key| matches!(layout.parse(key), Some(Key::Artifact(..))) && Some(key.as_str()) != own);
         let moved = latest.is_some_and(|pointer| pointer.record.number() == number);
         match strange.or_else(|| moved.then(|| layout::pointer(layout::LATEST))) {
             None => Ok(()),

@@ -280,9 +280,8 @@ fn too_many_names() {
         let tar = tar.long(EntryType::GNULongName, format!("{folder}{index}").as_bytes());
         tar.long(EntryType::GNULongLink, target.as_bytes()).symlink("l", "d")
     });
-    let directories = (0..20_000).fold(start(), |tar, index| {
-        tar.long(EntryType::GNULongName, format!("{folder}{index}/").as_bytes()).dir("d2")
-    });
+    let directories = (0..20_000)
+        .fold(start(), |tar, index| tar.long(EntryType::GNULongName, format!("{folder}{index}/").as_bytes()).dir("d2"));
     let words = "more than 64 MiB of memory";
     let cases = vec![("links", gzip(&links.end()), words), ("directories", gzip(&directories.end()), words)];
     refused_as(Format::TarGz, &[], cases);
@@ -299,7 +298,9 @@ fn a_deep_tree_is_removed_with_few_files() {
         tool.args(["--keep", "2", "--release"]).arg(number.to_string())
     };
     let deep = |number: u64| {
-        let tar = Tar::new().file("RELEASE", &crate::depot::five_lines(number)).file("bin/run", number.to_string().as_bytes());
+        let tar = Tar::new()
+            .file("RELEASE", &crate::depot::five_lines(number))
+            .file("bin/run", number.to_string().as_bytes());
         tar.long(EntryType::GNULongName, format!("{}f", "a/".repeat(254)).as_bytes()).file("f", b"x")
     };
     depot.publish(2, deep(2).file("../x", b"x").end());

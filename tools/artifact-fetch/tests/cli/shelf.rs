@@ -2,12 +2,12 @@
 
 use crate::depot::{Depot, fetch, plain, sealed, snapshot, times};
 use archive::Format;
+use durable::Lock;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
-use durable::Lock;
 use testkit::{FaultProxy, Plan, S3Model, wait_until};
 
 #[test]
@@ -118,7 +118,18 @@ fn other_artifacts_and_strangers_are_left_alone() {
     let names = crate::depot::names(&depot.into);
     assert_eq!(
         names,
-        [".artifact-fetch", ".tmp-link", ".tmp-somebody's", "app-4", "app-5", "app-6", "app-90", "app-x", "apple-1", "current"]
+        [
+            ".artifact-fetch",
+            ".tmp-link",
+            ".tmp-somebody's",
+            "app-4",
+            "app-5",
+            "app-6",
+            "app-90",
+            "app-x",
+            "apple-1",
+            "current"
+        ]
     );
 }
 
@@ -245,7 +256,8 @@ fn a_name_that_is_taken_is_left_alone() {
     assert_eq!(fs::read(depot.into.join("current/x")).unwrap(), b"x");
     fs::remove_dir_all(depot.into.join("current")).unwrap();
     fs::write(depot.into.join("current"), "somebody's").unwrap();
-    let _run = depot.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("current is there, but is not a link");
+    let _run =
+        depot.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("current is there, but is not a link");
     assert_eq!(fs::read(depot.into.join("current")).unwrap(), b"somebody's");
     fs::remove_file(depot.into.join("current")).unwrap();
     let _run = depot.fetch().run().succeeds().stderr_is_empty();

@@ -99,8 +99,7 @@ fn between_the_walk_and_the_read() {
             let tree = tree(&[("code/aaa.py", "a")]);
             let victim = write(tree.path(), VICTIM, CONTENT);
             let run = run_with_change(&shelf, shelf.pack(tree.path()), move || change(&victim));
-            let run =
-                run.fails_with(75).stderr_contains(&format!("unable to pack {VICTIM}: ")).stderr_contains(words);
+            let run = run.fails_with(75).stderr_contains(&format!("unable to pack {VICTIM}: ")).stderr_contains(words);
             assert!(run.stdout.is_empty());
             shelf.is_as_before(&before, &run);
         }
