@@ -195,7 +195,7 @@ pub async fn sweep(
     if let Some(number) = survey.ahead {
         // A damaged record stops no build; whoever asks for that release hears of it.
         if let Ok(Some(sealed)) = pointer::read_release(store, layout, number).await {
-            pointer::advance(store, &sealed.record, attributes).await?;
+            pointer::advance(store, layout, &sealed.record, attributes).await?;
             done.push(format!("latest.txt names release {number}, whose builder did not get to it"));
         }
     }
