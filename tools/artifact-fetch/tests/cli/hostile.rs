@@ -280,11 +280,7 @@ fn too_many_names() {
         let tar = tar.long(EntryType::GNULongName, format!("{folder}{index}").as_bytes());
         tar.long(EntryType::GNULongLink, target.as_bytes()).symlink("l", "d")
     });
-    let directories = (0..20_000)
-        .fold(start(), |tar, index| tar.long(EntryType::GNULongName, format!("{folder}{index}/").as_bytes()).dir("d2"));
-    let words = "more than 64 MiB of memory";
-    let cases = vec![("links", gzip(&links.end()), words), ("directories", gzip(&directories.end()), words)];
-    refused_as(Format::TarGz, &[], cases);
+    refused_as(Format::TarGz, &[], vec![("links", gzip(&links.end()), "more than 64 MiB of memory")]);
 }
 
 /// More levels than this run may have files open.
