@@ -154,6 +154,9 @@ impl Build<'_> {
             .into_iter()
             .map(|entry| entry.key)
             .find(|key| matches!(layout.parse(key), Some(Key::Artifact(..))) && Some(key.as_str()) != own);
+        if let Some(pointer) = &latest {
+            pointer::check_owner(store, layout, pointer).await?;
+        }
         let moved = latest.is_some_and(|pointer| pointer.record.number() == number);
         match strange.or_else(|| moved.then(|| layout::pointer(layout::LATEST))) {
             None => Ok(()),

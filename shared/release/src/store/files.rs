@@ -14,6 +14,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
@@ -24,11 +25,13 @@ const LOCK: &str = ".lock";
 pub(super) struct FileStore {
     dir: PathBuf,
     lock_limit: Duration,
+    /// Held by every write to an upload: one that was given up goes on, and its bytes take room although their name is gone.
+    writes: Arc<RwLock<()>>,
 }
 
 impl FileStore {
     pub(super) fn new(dir: PathBuf, lock_limit: Duration) -> Self {
-        Self { dir, lock_limit }
+        Self { dir, lock_limit, writes: Arc::default() }
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -226,7 +229,8 @@ impl Store for FileStore {
 
     async fn send(&self, upload: &Upload, part: PartBody) -> Result<Part, Failure> {
         let path = self.upload_path(&upload.key, &upload.id);
-        self.blocking(move |_| {
+        self.blocking(move |store| {
+            let _writing = store.writes.read().unwrap_or_else(PoisonError::into_inner);
             let write = || OpenOptions::new().write(true).open(&path)?.write_all_at(&part.bytes, part.offset);
             write().map_err(|error| swept_or("write", &path, error))?;
             Ok(Part { number: part.number, tag: String::new(), crc64nvme: part.crc64nvme })
@@ -254,7 +258,13 @@ impl Store for FileStore {
 
     async fn abort(&self, upload: &Upload) -> Result<(), Failure> {
         let upload = upload.clone();
-        self.blocking(move |store| store.abort_now(&upload)).await
+        self.blocking(move |store| {
+            store.abort_now(&upload)?;
+            // Whoever aborts counts on the room.
+            drop(store.writes.write().unwrap_or_else(PoisonError::into_inner));
+            Ok(())
+        })
+        .await
     }
 
     async fn send_whole(

@@ -43,7 +43,6 @@ fn records_that_are_none() {
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (b"<html>\n".to_vec(), "not a release record"),
         (vec![0xff; 40], "not a release record"),
-        (Vec::new(), "VERSION is missing"),
         (vec![b'\n'; 3], "VERSION is missing"),
         (b"VERSION=\n".to_vec(), "VERSION has a wrong value"),
         (b"VERSION=02\n".to_vec(), "VERSION has a wrong value"),
@@ -63,10 +62,11 @@ fn records_that_are_none() {
     for (bytes, words) in cases {
         fs::write(depot.store.join("latest-stable.txt"), &bytes).unwrap();
         fails(&depot, depot.fetch(), 1, words);
-        if !bytes.is_empty() {
-            fails(&depot, depot.fetch().args(["--release", "-"]).stdin(bytes), 1, "stdin");
-        }
+        fails(&depot, depot.fetch().args(["--release", "-"]).stdin(bytes), 1, "stdin");
     }
+    // An old script empties it before it writes.
+    fs::write(depot.store.join("latest-stable.txt"), "").unwrap();
+    fails(&depot, depot.fetch(), 75, "is empty: it is being written");
     // A whole record, of another artifact or under another number.
     let layout: release::Layout = "other".parse().unwrap();
     let mut artifact = good.record.artifact().unwrap().clone();
