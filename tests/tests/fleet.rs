@@ -1,4 +1,5 @@
 //! asg-hosts against moto's EC2 and Auto Scaling, and against two releases of Ansible itself.
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
 use end_to_end::{bin_dir, root, tool};
 use serde_json::{Value, json};

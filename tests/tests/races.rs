@@ -14,6 +14,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 use testkit::{KillPoint, Plan, RequestInfo, Rules, Seed, wait_until};
 
+/// With dozens of builders on few cores one of them may wait long for its turn.
+const LONGEST_BUILD: Duration = Duration::from_secs(900);
+
 /// Numbers of the builds that succeeded.
 fn race(place: &Place) -> Vec<u64> {
     let tree = small_tree();
@@ -21,7 +24,8 @@ fn race(place: &Place) -> Vec<u64> {
     let builder = || {
         let mut numbers = Vec::new();
         for _ in 0..builds {
-            let run = place.tool("artifact-pack").args(["-q", "-C"]).arg(tree.path()).arg("code").run();
+            let build = place.tool("artifact-pack").args(["-q", "-C"]).arg(tree.path()).arg("code");
+            let run = build.deadline(LONGEST_BUILD).run();
             match run.code {
                 Some(0) => {
                     let record = Record::parse(&run.stdout).expect("a successful build prints its record");

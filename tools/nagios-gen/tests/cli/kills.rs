@@ -65,7 +65,7 @@ fn touching(site: &Site, ids: std::ops::Range<u32>) -> Vec<(String, usize)> {
         *count += 1;
         Some((call.to_owned(), *count))
     };
-    trace.lines().filter_map(|line| point(line)).collect()
+    trace.lines().filter_map(point).collect()
 }
 
 #[test]

@@ -11,7 +11,7 @@ const AT_ONCE: u64 = 16;
 fn race(store: &Store, repo: &Repo, tag: &str) {
     store.releases(repo);
     let over = AtomicBool::new(false);
-    let seen = thread::scope(|scope| {
+    let (seen, again) = thread::scope(|scope| {
         let poller = scope.spawn(|| {
             let mut seen: Vec<String> = Vec::new();
             let full = format!("refs/tags/{tag}");
@@ -30,6 +30,7 @@ fn race(store: &Store, repo: &Repo, tag: &str) {
             .map(|number| store.promote_tag(&number.to_string(), repo, tag).deadline(Duration::from_secs(500)).start())
             .collect();
         let codes: Vec<_> = runs.into_iter().map(|run| run.wait()).collect();
+        let mut again = 0;
         for (number, run) in (1..).zip(codes) {
             if run.code != Some(75) {
                 let _run = run.succeeds();
@@ -39,14 +40,19 @@ fn race(store: &Store, repo: &Repo, tag: &str) {
             assert!(store.proxy.is_some(), "{}", run.report());
             store.proxy().set_plan(Plan::None);
             let _run = store.promote_tag(&number.to_string(), repo, tag).run().succeeds();
+            again += 1;
         }
         over.store(true, Ordering::SeqCst);
-        poller.join().expect("the poller saw the tag all the time")
+        (poller.join().expect("the poller saw the tag all the time"), again)
     });
     store.agrees(Some((repo, tag)));
     let mut promoted: Vec<u64> = store.rows().iter().filter_map(|row| row.to.parse().ok()).collect();
     promoted.sort_unstable();
-    assert_eq!(promoted, (1..=AT_ONCE).collect::<Vec<_>>(), "each was promoted once");
+    let rows = promoted.len();
+    promoted.dedup();
+    assert_eq!(promoted, (1..=AT_ONCE).collect::<Vec<_>>(), "each was promoted");
+    // Others may have promoted theirs since the run that failed moved the pointer: then its caller's is a promotion anew.
+    assert!(rows - promoted.len() <= again, "{rows} promotions, {again} runs were repeated");
     assert!(!seen.iter().any(String::is_empty), "the tag was gone for a moment");
     let shown: Vec<_> =
         seen.iter().map(|oid| repo.shown(oid).promotion.expect("every tag shows its promotion")).collect();
