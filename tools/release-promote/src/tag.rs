@@ -260,7 +260,7 @@ impl Tag {
 
     async fn try_git(&self, args: &[&str], stdin: &[u8]) -> Result<Output, Failure> {
         self.git.run(args, stdin).await.map_err(|error| {
-            let verb = args.iter().skip_while(|arg| **arg == "-c" || arg.contains('=')).next().unwrap_or(&"");
+            let verb = args.iter().find(|arg| **arg != "-c" && !arg.contains('=')).unwrap_or(&"");
             match error.kind() {
                 ErrorKind::TimedOut => Failure::io(format!("git {verb} in {}", self.git.dir().display()), error),
                 _ => Failure::io("unable to run git", error),
