@@ -274,7 +274,8 @@ fn a_boot_that_is_ended_ends_its_script_and_says_so() {
     job.build_both();
     let up = job.dir.path().join("up");
     let script = format!("sleep 600 & echo $$ $! > '{0}.new' && mv '{0}.new' '{0}' && wait\n", up.display());
-    let signals: [(fn(&Running), i32, &str); 2] =
+    type SendSignal = fn(&Running);
+    let signals: [(SendSignal, i32, &str); 2] =
         [(Running::terminate, 143, "SIGTERM"), (Running::interrupt, 130, "SIGINT")];
     for (send, code, name) in signals {
         job.boot("1", "true\n").succeeds();

@@ -1,10 +1,11 @@
 //! The tables of `bench fleet`: listing instances, and Ansible's inventory of them. The server is the model of EC2 and Auto
-//! Scaling, in this process: its CPU time is not a client's.
+//! Scaling, in a process of its own: a child begins with the memory of this one, and its peak would be the model's.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 
-use anyhow::Result;
-use testkit::FleetModel;
+use anyhow::{Context as _, Result, ensure};
 
 use crate::measure::{Env, Pipeline};
 use crate::site::{Site, stage};
@@ -31,23 +32,51 @@ keyed_groups:
   - {prefix: \"\", separator: \"\", key: placement.availability_zone}
 ";
 
+/// A running model; dropping it ends it.
+struct Model(Child);
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A model with a fleet, and the environment of its clients.
-fn model(site: &Site, instances: usize) -> (FleetModel, Env) {
-    let model = FleetModel::start();
-    model.fill(REGION, instances, instances.div_ceil(GROUP));
+fn model(site: &Site, instances: usize) -> Result<(Model, Env)> {
+    let mut command = Command::new(site.ours("fleet-model"));
+    command.args(["--region", REGION, "--instances", &instances.to_string()]);
+    command.args(["--groups", &instances.div_ceil(GROUP).to_string()]).stdout(Stdio::piped());
+    let mut model = Model(command.spawn().context("unable to start fleet-model")?);
+    let mut line = String::new();
+    BufReader::new(model.0.stdout.take().context("stdout is piped")?).read_line(&mut line)?;
+    let endpoint = line.trim().strip_prefix("AWS_ENDPOINT_URL=").context("fleet-model names no endpoint")?;
     let env = [
-        ("PATH", "/usr/local/bin:/usr/bin:/bin".to_owned()),
-        ("HOME", site.path("")),
-        ("LC_ALL", "C.UTF-8".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "bench".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "bench".to_owned()),
-        ("AWS_REGION", REGION.to_owned()),
-        ("AWS_DEFAULT_REGION", REGION.to_owned()),
-        ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-        ("AWS_ENDPOINT_URL", model.endpoint()),
-        ("ANSIBLE_DEPRECATION_WARNINGS", "false".to_owned()),
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", &site.path("")),
+        ("LC_ALL", "C.UTF-8"),
+        ("AWS_ACCESS_KEY_ID", "bench"),
+        ("AWS_SECRET_ACCESS_KEY", "bench"),
+        ("AWS_REGION", REGION),
+        ("AWS_DEFAULT_REGION", REGION),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("ANSIBLE_DEPRECATION_WARNINGS", "false"),
+        ("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FATAL", "true"),
     ];
-    (model, env.map(|(name, value)| (name.to_owned(), value)).into())
+    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    Ok((model, env))
+}
+
+/// Fails unless the inventory that is to be measured has all its hosts: an inventory without them is fast.
+fn check(env: &Env, command: &[String], hosts: usize) -> Result<()> {
+    let [program, args @ ..] = command else { anyhow::bail!("no command") };
+    let run = Command::new(program).args(args).env_clear().envs(env).output()?;
+    let said = String::from_utf8_lossy(&run.stderr);
+    let list: serde_json::Value = serde_json::from_slice(&run.stdout).with_context(|| said.clone().into_owned())?;
+    let found = list["_meta"]["hostvars"].as_object().map_or(0, serde_json::Map::len);
+    ensure!(found == hosts, "{} lists {found} of {hosts} hosts: {said}", command.join(" "));
+    Ok(())
 }
 
 /// Instances as records. The CLI asks for instances alone; asg-hosts asks for the groups as well.
@@ -55,7 +84,7 @@ fn model(site: &Site, instances: usize) -> (FleetModel, Env) {
 /// # Errors
 /// When a run fails.
 pub fn list(site: &Site, instances: usize, rounds: usize) -> Result<String> {
-    let (model, env) = model(site, instances);
+    let (_model, env) = model(site, instances)?;
     let env = &env;
     let mut contestants = Vec::new();
     if !site.peers_only {
@@ -76,9 +105,7 @@ pub fn list(site: &Site, instances: usize, rounds: usize) -> Result<String> {
     contestants.push(Contestant::new("aws ec2 describe-instances | jq, as in the original", move |_| {
         vec![Pipeline::new(env, vec![piped.clone(), stage(["jq", "-r", ORIGINAL])])]
     }));
-    let table = compare(&format!("A list of {instances} instances"), rounds, &contestants);
-    drop(model);
-    table
+    compare(&format!("A list of {instances} instances"), rounds, &contestants)
 }
 
 /// `ansible-inventory --list`.
@@ -86,32 +113,31 @@ pub fn list(site: &Site, instances: usize, rounds: usize) -> Result<String> {
 /// # Errors
 /// When a run fails.
 pub fn inventory(site: &Site, instances: usize, rounds: usize) -> Result<String> {
-    let (model, env) = model(site, instances);
+    let (_model, env) = model(site, instances)?;
     let env = &env;
     let ansible = site.peer("ansible-inventory");
-    let of = |inventory: String| {
+    let of = |inventory: String, hosts: usize| -> Result<_> {
         let command = stage([&ansible, "-i", &inventory, "--list"]);
-        move |_| vec![Pipeline::new(env, vec![command.clone()])]
+        check(env, &command, hosts)?;
+        Ok(move |_| vec![Pipeline::new(env, vec![command.clone()])])
     };
     let mut contestants = Vec::new();
     if !site.peers_only {
-        contestants.push(Contestant::new("over asg-hosts", of(site.ours("asg-hosts"))));
+        contestants.push(Contestant::new("over asg-hosts", of(site.ours("asg-hosts"), instances)?));
         let full = site.path("full.sh");
         fs::write(&full, format!("#!/bin/sh\nexec {} --full-hostvars \"$@\"\n", site.ours("asg-hosts")))?;
         site.make_executable(&full)?;
-        contestants.push(Contestant::new("over asg-hosts --full-hostvars", of(full)));
+        contestants.push(Contestant::new("over asg-hosts --full-hostvars", of(full, instances)?));
     }
     let (plain, grouped) = (site.path("plain.aws_ec2.yml"), site.path("grouped.aws_ec2.yml"));
     fs::write(&plain, PLUGIN)?;
     fs::write(&grouped, format!("{PLUGIN}{PLUGIN_GROUPS}"))?;
-    contestants.push(Contestant::new("amazon.aws.aws_ec2, without groups", of(plain)));
-    contestants.push(Contestant::new("amazon.aws.aws_ec2, groups by tag, type and zone", of(grouped)));
+    contestants.push(Contestant::new("amazon.aws.aws_ec2, without groups", of(plain, instances)?));
+    contestants.push(Contestant::new("amazon.aws.aws_ec2, groups by tag, type and zone", of(grouped, instances)?));
     // What nobody can be faster than.
     let nothing = site.path("nothing.sh");
     fs::write(&nothing, "#!/bin/sh\necho '{\"_meta\":{\"hostvars\":{}}}'\n")?;
     site.make_executable(&nothing)?;
-    contestants.push(Contestant::new("over a script without hosts", of(nothing)));
-    let table = compare(&format!("ansible-inventory --list, {instances} instances"), rounds, &contestants);
-    drop(model);
-    table
+    contestants.push(Contestant::new("over a script without hosts", of(nothing, 0)?));
+    compare(&format!("ansible-inventory --list, {instances} instances"), rounds, &contestants)
 }

@@ -79,10 +79,14 @@ impl Cache {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|error| Failure::io(format!("unable to make {}", dir.display()), error))?;
         let time = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let fleet = serde_json::to_string(fleet).expect("texts, numbers and flags are JSON");
-        let rest = format!("{time}\n{fleet}");
-        let checksum = sum(rest.as_bytes());
-        durable::replace_private(&self.path, format!("{MAGIC}{checksum}\n{rest}").as_bytes())
+        // One buffer, its checksum filled in last: a large fleet is tens of megabytes.
+        let head = MAGIC.len() + 64 + 1;
+        let mut bytes = vec![b' '; head];
+        bytes.extend_from_slice(format!("{time}\n").as_bytes());
+        serde_json::to_writer(&mut bytes, fleet).expect("texts, numbers and flags are JSON");
+        let checksum = sum(&bytes[head..]);
+        bytes[..head].copy_from_slice(format!("{MAGIC}{checksum}\n").as_bytes());
+        durable::replace_private(&self.path, &bytes)
     }
 }
 

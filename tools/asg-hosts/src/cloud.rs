@@ -2,8 +2,9 @@
 
 mod groups;
 mod instances;
+mod trim;
 
-use crate::fleet::{Fleet, GROUP_TAG, Group, each_once};
+use crate::fleet::{Detail, Fleet, GROUP_TAG, Group, each_once};
 use crate::selection::Selection;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_ec2::types::Filter;
@@ -21,9 +22,11 @@ pub(crate) async fn describe(
     sdk: &SdkConfig,
     regions: &[String],
     selection: &Selection,
+    detail: Detail,
     console: Console,
 ) -> Result<Fleet, Failure> {
-    let answers = try_join_all(regions.iter().map(|region| describe_region(sdk, region, selection, console))).await?;
+    let asked = regions.iter().map(|region| describe_region(sdk, region, selection, detail, console));
+    let answers = try_join_all(asked).await?;
     let mut fleet = Fleet { groups: selection.needs_groups().then(Vec::new), instances: Vec::new() };
     for (groups, instances) in answers {
         if let Some(all) = &mut fleet.groups {
@@ -39,26 +42,30 @@ async fn describe_region(
     sdk: &SdkConfig,
     region: &str,
     selection: &Selection,
+    detail: Detail,
     console: Console,
 ) -> Result<(Vec<Group>, Vec<crate::fleet::Instance>), Failure> {
     let region_name = Region::new(region.to_owned());
-    let config = aws_sdk_ec2::config::Builder::from(sdk).region(region_name.clone()).build();
-    let ec2 = aws_sdk_ec2::Client::from_conf(config);
+    let mut config = aws_sdk_ec2::config::Builder::from(sdk).region(region_name.clone());
+    if let Some(http) = sdk.http_client() {
+        config = config.http_client(trim::trimmed(http, detail));
+    }
+    let ec2 = aws_sdk_ec2::Client::from_conf(config.build());
     let config = aws_sdk_autoscaling::config::Builder::from(sdk).region(region_name).build();
     let auto_scaling = aws_sdk_autoscaling::Client::from_conf(config);
     let groups = groups::describe(&auto_scaling, region, selection, console);
     if !selection.needs_groups() {
-        return Ok((Vec::new(), instances::describe(&ec2, region, None, console).await?));
+        return Ok((Vec::new(), instances::describe(&ec2, region, None, detail, console).await?));
     }
     if !selection.names_groups() {
-        return try_join(groups, instances::describe(&ec2, region, None, console)).await;
+        return try_join(groups, instances::describe(&ec2, region, None, detail, console)).await;
     }
     let groups = groups.await?;
     let asked: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
     let instances = match asked.len() {
         0 => Vec::new(),
-        1..=FILTER_VALUES => instances::describe(&ec2, region, Some(of_groups(&asked)), console).await?,
-        _ => instances::describe(&ec2, region, None, console).await?,
+        1..=FILTER_VALUES => instances::describe(&ec2, region, Some(of_groups(&asked)), detail, console).await?,
+        _ => instances::describe(&ec2, region, None, detail, console).await?,
     };
     Ok((groups, instances))
 }

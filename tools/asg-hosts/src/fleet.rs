@@ -144,6 +144,17 @@ impl Instance {
     }
 }
 
+/// How much of an instance is kept: a fleet of thousands should not fill the memory with what nobody asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Detail {
+    /// What a record shows.
+    Record,
+    /// What makes ec2.py's groups as well.
+    Inventory,
+    /// What any later question may ask for.
+    Everything,
+}
+
 /// The tag by which EC2 knows an instance's Auto Scaling group.
 pub(crate) const GROUP_TAG: &str = "aws:autoscaling:groupName";
 

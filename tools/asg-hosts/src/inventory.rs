@@ -28,8 +28,10 @@ pub(crate) struct Inventory<'f> {
 #[derive(Debug, Default)]
 struct Members<'f> {
     hosts: Vec<&'f str>,
-    /// What the group is called on AWS: more than one name here is a merge.
-    names: BTreeSet<String>,
+    /// What the group is called on AWS.
+    name: String,
+    /// What else it is called there: a merge.
+    others: BTreeSet<String>,
 }
 
 #[derive(Serialize)]
@@ -54,7 +56,11 @@ impl<'f> Inventory<'f> {
                 }
                 let members = inventory.groups.entry(group).or_default();
                 members.hosts.push(host);
-                members.names.insert(name);
+                if members.name.is_empty() {
+                    members.name = name;
+                } else if members.name != name {
+                    members.others.insert(name);
+                }
             }
         }
         Ok(inventory)
@@ -63,8 +69,11 @@ impl<'f> Inventory<'f> {
     /// # Errors
     /// Groups or hosts that are different on AWS and one for Ansible.
     pub(crate) fn refuse_merges(&self) -> Result<(), Failure> {
-        let groups = self.groups.iter().filter(|(_, members)| members.names.len() > 1);
-        let groups = groups.map(|(group, members)| format!("group {group} would be {}", both(&members.names)));
+        let groups = self.groups.iter().filter(|(_, members)| !members.others.is_empty());
+        let groups = groups.map(|(group, members)| {
+            let names: BTreeSet<&str> = members.others.iter().chain([&members.name]).map(String::as_str).collect();
+            format!("group {group} would be {}", both(&names))
+        });
         let hosts = self.shared.iter().map(|(host, ids)| format!("host {host} would be {}", both(ids)));
         let merges: Vec<String> = groups.chain(hosts).collect();
         if merges.is_empty() {

@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use crate::cache::{Cache, Question};
-use crate::fleet::Fleet;
+use crate::fleet::{Detail, Fleet};
 use crate::inventory::Inventory;
 use crate::listing::Listing;
 use crate::selection::Selection;
@@ -74,14 +74,19 @@ async fn ask(args: &Args, selection: &Selection, console: Console) -> Result<(Fl
         needs_groups: selection.needs_groups(),
     };
     let Some(cache) = args.source.cache.as_deref().map(|dir| Cache::new(dir, &question)) else {
-        return Ok((cloud::describe(&sdk, &regions, selection, console).await?, None));
+        let detail = match args.is_inventory() {
+            true if args.ansible.full_hostvars => Detail::Everything,
+            true => Detail::Inventory,
+            false => Detail::Record,
+        };
+        return Ok((cloud::describe(&sdk, &regions, selection, detail, console).await?, None));
     };
     let kept = cache.read(SystemTime::now());
     if let Some((fleet, age)) = kept.filter(|(_, age)| *age < args.source.max_age) {
         console.step(format!("the list of {} s ago is fresh", age.as_secs()));
         return Ok((fleet, None));
     }
-    let failure = match cloud::describe(&sdk, &regions, selection, console).await {
+    let failure = match cloud::describe(&sdk, &regions, selection, Detail::Everything, console).await {
         Ok(fleet) => {
             // A list that can't be kept is still the list.
             if let Err(failure) = cache.write(&fleet, SystemTime::now()) {

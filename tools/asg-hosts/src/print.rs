@@ -19,22 +19,26 @@ pub(crate) fn print(rows: &[Row<'_>], shape: &Shape, mut screen: Screen) -> Resu
         (_, true) => COLUMNS.to_vec(),
         (_, false) => shape.columns.iter().map(String::as_str).collect(),
     };
-    let text = match shape.format {
-        Format::Csv if shape.null => ended(rows.iter().map(|row| cell(&row.host(), columns[0])), '\0')?,
-        Format::Csv => csv(rows, &columns)?,
-        Format::Json => json(rows, &columns),
-        Format::Jsonl => rows.iter().map(|row| format!("{}\n", object(row, &columns))).collect(),
+    match shape.format {
+        Format::Csv if shape.null => {
+            screen.write(&ended(rows.iter().map(|row| cell(&row.host(), columns[0])), '\0')?)?;
+        }
+        Format::Csv => screen.write(&csv(rows, &columns)?)?,
+        Format::Json => json(rows, &columns, &mut screen)?,
+        Format::Jsonl => {
+            for row in rows {
+                screen.write(&format!("{}\n", object(row, &columns)))?;
+            }
+        }
         Format::Table => {
             let table = table::render(rows, &columns, screen.has_colour());
             screen.write_coloured(&table)?;
-            return screen.close();
         }
         Format::Ips => {
             let addresses = rows.iter().filter_map(|row| row.instance).map(|one| one.private_ip_address.clone());
-            ended(addresses, if shape.null { '\0' } else { '\n' })?
+            screen.write(&ended(addresses, if shape.null { '\0' } else { '\n' })?)?;
         }
-    };
-    screen.write(&text)?;
+    }
     screen.close()
 }
 
@@ -61,12 +65,15 @@ fn ended(values: impl Iterator<Item = String>, end: char) -> Result<String, Fail
     Ok(text)
 }
 
-fn json(rows: &[Row<'_>], columns: &[&str]) -> String {
+fn json(rows: &[Row<'_>], columns: &[&str], screen: &mut Screen) -> Result<(), Failure> {
     if rows.is_empty() {
-        return "[]\n".to_owned();
+        return screen.write("[]\n");
     }
-    let objects: Vec<String> = rows.iter().map(|row| object(row, columns)).collect();
-    format!("[\n{}\n]\n", objects.join(",\n"))
+    for (number, row) in rows.iter().enumerate() {
+        let before = if number == 0 { "[\n" } else { ",\n" };
+        screen.write(&format!("{before}{}", object(row, columns)))?;
+    }
+    screen.write("\n]\n")
 }
 
 fn object(row: &Row<'_>, columns: &[&str]) -> String {

@@ -70,11 +70,17 @@ fn filtered<'r>(region: &'r Region, query: &Query) -> Result<Vec<&'r FleetInstan
     let mut found: Vec<&FleetInstance> = region.instances.iter().collect();
     for number in 1.. {
         let Some(name) = query.get(&format!("Filter.{number}.Name")) else { break };
-        let Some(key) = name.strip_prefix("tag:") else { return Err(name.to_owned()) };
         let values = query.list(&format!("Filter.{number}.Value"));
+        let tag = name.strip_prefix("tag:");
+        if tag.is_none() && name != "instance-state-name" {
+            return Err(name.to_owned());
+        }
         found.retain(|instance| {
-            let tag = instance.tags.iter().find(|(known, _)| known == key);
-            tag.is_some_and(|(_, text)| values.iter().any(|value| matches(value, text)))
+            let text = match tag {
+                Some(key) => instance.tags.iter().find(|(known, _)| known == key).map(|(_, text)| text),
+                None => Some(&instance.state),
+            };
+            text.is_some_and(|text| values.iter().any(|value| matches(value, text)))
         });
     }
     Ok(found)

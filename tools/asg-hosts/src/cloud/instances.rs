@@ -1,6 +1,8 @@
 //! EC2's instances, page by page.
 
-use crate::fleet::{Instance, MetadataOptions, Monitoring, Placement, Present, SecurityGroup, State, Tag, time};
+use crate::fleet::{
+    Detail, Instance, MetadataOptions, Monitoring, Placement, Present, SecurityGroup, State, Tag, time,
+};
 use aws_sdk_ec2::{Client, types};
 use cli::{Console, Failure};
 
@@ -15,6 +17,7 @@ pub(super) async fn describe(
     client: &Client,
     region: &str,
     filter: Option<types::Filter>,
+    detail: Detail,
     console: Console,
 ) -> Result<Vec<Instance>, Failure> {
     let what = || format!("unable to list the instances of {region}");
@@ -26,7 +29,8 @@ pub(super) async fn describe(
         let answer = request.send().await.map_err(|error| aws::failure(what(), error))?;
         pages += 1;
         for reservation in answer.reservations.unwrap_or_default() {
-            instances.extend(reservation.instances.unwrap_or_default().into_iter().map(|one| convert(one, region)));
+            instances
+                .extend(reservation.instances.unwrap_or_default().into_iter().map(|one| convert(one, region, detail)));
         }
         token = super::next(answer.next_token, token.as_deref(), what)?;
         if token.is_none() {
@@ -37,14 +41,10 @@ pub(super) async fn describe(
     Ok(instances)
 }
 
-fn convert(one: types::Instance, region: &str) -> Instance {
-    let security_groups = one.security_groups.unwrap_or_default().into_iter().map(|group| SecurityGroup {
-        group_id: group.group_id.unwrap_or_default(),
-        group_name: group.group_name.unwrap_or_default(),
-    });
+fn convert(one: types::Instance, region: &str, detail: Detail) -> Instance {
     let tags = one.tags.unwrap_or_default().into_iter();
     let tags = tags.map(|tag| Tag { key: tag.key.unwrap_or_default(), value: tag.value.unwrap_or_default() });
-    Instance {
+    let mut instance = Instance {
         region: region.to_owned(),
         instance_id: one.instance_id.unwrap_or_default(),
         image_id: one.image_id.unwrap_or_default(),
@@ -60,40 +60,60 @@ fn convert(one: types::Instance, region: &str) -> Instance {
         private_ip_address: one.private_ip_address.unwrap_or_default(),
         public_ip_address: one.public_ip_address.unwrap_or_default(),
         private_dns_name: one.private_dns_name.unwrap_or_default(),
-        public_dns_name: one.public_dns_name.unwrap_or_default(),
         launch_time: one.launch_time.map_or_else(String::new, |at| time(&at.to_string())),
-        subnet_id: one.subnet_id.unwrap_or_default(),
-        vpc_id: one.vpc_id.unwrap_or_default(),
-        key_name: one.key_name.unwrap_or_default(),
-        security_groups: security_groups.collect(),
         tags: tags.collect(),
-        ami_launch_index: one.ami_launch_index.unwrap_or_default(),
-        architecture: text(one.architecture, |value| value.as_str()),
-        client_token: one.client_token.unwrap_or_default(),
-        ebs_optimized: one.ebs_optimized.unwrap_or_default(),
-        hibernation_options: one.hibernation_options.map(|_| Present {}),
-        hypervisor: text(one.hypervisor, |value| value.as_str()),
-        iam_instance_profile: one.iam_instance_profile.map(|_| Present {}),
-        kernel_id: one.kernel_id.unwrap_or_default(),
-        metadata_options: one.metadata_options.map(|options| MetadataOptions {
-            http_endpoint: text(options.http_endpoint, |value| value.as_str()),
-            http_protocol_ipv6: text(options.http_protocol_ipv6, |value| value.as_str()),
-            http_put_response_hop_limit: options.http_put_response_hop_limit.unwrap_or_default(),
-            http_tokens: text(options.http_tokens, |value| value.as_str()),
-            instance_metadata_tags: text(options.instance_metadata_tags, |value| value.as_str()),
-        }),
-        monitoring: Monitoring {
-            state: text(one.monitoring.and_then(|monitoring| monitoring.state), |value| value.as_str()),
-        },
-        platform: text(one.platform, |value| value.as_str()),
-        ramdisk_id: one.ramdisk_id.unwrap_or_default(),
-        root_device_name: one.root_device_name.unwrap_or_default(),
-        root_device_type: text(one.root_device_type, |value| value.as_str()),
-        source_dest_check: one.source_dest_check,
-        spot_instance_request_id: one.spot_instance_request_id.unwrap_or_default(),
-        sriov_net_support: one.sriov_net_support.unwrap_or_default(),
-        state_transition_reason: one.state_transition_reason.unwrap_or_default(),
-        virtualization_type: text(one.virtualization_type, |value| value.as_str()),
+        ..Instance::default()
+    };
+    if detail >= Detail::Inventory {
+        let security_groups = one.security_groups.unwrap_or_default().into_iter().map(|group| SecurityGroup {
+            group_id: group.group_id.unwrap_or_default(),
+            group_name: group.group_name.unwrap_or_default(),
+        });
+        instance = Instance {
+            public_dns_name: one.public_dns_name.unwrap_or_default(),
+            subnet_id: one.subnet_id.unwrap_or_default(),
+            vpc_id: one.vpc_id.unwrap_or_default(),
+            key_name: one.key_name.unwrap_or_default(),
+            security_groups: security_groups.collect(),
+            ..instance
+        };
+    }
+    if detail >= Detail::Everything {
+        instance = Instance {
+            ami_launch_index: one.ami_launch_index.unwrap_or_default(),
+            architecture: text(one.architecture, |value| value.as_str()),
+            client_token: one.client_token.unwrap_or_default(),
+            ebs_optimized: one.ebs_optimized.unwrap_or_default(),
+            hibernation_options: one.hibernation_options.map(|_| Present {}),
+            hypervisor: text(one.hypervisor, |value| value.as_str()),
+            iam_instance_profile: one.iam_instance_profile.map(|_| Present {}),
+            kernel_id: one.kernel_id.unwrap_or_default(),
+            metadata_options: one.metadata_options.map(metadata_options),
+            monitoring: Monitoring {
+                state: text(one.monitoring.and_then(|monitoring| monitoring.state), |value| value.as_str()),
+            },
+            platform: text(one.platform, |value| value.as_str()),
+            ramdisk_id: one.ramdisk_id.unwrap_or_default(),
+            root_device_name: one.root_device_name.unwrap_or_default(),
+            root_device_type: text(one.root_device_type, |value| value.as_str()),
+            source_dest_check: one.source_dest_check,
+            spot_instance_request_id: one.spot_instance_request_id.unwrap_or_default(),
+            sriov_net_support: one.sriov_net_support.unwrap_or_default(),
+            state_transition_reason: one.state_transition_reason.unwrap_or_default(),
+            virtualization_type: text(one.virtualization_type, |value| value.as_str()),
+            ..instance
+        };
+    }
+    instance
+}
+
+fn metadata_options(options: types::InstanceMetadataOptionsResponse) -> MetadataOptions {
+    MetadataOptions {
+        http_endpoint: text(options.http_endpoint, |value| value.as_str()),
+        http_protocol_ipv6: text(options.http_protocol_ipv6, |value| value.as_str()),
+        http_put_response_hop_limit: options.http_put_response_hop_limit.unwrap_or_default(),
+        http_tokens: text(options.http_tokens, |value| value.as_str()),
+        instance_metadata_tags: text(options.instance_metadata_tags, |value| value.as_str()),
     }
 }
 

@@ -59,7 +59,7 @@ fn touching(site: &Site, ids: std::ops::Range<u32>) -> Vec<(String, usize)> {
     let _run = on_the_tree(site, ids, &["-e", &format!("trace={CALLS}")]).run().succeeds();
     let trace = fs::read_to_string(site.path("trace")).unwrap();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    let mut point = |line: &str| {
+    let point = |line: &str| {
         let (call, _) = line.split_once('(')?;
         let count = counts.entry(call.to_owned()).or_default();
         *count += 1;
