@@ -103,10 +103,20 @@ pub fn watch_latest<T>(place: &Place, work: impl FnOnce(&AtomicU64) -> T) -> (T,
             }
             wrong
         });
+        let ended = Ended(&done);
         let result = work(&seen);
-        done.store(true, Ordering::Relaxed);
+        drop(ended);
         (result, poller.join().expect("the poller only collects"))
     })
+}
+
+/// Ends the poller, also when the work panics: the scope would wait for it for ever.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Numbers that more than one build got.

@@ -7,7 +7,8 @@ use end_to_end::figure;
 use end_to_end::place::Place;
 use release::Record;
 use std::fs;
-use std::sync::atomic::Ordering;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -90,44 +91,74 @@ fn on_the_model_with_faults() {
 }
 
 /// The checker is worth something only if it finds what a lying server does: one that ignores conditions, but not the
-/// two requests by which a build finds that out. Each time a second build runs while the first one's write is on its way.
+/// two requests by which a build finds that out.
 #[test]
 fn a_server_that_ignores_conditions_is_found_out() {
     let lying = Rules { ignore_conditions: true, ..Rules::default() };
     let place = Place::model_with(lying, Plan::None);
     let tree = small_tree();
-    let first = place.build(tree.path());
-    let (numbers, went_back) = watch_latest(&place, |seen| {
-        let overtaken_at = |path: &'static str, until: u64| {
-            let overtaker = place.beside();
-            let tree = tree.path().to_owned();
-            let (done, result) = channel();
-            thread::scope(|scope| {
-                let (hold, held) = channel::<()>();
-                let hook = move || {
-                    let _ = done.send(overtaker.build(&tree));
-                    // Until the poller has seen it.
-                    let _ = held.recv();
-                };
-                let on_path = move |info: &RequestInfo| info.method == "PUT" && info.path.ends_with(path);
-                place.proxy().on_match(Box::new(on_path), KillPoint::Interleave, Box::new(hook));
-                let slow = scope.spawn(|| place.build(tree_of("echo slow").path()));
-                let fast = result.recv().expect("the hook sends a record");
-                wait_until("latest.txt is seen", Duration::from_secs(30), || {
-                    let now = seen.load(Ordering::Relaxed);
-                    if now == until { Ok(()) } else { Err(format!("it is {now}")) }
-                });
-                drop(hold);
-                [number(&fast), number(&slow.join().expect("the slow build succeeds"))]
-            })
-        };
-        let mut numbers = vec![number(&first)];
-        numbers.extend(overtaken_at("-2.release", 2));
-        numbers.extend(overtaken_at("/latest.txt", 4));
-        numbers
+    let mut numbers = vec![number(&place.build(tree.path()))];
+    let ((), went_back) = watch_latest(&place, |seen| {
+        numbers.extend(both_claim(&place, tree.path()));
+        numbers.extend(overtaken_at_latest(&place, tree.path(), seen));
     });
     assert_eq!(doubles(&numbers), ["2 builds got 2"]);
     assert_eq!(went_back, ["latest.txt went back from 4 to 3"]);
+}
+
+/// A build claims the number that another one claims at the same moment; the other one seals when the first is done.
+fn both_claim(place: &Place, tree: &Path) -> [u64; 2] {
+    let record = |info: &RequestInfo| info.method == "PUT" && info.path.ends_with("-2.release");
+    let other = place.beside();
+    let (ready, is_ready) = channel();
+    let (go, told_to_go) = channel::<()>();
+    // Before it come the claim and the two requests that try whether conditions count.
+    let before = AtomicU64::new(0);
+    let is_seal = move |info: &RequestInfo| record(info) && before.fetch_add(1, Ordering::SeqCst) == 3;
+    let wait = move || {
+        let _ = ready.send(());
+        let _ = told_to_go.recv();
+    };
+    other.proxy().on_match(Box::new(is_seal), KillPoint::Interleave, Box::new(wait));
+    let (begun, has_begun) = channel::<()>();
+    let claim = move || {
+        let _ = begun.send(());
+        let _ = is_ready.recv();
+    };
+    place.proxy().on_match(Box::new(record), KillPoint::Interleave, Box::new(claim));
+    thread::scope(|scope| {
+        let first = scope.spawn(|| place.build(tree_of("echo slow").path()));
+        has_begun.recv().expect("the first build claims a number");
+        let second = scope.spawn(|| other.build(tree));
+        let first = first.join().expect("the first build succeeds");
+        drop(go);
+        [number(&first), number(&second.join().expect("the second build succeeds"))]
+    })
+}
+
+/// A build runs while another one's `latest.txt` is on its way, which then comes too late.
+fn overtaken_at_latest(place: &Place, tree: &Path, seen: &AtomicU64) -> [u64; 2] {
+    let overtaker = place.beside();
+    let tree = tree.to_owned();
+    let (done, result) = channel();
+    let (hold, held) = channel::<()>();
+    let hook = move || {
+        let _ = done.send(overtaker.build(&tree));
+        // Until the poller has seen it.
+        let _ = held.recv();
+    };
+    let latest = |info: &RequestInfo| info.method == "PUT" && info.path.ends_with("/latest.txt");
+    place.proxy().on_match(Box::new(latest), KillPoint::Interleave, Box::new(hook));
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| place.build(tree_of("echo slow").path()));
+        let fast = result.recv().expect("the hook sends a record");
+        wait_until("latest.txt is seen", Duration::from_secs(30), || {
+            let now = seen.load(Ordering::Relaxed);
+            if now == 4 { Ok(()) } else { Err(format!("it is {now}")) }
+        });
+        drop(hold);
+        [number(&fast), number(&slow.join().expect("the slow build succeeds"))]
+    })
 }
 
 fn number(record: &str) -> u64 {
