@@ -457,6 +457,7 @@ fn the_demo_says_what_it_lacks() {
     fs::write(bin.join("cargo"), "#!/usr/bin/env bash\necho \"cargo $*\" >&2\nexit 101\n").unwrap();
     fs::set_permissions(bin.join("cargo"), PermissionsExt::from_mode(0o755)).unwrap();
     let run = demo(&here).run().fails_with(101).stdout_is("");
-    let build = "cargo build --release --locked -p artifact-pack -p release-promote -p artifact-fetch";
+    let tools = ["artifact-pack", "release-promote", "artifact-fetch", "asg-hosts", "nagios-gen"];
+    let build = tools.iter().fold("cargo build --release --locked".to_owned(), |line, tool| line + " -p " + tool);
     assert_eq!(run.stderr_str(), format!("demo: building the tools, some minutes, once\n{build}\n"));
 }
