@@ -1,6 +1,5 @@
 //! How our own tools grow: with the number of files and with bytes, to the null sink.
 
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::path::Path;
 
@@ -8,19 +7,17 @@ use anyhow::Result;
 
 use crate::cases::pack_command;
 use crate::data::{self, Files};
-use crate::measure::{Env, Pipeline, run};
+use crate::measure::{Env, Pipeline};
 use crate::site::{BUCKET, Site};
-use crate::table::{median, progress};
+use crate::table::{ALONE, alone};
 
 /// Packs 1,000 to 100,000 files and 0.1 to 10 GB: memory has to stay, time has to grow with the work.
 ///
 /// # Errors
 /// When a run fails.
 pub fn linearity(site: &Site, env: &Env, quick: bool) -> Result<String> {
-    let mut text = String::from(
-        "### Growth, to the null sink\n\nartifact-pack alone, medians of 3 runs after a warm-up.\n\n\
-         | tree | wall s | CPU s | peak MiB |\n|---|---:|---:|---:|\n",
-    );
+    let title = "### Growth, to the null sink\n\nartifact-pack alone, medians of 3 runs after a warm-up.\n\n";
+    let mut text = title.to_owned() + ALONE;
     let scale = if quick { 100 } else { 1 };
     for count in [1_000, 10_000, 100_000].map(|count| count / scale) {
         let dir = site.scratch.join("growing");
@@ -42,20 +39,9 @@ pub fn linearity(site: &Site, env: &Env, quick: bool) -> Result<String> {
 }
 
 fn row(site: &Site, env: &Env, dir: &Path, label: &str, text: &mut String) -> Result<()> {
-    progress(&format!("growth: {label}"));
     let store = format!("s3://{BUCKET}/growth");
     let steps = [Pipeline::new(env, vec![pack_command(site, "growth", &store, &dir.to_string_lossy())])];
-    run(&steps)?;
-    let samples = [run(&steps)?, run(&steps)?, run(&steps)?];
-    #[expect(clippy::cast_precision_loss, reason = "printed without decimals")]
-    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let _ = writeln!(
-        text,
-        "| {label} | {:.3} | {:.3} | {:.0} |",
-        median(samples.iter().map(|sample| sample.wall.as_secs_f64()).collect()),
-        median(samples.iter().map(|sample| sample.cpu.as_secs_f64()).collect()),
-        median(samples.iter().map(|sample| mebibytes(sample.largest)).collect()),
-    );
+    text.push_str(&alone(label, 3, &steps)?);
     fs::remove_dir_all(dir)?;
     Ok(())
 }

@@ -5,19 +5,17 @@ use std::fs;
 
 use anyhow::Result;
 
-use crate::measure::{Env, Pipeline, run};
+use crate::measure::{Env, Pipeline};
 use crate::site::{Site, stage};
-use crate::table::{median, progress};
+use crate::table::{ALONE, alone};
 
 /// Objects for 1,000 to 100,000 hosts, and unchanged runs over a file of 10,000.
 ///
 /// # Errors
 /// When a run fails.
 pub fn objects(site: &Site, scale: usize) -> Result<String> {
-    let mut text = String::from(
-        "### Objects for Nagios\n\nnagios-gen alone, medians of 5 runs after a warm-up.\n\n\
-         | run | wall s | CPU s | peak MiB |\n|---|---:|---:|---:|\n",
-    );
+    let title = "### Objects for Nagios\n\nnagios-gen alone, medians of 5 runs after a warm-up.\n\n";
+    let mut text = title.to_owned() + ALONE;
     for count in [1_000, 10_000, 100_000].map(|count| count / scale) {
         row(site, count, &[], &format!("{count} hosts to stdout"), &mut text)?;
     }
@@ -30,23 +28,11 @@ pub fn objects(site: &Site, scale: usize) -> Result<String> {
 }
 
 fn row(site: &Site, count: usize, args: &[&str], label: &str, text: &mut String) -> Result<()> {
-    progress(&format!("nagios-gen: {label}"));
     let list = site.path("hosts.csv");
     fs::write(&list, hosts(count))?;
     let mut tool = stage([&site.ours("nagios-gen")]);
     tool.extend(args.iter().map(ToString::to_string));
-    let steps = [Pipeline::new(&Env::new(), vec![stage(["/bin/cat", &list]), tool])];
-    run(&steps)?;
-    let samples = (0..5).map(|_| run(&steps)).collect::<Result<Vec<_>>>()?;
-    #[expect(clippy::cast_precision_loss, reason = "printed without decimals")]
-    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let _ = writeln!(
-        text,
-        "| {label} | {:.3} | {:.3} | {:.0} |",
-        median(samples.iter().map(|sample| sample.wall.as_secs_f64()).collect()),
-        median(samples.iter().map(|sample| sample.cpu.as_secs_f64()).collect()),
-        median(samples.iter().map(|sample| mebibytes(sample.largest)).collect()),
-    );
+    text.push_str(&alone(label, 5, &[Pipeline::new(&Env::new(), vec![stage(["/bin/cat", &list]), tool])])?);
     Ok(())
 }
 

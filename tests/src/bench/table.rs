@@ -113,6 +113,26 @@ fn spread(values: Vec<f64>) -> String {
     format!("{:.2} ({lowest:.2}–{highest:.2})", median(values))
 }
 
+/// Head of a table of rows by [`alone`].
+pub const ALONE: &str = "| run | wall s | CPU s | peak MiB |\n|---|---:|---:|---:|\n";
+
+/// The row of a run that has no peer: medians of `runs` after a warm-up.
+///
+/// # Errors
+/// When a run fails.
+pub fn alone(label: &str, runs: usize, steps: &[Pipeline]) -> Result<String> {
+    progress(label);
+    run(steps)?;
+    let samples = (0..runs).map(|_| run(steps)).collect::<Result<Vec<_>>>()?;
+    let of = |value: fn(&Sample) -> f64| median(samples.iter().map(value).collect());
+    Ok(format!(
+        "| {label} | {:.3} | {:.3} | {:.0} |\n",
+        of(|sample| sample.wall.as_secs_f64()),
+        of(|sample| sample.cpu.as_secs_f64()),
+        of(|sample| mebibytes(sample.largest)),
+    ))
+}
+
 /// Says a step on stderr.
 pub fn progress(words: &str) {
     // Progress is a courtesy: a closed stderr fails no benchmark.
