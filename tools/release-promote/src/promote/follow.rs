@@ -1,0 +1,141 @@
+//! The git tag, which follows the pointer.
+
+use super::rows::Standings;
+use super::{ROUNDS, Run, stopped};
+use crate::tag::{Push, Standing, Tag, Words};
+use cli::{Class, Failure};
+use release::backoff::pause;
+use release::history::Row;
+use release::pointer::{self, Pointer};
+use release::{Record, Selector};
+
+/// Pushes lost in a row against a tag that does not move.
+const LOSSES: u32 = 10;
+
+impl Run<'_> {
+    /// Brings the tag up to the present pointer, if it is behind; the pointer's record if there was something to do.
+    pub(super) async fn finish_tag(
+        &self,
+        selector: &Selector,
+        standing: Option<&Pointer>,
+        history: &Standings,
+    ) -> Result<Option<Record>, Failure> {
+        let Some(tag) = &self.tag else { return Ok(None) };
+        // Also tells that the remote answers, while nothing is changed yet.
+        let read = tag.read().await?;
+        let (Some(pointer), Some(row)) = (standing, history.list.last()) else { return Ok(None) };
+        if pointer.record.git_commit().is_none() {
+            return Ok(None);
+        }
+        // A tag that shows no promotion yet is one of the old job's, or none: the next promotion moves it. Only the
+        // row of this promotion missing as well says that somebody was cut off.
+        let behind = history.current && read.promotion.map_or(history.repaired, |shown| shown < row.n);
+        if behind && self.args.dry_run {
+            return Ok(Some(pointer.record.clone()));
+        }
+        if behind {
+            let record = self.follow_tag(pointer.record.clone()).await?;
+            self.console.warn(format!(
+                "finished the promotion of release {}, whose tag had not been moved{}",
+                record.number(),
+                stopped(selector)
+            ));
+            return Ok(Some(record));
+        }
+        if read.promotion.is_none() && *selector == Selector::Previous && !self.args.dry_run {
+            self.mark(tag, &read, pointer, row).await?;
+        }
+        Ok(None)
+    }
+
+    /// What kept an earlier promotion from being finished kept the one that was asked for from being begun, which its
+    /// message alone does not tell.
+    pub(super) async fn not_promoted(
+        &self,
+        selector: &Selector,
+        given: Option<&Record>,
+        history: &Standings,
+        failure: Failure,
+    ) -> Failure {
+        let Some(standing) = history.list.last() else { return failure };
+        match self.resolve(selector, given, &history.list).await {
+            Ok(asked) if asked.to_string() == standing.to => failure,
+            Ok(asked) => failure.context(format!("release {asked} was not promoted")),
+            Err(_) => failure.context("nothing was promoted"),
+        }
+    }
+
+    /// Lets a tag that shows no promotion show the present one before `previous` leaves it. Cut off after that, it is
+    /// seen to be behind; a tag that shows nothing would let the same `previous`, run again, go back to what it left.
+    pub(super) async fn mark(&self, tag: &Tag, read: &Standing, pointer: &Pointer, row: &Row) -> Result<(), Failure> {
+        let Some(commit) = pointer.record.git_commit() else { return Ok(()) };
+        if let Err(failure) = tag.check(commit).await {
+            self.console.step(format!("the tag {} can't show the present release: {failure}", tag.name));
+            return Ok(());
+        }
+        let release = format!("{}-{}", self.layout, row.to);
+        let words = Words { commit, promotion: row.n, release, promoted_at: &row.time, reason: &row.reason };
+        // Overtaken: somebody else made it show a promotion.
+        tag.push(read, &words).await.map(drop)
+    }
+
+    /// Moves the tag until it names the pointer's promotion, whoever moved the pointer last.
+    pub(super) async fn follow_tag(&self, promoted: Record) -> Result<Record, Failure> {
+        let Some(tag) = &self.tag else { return Ok(promoted) };
+        if self.args.dry_run {
+            return Ok(promoted);
+        }
+        let behind = |failure: Failure| {
+            // By number: where the end of a push could not be seen, `previous` may mean another release by now.
+            let (number, channel, tag) = (promoted.number(), &self.args.channel, &tag.name);
+            let what = format!(
+                "release {number} is {channel}, but the tag {tag} was not moved; run again with --release {number} to move it"
+            );
+            failure.with_class(Class::Temporary).context(what)
+        };
+        let mut stuck: Option<(Standing, u32)> = None;
+        for round in 0..ROUNDS {
+            // The tag first, then the pointer: a lease on an older tag fails, one on a newer can't carry an older pointer.
+            let read = tag.read().await.map_err(behind)?;
+            let now = pointer::read(self.store.as_ref(), &self.pointer_key).await.map_err(behind)?;
+            let now = now.ok_or_else(|| behind(Failure::temporary("the pointer vanished")))?.record;
+            let Some(promotion) = now.promotion() else {
+                return Err(behind(Failure::temporary("an old script moved the pointer meanwhile")));
+            };
+            let commit = now
+                .git_commit()
+                .ok_or_else(|| behind(Failure::permanent(format!("release {} names no commit", now.number()))))?;
+            let full = tag.check(commit).await.map_err(behind)?;
+            if read.promotion == Some(promotion.n) && read.commit.as_ref() == Some(&full) {
+                if now.promotion() != promoted.promotion() {
+                    self.console.warn(format!(
+                        "overtaken: release {} was promoted after release {}",
+                        now.number(),
+                        promoted.number()
+                    ));
+                }
+                return Ok(promoted);
+            }
+            let words = Words {
+                commit: &full,
+                promotion: promotion.n,
+                release: format!("{}-{}", self.layout, now.number()),
+                promoted_at: &promotion.at,
+                reason: &promotion.reason,
+            };
+            match tag.push(&read, &words).await.map_err(behind)? {
+                Push::Done => self.console.step(format!("the tag {} is at {full} on {}", tag.name, tag.remote)),
+                Push::Overtaken(words) => {
+                    // Who is overtaken sees the tag move. A lock that a dead push left behind looks the same but for that.
+                    let losses = stuck.filter(|(seen, _)| *seen == read).map_or(1, |(_, losses)| losses + 1);
+                    if losses == LOSSES {
+                        return Err(behind(words));
+                    }
+                    stuck = Some((read, losses));
+                    pause(round).await;
+                }
+            }
+        }
+        Err(behind(Failure::temporary("others keep moving it")))
+    }
+}

@@ -1,0 +1,128 @@
+//! The list of promotions, which follows the pointer.
+
+use super::{ROUNDS, Run};
+use cli::Failure;
+use jiff::Timestamp;
+use release::Record;
+use release::backoff::pause;
+use release::history::{History, Row};
+use release::pointer::Pointer;
+use release::record::Promotion;
+use release::settle::{self, Settled};
+use release::store::{Attributes, Condition, Object, Store};
+
+impl Run<'_> {
+    pub(super) fn next_number(&self, history: &History) -> Result<u64, Failure> {
+        let next = history.last().map_or(0, |row| row.n).checked_add(1);
+        next.ok_or_else(|| Failure::permanent(format!("{} counts no further", self.store.url(&self.history_key))))
+    }
+
+    /// Makes sure that the present pointer has its row. `None`: the pointer has moved on meanwhile.
+    pub(super) async fn bring_row_up(&self, standing: Option<&Pointer>) -> Result<Option<Standings>, Failure> {
+        let (mut list, object) = read_history(self.store.as_ref(), &self.history_key).await?;
+        let Some(pointer) = standing else { return Ok(Some(Standings { list, repaired: false, current: false })) };
+        let newest = list.last().map_or(0, |row| row.n);
+        if let Some(own) = pointer.record.promotion().filter(|own| own.n >= newest) {
+            let repaired = list.row(own.n).is_none();
+            if repaired && self.args.dry_run {
+                list.add(row_of(&pointer.record, &own, &list));
+            } else if repaired {
+                list = self.add_row(&pointer.record, &own, &pointer.object.attributes).await?;
+            }
+            return Ok(Some(Standings { list, repaired, current: true }));
+        }
+        // No number, or an old one: something else than this tool wrote the pointer, or it moved on since it was read.
+        // Only a pointer that still stands after the list was read tells the one from the other.
+        let now = self.store.get(&self.pointer_key).await?;
+        if now.is_none_or(|now| now.tag != pointer.object.tag) {
+            return Ok(None);
+        }
+        if list.last().is_none_or(|row| row.to != pointer.record.number().to_string()) {
+            let at = Timestamp::try_from(pointer.object.modified).map(|at| at.to_string()).unwrap_or_default();
+            let taken = Promotion { n: self.next_number(&list)?, at, by: String::new(), reason: String::new() };
+            list.add(row_of(&pointer.record, &taken, &list));
+            if !self.args.dry_run
+                && let Settled::Theirs(_) = self.put_history(&list, object.as_ref(), &pointer.object.attributes).await?
+            {
+                return Ok(None);
+            }
+        }
+        // An old script's promotion was whole in itself.
+        Ok(Some(Standings { list, repaired: false, current: false }))
+    }
+
+    /// Adds the row of a pointer's record, wherever the list stands by now.
+    pub(super) async fn add_row(
+        &self,
+        record: &Record,
+        promotion: &Promotion,
+        attributes: &Attributes,
+    ) -> Result<History, Failure> {
+        for round in 0..ROUNDS {
+            let (mut list, object) = read_history(self.store.as_ref(), &self.history_key).await?;
+            if list.row(promotion.n).is_some() {
+                return Ok(list);
+            }
+            list.add(row_of(record, promotion, &list));
+            match self.put_history(&list, object.as_ref(), attributes).await? {
+                Settled::Ours(_) => {
+                    let place = self.store.url(&self.history_key);
+                    self.console.step(format!("{place} has the row of promotion {}", promotion.n));
+                    return Ok(list);
+                }
+                Settled::Theirs(_) => pause(round).await,
+            }
+        }
+        Err(Failure::temporary(format!(
+            "unable to write {}: others keep writing it",
+            self.store.url(&self.history_key)
+        )))
+    }
+
+    pub(super) async fn put_history(
+        &self,
+        list: &History,
+        read: Option<&Object>,
+        attributes: &Attributes,
+    ) -> Result<Settled, Failure> {
+        let when = read.map_or(Condition::Absent, |object| Condition::Unchanged(&object.tag));
+        settle::put(self.store.as_ref(), &self.history_key, &list.to_bytes(), when, attributes).await
+    }
+}
+
+/// The list of promotions as the pointer needs it.
+pub(super) struct Standings {
+    pub(super) list: History,
+    /// A row had to be added that a dead run left out.
+    pub(super) repaired: bool,
+    /// The pointer carries the number of the newest row; one that an old script wrote does not.
+    pub(super) current: bool,
+}
+
+/// The row of a promotion in `list`.
+pub(super) fn row_of(record: &Record, promotion: &Promotion, list: &History) -> Row {
+    let before = list.rows().iter().rev().find(|row| row.n < promotion.n);
+    Row {
+        n: promotion.n,
+        time: promotion.at.clone(),
+        who: promotion.by.clone(),
+        from: before.map(|row| row.to.clone()).unwrap_or_default(),
+        to: record.number().to_string(),
+        commit: record.git_commit().unwrap_or_default().to_owned(),
+        reason: promotion.reason.clone(),
+    }
+}
+
+pub(super) fn has_row_of(list: &History, record: &Record) -> bool {
+    let Some(promotion) = record.promotion() else { return false };
+    let is_own =
+        |row: &Row| row.time == promotion.at && row.who == promotion.by && row.to == record.number().to_string();
+    list.row(promotion.n).is_some_and(is_own)
+}
+
+pub(super) async fn read_history(store: &dyn Store, key: &str) -> Result<(History, Option<Object>), Failure> {
+    let Some(object) = store.get(key).await? else { return Ok((History::default(), None)) };
+    let list = History::parse(&object.body)
+        .map_err(|error| Failure::permanent(format!("{} is not a list of promotions: {error}", store.url(key))))?;
+    Ok((list, Some(object)))
+}
