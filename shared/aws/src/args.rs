@@ -18,7 +18,7 @@ const HEADING: &str = "AWS";
 #[derive(clap::Args, Clone, Debug)]
 pub struct AwsArgs {
     /// Region, instead of the one the environment or profile names
-    #[arg(long, value_name = "REGION", help_heading = HEADING)]
+    #[arg(long, value_name = "REGION", value_parser = region, help_heading = HEADING)]
     pub region: Option<String>,
     /// How AWS is reached.
     #[command(flatten)]

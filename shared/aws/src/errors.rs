@@ -10,7 +10,7 @@ use std::error::Error;
 use std::fmt::Display;
 
 /// Codes that say "not now" although their HTTP status says "wrong request".
-const TEMPORARY_CODES: [&str; 15] = [
+const TEMPORARY_CODES: [&str; 16] = [
     "ExpiredToken",
     "ExpiredTokenException",
     "TokenRefreshRequired",
@@ -27,6 +27,7 @@ const TEMPORARY_CODES: [&str; 15] = [
     "TooManyRequestsException",
     "OperationAborted",
     "ConditionalRequestConflict",
+    "ScalingActivityInProgress",
 ];
 
 /// Whether trying again can help, by the service's error code and the HTTP status of its answer.
@@ -36,9 +37,16 @@ pub fn classify(code: Option<&str>, status: u16) -> Class {
         return Class::Temporary;
     }
     match status {
+        // A good status with a body that makes no sense comes from something in between.
+        ..400 if code.is_none() => Class::Temporary,
         408 | 409 | 425 | 429 | 500.. => Class::Temporary,
         _ => Class::Permanent,
     }
+}
+
+/// The failure of a call that no region is known for: an instance's metadata may tell it a moment later.
+pub fn without_region(what: impl Display) -> Failure {
+    Failure::temporary(format!("{what}: no region: give --region or set AWS_REGION"))
 }
 
 /// The failure of one request; `what` says verb and object.
@@ -51,7 +59,7 @@ where
     }
     let told = causes(&error);
     if ["region must be set", "Missing Region"].iter().any(|words| told.contains(words)) {
-        return Failure::temporary(format!("{what}: no region: give --region or set AWS_REGION"));
+        return without_region(what);
     }
     match &error {
         SdkError::ServiceError(service) => {

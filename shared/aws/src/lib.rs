@@ -5,4 +5,4 @@ mod errors;
 mod profile;
 
 pub use args::{AccessArgs, AwsArgs, RegionsArgs};
-pub use errors::{classify, failure};
+pub use errors::{classify, failure, without_region};

@@ -2,6 +2,7 @@
 
 use crate::printable;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,13 +24,20 @@ pub struct Verbosity {
 pub struct Console {
     tool: &'static str,
     verbosity: Verbosity,
+    patience: Option<Duration>,
 }
 
 impl Console {
     /// The console of the named tool.
     #[must_use]
     pub fn new(tool: &'static str, verbosity: Verbosity) -> Self {
-        Self { tool, verbosity }
+        Self { tool, verbosity, patience: None }
+    }
+
+    /// The same console, for work that nothing may hold up: what nobody reads is not said.
+    #[must_use]
+    pub fn impatient(self) -> Self {
+        Self { patience: Some(Duration::ZERO), ..self }
     }
 
     /// The same console, saying nothing whatever was asked for: where what reads stderr takes all of it for errors.
@@ -60,13 +68,35 @@ impl Console {
     }
 
     fn say(&self, what: impl Display) {
-        line(&format!("{}: {}", self.tool, printable(&what.to_string())));
+        let text = format!("{}: {}", self.tool, printable(&what.to_string()));
+        match self.patience {
+            Some(patience) => line_within(&text, patience),
+            None => line(&text),
+        }
     }
 }
 
 /// Writes one line to stderr. A failure to do so has nowhere to be told.
 pub(crate) fn line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// The same, unless whoever reads stderr does not take it within this time.
+pub(crate) fn line_within(text: &str, patience: Duration) {
+    let stderr = std::io::stderr();
+    let mut waiting = [PollFd::new(&stderr, PollFlags::OUT)];
+    let limit = Timespec::try_from(patience).ok();
+    if !poll(&mut waiting, limit.as_ref()).is_ok_and(|ready| ready > 0) {
+        return;
+    }
+    // A pipe that is ready takes 4 KiB (PIPE_BUF) without waiting, and no more for certain. The cause stands at the end.
+    match text.len() {
+        ..4000 => line(text),
+        length => {
+            let (first, last) = (text.floor_char_boundary(2000), text.ceil_char_boundary(length - 1900));
+            line(&format!("{}[…]{}", &text[..first], &text[last..]));
+        }
+    }
 }
 
 /// Bytes done so far, drawn on a terminal only.

@@ -3,6 +3,10 @@
 use crate::failure::Reason;
 use crate::{Failure, console, printable};
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// A reason that nobody reads within this time must not keep the process from its end.
+const LAST_WAIT: Duration = Duration::from_secs(10);
 
 /// Turns what `run` returned into the end of the process: the one line on stderr and the exit code.
 ///
@@ -13,7 +17,7 @@ pub fn finish(tool: &str, result: Result<(), Failure>) -> ExitCode {
     };
     match reason {
         Reason::Failed { class, error } => {
-            console::line(&format!("{tool}: {}", printable(&format!("{error:#}"))));
+            console::line_within(&format!("{tool}: {}", printable(&format!("{error:#}"))), LAST_WAIT);
             ExitCode::from(class.exit_code())
         }
         Reason::StdoutClosed => ExitCode::SUCCESS,

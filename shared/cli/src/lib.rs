@@ -6,10 +6,13 @@
 mod console;
 mod failure;
 mod finish;
+mod generate;
 mod interrupt;
 mod output;
 mod parse;
 mod runtime;
+mod signals;
+mod stream;
 mod text;
 
 pub use console::{Console, Progress, Verbosity};
@@ -17,9 +20,11 @@ pub use failure::{Class, Failure};
 pub use finish::finish;
 pub use interrupt::Interrupts;
 pub use output::Output;
-pub use parse::{duration, parse};
+pub use parse::{duration, interval, parse};
 pub use runtime::block_on;
-pub use text::{printable, read_input};
+pub use signals::Signals;
+pub use stream::Stream;
+pub use text::{is_obeyed, printable, read_input};
 
 /// The exit codes, the same for all tools; the last lines of every `--help`.
 pub const EXIT_CODES: &str = "\

@@ -1,6 +1,6 @@
 //! Command lines: help and version go to stdout, a wrong one is one line on stderr and exit code 2.
 
-use crate::{Failure, Output};
+use crate::{Failure, Output, generate};
 use clap::Parser;
 use clap::error::ErrorKind;
 use std::time::Duration;
@@ -10,6 +10,10 @@ use std::time::Duration;
 /// # Errors
 /// A wrong command line, or stdout that can't take the help.
 pub fn parse<A: Parser>() -> Result<Option<A>, Failure> {
+    if let Some(what) = generate::asked()? {
+        generate::write(what, A::command())?;
+        return Ok(None);
+    }
     let error = match A::try_parse() {
         Ok(args) => return Ok(Some(args)),
         Err(error) => error,
@@ -48,6 +52,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(signed).map_err(|_| "a duration can't be negative".to_owned())
 }
 
+/// A duration between two of something, or a limit: at least 10 ms.
+///
+/// # Errors
+/// Not a duration, or a shorter one.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        short if short < Duration::from_millis(10) => Err("expected at least 10ms".to_owned()),
+        time => Ok(time),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +71,8 @@ mod tests {
     fn durations() {
         assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(duration("24h"), Ok(Duration::from_secs(86_400)));
+        assert!(interval("9ms").is_err());
+        assert_eq!(interval("10ms"), Ok(Duration::from_millis(10)));
         assert!(duration("soon").is_err());
         assert!(duration("-5s").is_err());
     }

@@ -3,16 +3,19 @@
 use crate::Failure;
 use std::io::Read;
 
+/// Whether a terminal would obey this character instead of showing it.
+#[must_use]
+pub fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// `text` with every control character escaped, so that nothing from outside moves a cursor or starts a new line.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
-        if hidden(c) { clean.extend(c.escape_default()) } else { clean.push(c) }
+        if is_obeyed(c) { clean.extend(c.escape_default()) } else { clean.push(c) }
     }
     clean
 }

@@ -1,11 +1,15 @@
 //! Files that are there whole or not at all, whatever moment the machine stops, and locks between processes.
 
 mod disk;
+mod exclusive;
 mod lock;
+mod slots;
 mod staged;
 
 pub use disk::Disk;
+pub use exclusive::replace_exclusively;
 pub use lock::Lock;
+pub use slots::Slots;
 pub use staged::Staged;
 
 use cli::Failure;

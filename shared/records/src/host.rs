@@ -136,9 +136,12 @@ pub enum ReadError {
     /// Not even a header: the stage before failed.
     #[error("no input, not even a header")]
     Empty,
-    /// The header lacks what nothing can be done without.
-    #[error("the header has no column instance_id: this is no list of hosts")]
-    Header,
+    /// The header lacks this column, without which nothing can be done.
+    #[error("the header has no column {0}: this is no list of hosts")]
+    Header(&'static str),
+    /// The last line has no end: the stage before failed, and its value may be half of one.
+    #[error("the last line has no end")]
+    Cut,
     /// A line that is no record.
     #[error("line {line}: {why}")]
     Line {
@@ -157,35 +160,53 @@ pub enum ReadError {
 /// # Errors
 /// What stands in [`ReadError`]. Nothing is returned of a list with one bad line.
 pub fn read_hosts(from: impl Read) -> Result<Vec<Host>, ReadError> {
-    HostReader::new(from)?.collect()
+    HostReader::new(from, &["instance_id"])?.collect()
 }
 
 /// Hosts one by one, as [`read_hosts`] reads them, for lists that are long. A list with one bad line is no list: whoever
 /// meets an error throws away what came before it.
 pub struct HostReader<R> {
-    records: csv::StringRecordsIntoIter<R>,
+    reader: csv::Reader<Ended<R>>,
     header: csv::StringRecord,
+    record: csv::StringRecord,
+}
+
+/// Remembers the last byte that was read.
+struct Ended<R> {
+    from: R,
+    last: u8,
+}
+
+impl<R: Read> Read for Ended<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.from.read(buffer)?;
+        self.last = buffer[..length].last().copied().unwrap_or(self.last);
+        Ok(length)
+    }
 }
 
 impl<R: Read> HostReader<R> {
-    /// Reads the header.
+    /// Reads the header, which must have the columns `needed`.
     ///
     /// # Errors
-    /// There is none, or it names no instance ids.
-    pub fn new(from: R) -> Result<Self, ReadError> {
-        let reader = csv::ReaderBuilder::new().has_headers(false).flexible(false).from_reader(from);
-        let mut records = reader.into_records();
-        let header = records.next().ok_or(ReadError::Empty)?.map_err(wrong)?;
-        if !header.iter().any(|name| name == "instance_id") {
-            return Err(ReadError::Header);
+    /// There is none, or it lacks one of them.
+    pub fn new(from: R, needed: &[&'static str]) -> Result<Self, ReadError> {
+        let from = Ended { from, last: b'\n' };
+        let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(false).from_reader(from);
+        let mut header = csv::StringRecord::new();
+        if !reader.read_record(&mut header).map_err(wrong)? {
+            return Err(ReadError::Empty);
         }
-        Ok(Self { records, header })
+        match needed.iter().find(|needed| !header.iter().any(|name| name == **needed)) {
+            Some(lacking) => Err(ReadError::Header(lacking)),
+            None => Ok(Self { reader, header, record: csv::StringRecord::new() }),
+        }
     }
 
-    fn host(&self, record: &csv::StringRecord) -> Result<Host, ReadError> {
-        let line = record.position().map_or(0, csv::Position::line);
+    fn host(&self) -> Result<Host, ReadError> {
+        let line = self.record.position().map_or(0, csv::Position::line);
         let mut host = Host::default();
-        for (name, text) in self.header.iter().zip(record) {
+        for (name, text) in self.header.iter().zip(&self.record) {
             host.set(name, text.to_owned()).map_err(|why| ReadError::Line { line, why })?;
         }
         if host.instance_id.is_empty() {
@@ -199,8 +220,15 @@ impl<R: Read> Iterator for HostReader<R> {
     type Item = Result<Host, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let record = self.records.next()?.map_err(wrong);
-        Some(record.and_then(|record| self.host(&record)))
+        match self.reader.read_record(&mut self.record) {
+            Ok(true) => Some(self.host()),
+            Ok(false) if self.reader.get_ref().last == b'\n' => None,
+            Ok(false) => {
+                self.reader.get_mut().last = b'\n';
+                Some(Err(ReadError::Cut))
+            }
+            Err(error) => Some(Err(wrong(error))),
+        }
     }
 }
 
@@ -257,12 +285,23 @@ mod tests {
     fn no_hosts_is_not_no_input() {
         assert!(round_trip(&[]).is_empty());
         assert!(matches!(read_hosts(&b""[..]), Err(ReadError::Empty)));
+        assert!(matches!(read_hosts(&b"name\na\n"[..]), Err(ReadError::Header("instance_id"))));
     }
 
     #[test]
     fn a_tag_column_is_a_tag() {
         let hosts = read_hosts(&b"tag:service,instance_id\nobelix,i-1\n"[..]).unwrap();
         assert_eq!(hosts[0].column("tag:service").as_deref(), Some("obelix"));
+    }
+
+    #[test]
+    fn a_value_that_may_be_half_of_one_is_none() {
+        for cut in
+            ["instance_id,name\ni-1,ab", "instance_id,name\ni-1,\"ab", "instance_id,name\ni-1,\"a\n\"", "instance_id"]
+        {
+            assert!(matches!(read_hosts(cut.as_bytes()), Err(ReadError::Cut)), "{cut:?}");
+        }
+        assert_eq!(read_hosts(&b"instance_id,name\r\ni-1,ab\r\n"[..]).unwrap()[0].name, "ab");
     }
 
     #[test]

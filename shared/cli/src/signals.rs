@@ -1,0 +1,40 @@
+//! SIGTERM, SIGINT and SIGHUP as something that a loop looks at, so that it can clean up before it ends by them.
+
+use crate::Failure;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The signals that ask a tool to end.
+#[derive(Debug)]
+pub struct Signals(Arc<AtomicUsize>);
+
+impl Signals {
+    /// From here on they no longer end the process by themselves. Each writes a byte into `wakes`, if there is one: a wait
+    /// on its other end is over then.
+    ///
+    /// # Errors
+    /// The kernel refuses the handlers.
+    pub fn catch(wakes: Option<&OwnedFd>) -> Result<Self, Failure> {
+        let seen = Arc::new(AtomicUsize::new(0));
+        for signal in [SIGTERM, SIGINT, SIGHUP] {
+            let number = usize::try_from(signal).unwrap_or_default();
+            let catch = || {
+                signal_hook::flag::register_usize(signal, Arc::clone(&seen), number)?;
+                if let Some(wakes) = wakes {
+                    signal_hook::low_level::pipe::register(signal, wakes.try_clone()?)?;
+                }
+                Ok(())
+            };
+            catch().map_err(|error| Failure::io("unable to catch signals", error))?;
+        }
+        Ok(Self(seen))
+    }
+
+    /// The number of the one that came last, if one did.
+    #[must_use]
+    pub fn seen(&self) -> Option<i32> {
+        i32::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|signal| *signal != 0)
+    }
+}

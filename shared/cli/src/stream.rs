@@ -1,0 +1,66 @@
+//! stdout of a tool that runs for long, written from a queue of its own: a reader that stalls, leaves or was never there
+//! holds nothing up.
+
+use crate::Console;
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Records that wait for a reader.
+const LONGEST_QUEUE: usize = 1024;
+/// How long the end of the run waits for a reader that still reads.
+const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// The queue.
+#[derive(Debug)]
+pub struct Stream {
+    records: Option<SyncSender<Vec<u8>>>,
+    writer: Option<JoinHandle<()>>,
+    console: Console,
+    lost: AtomicBool,
+}
+
+impl Stream {
+    /// Starts the thread that writes.
+    #[must_use]
+    pub fn start(console: Console) -> Self {
+        let (records, queue) = sync_channel::<Vec<u8>>(LONGEST_QUEUE);
+        let writer = thread::spawn(move || write(&queue, console));
+        Self { records: Some(records), writer: Some(writer), console, lost: AtomicBool::new(false) }
+    }
+
+    /// Puts a record into the queue, or gives it up.
+    pub fn send(&self, record: Vec<u8>) {
+        let Some(records) = &self.records else { return };
+        if let Err(TrySendError::Full(_)) = records.try_send(record)
+            && !self.lost.swap(true, Ordering::Relaxed)
+        {
+            self.console.warn("nobody reads stdout: records are lost from here on, the work goes on");
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        drop(self.records.take());
+        let limit = Instant::now() + LAST_WAIT;
+        // A writer that is stuck in the pipe ends with the process.
+        while self.writer.as_ref().is_some_and(|writer| !writer.is_finished()) && Instant::now() < limit {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn write(queue: &Receiver<Vec<u8>>, console: Console) {
+    let mut told = false;
+    // Read to the end whatever happens: a full queue would be told as a reader that stalls.
+    for record in queue {
+        let mut stdout = std::io::stdout().lock();
+        let Err(error) = stdout.write_all(&record).and_then(|()| stdout.flush()) else { continue };
+        if !std::mem::replace(&mut told, true) {
+            console.warn(format!("unable to write stdout: {error}; the work goes on"));
+        }
+    }
+}

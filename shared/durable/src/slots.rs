@@ -1,0 +1,165 @@
+//! Small state that changes often: two files, written in turn, so that one of them is whole at any moment.
+
+use crate::{sync_dir, unable};
+use cli::Failure;
+use crc_fast::{CrcAlgorithm, checksum};
+use rustix::fs::{FallocateFlags, fallocate};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes of disk that each of the two has from the start.
+const RESERVED: u64 = 16 * 1024;
+/// `slots 1 GENERATION LENGTH CHECKSUM\n`, each number at its full width: the payload always begins at the same place.
+const HEAD: usize = "slots 1 ".len() + 3 * 17;
+
+/// The pair of files `NAME.0` and `NAME.1`.
+#[derive(Debug)]
+pub struct Slots {
+    slots: [(PathBuf, File); 2],
+    generation: u64,
+}
+
+impl Slots {
+    /// Opens or makes the pair and returns the newer payload that is whole; `None` if there is none.
+    ///
+    /// # Errors
+    /// The files can't be made or read, or each holds something and neither is whole (permanent).
+    pub fn open(dir: &Path, name: &str) -> Result<(Self, Option<Vec<u8>>), Failure> {
+        let mut newest: Option<(u64, Vec<u8>)> = None;
+        let mut broken = 0;
+        let mut open = |number: usize| {
+            let path = dir.join(format!("{name}.{number}"));
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(false).mode(0o600);
+            let file = options.open(&path).map_err(|error| Failure::io(unable("open", &path), error))?;
+            // Small state can be saved on a disk that is full by then: often that is what lets space be given back. Where
+            // there is no room now, or no such call, the first save says so.
+            let _ = fallocate(&file, FallocateFlags::KEEP_SIZE, 0, RESERVED);
+            match read(&file).map_err(|error| Failure::io(unable("read", &path), error))? {
+                Content::Whole(generation, payload) => {
+                    if newest.as_ref().is_none_or(|(newer, _)| generation > *newer) {
+                        newest = Some((generation, payload));
+                    }
+                }
+                Content::Broken => broken += 1,
+                Content::Empty => {}
+            }
+            Ok((path, file))
+        };
+        let slots = [open(0)?, open(1)?];
+        sync_dir(dir)?;
+        if newest.is_none() && broken == 2 {
+            let what = format!("unable to read {}: both copies are damaged", dir.join(name).display());
+            return Err(Failure::permanent(what));
+        }
+        let (generation, payload) = newest.map_or((0, None), |(generation, payload)| (generation, Some(payload)));
+        Ok((Self { slots, generation }, payload))
+    }
+
+    /// Writes `payload` over the older slot and waits until it is on disk. The other one stays as it was.
+    ///
+    /// # Errors
+    /// The disk did not take it; what was saved before still counts.
+    pub fn save(&mut self, payload: &[u8]) -> Result<(), Failure> {
+        let next = self.generation + 1;
+        let (path, file) = &self.slots[usize::from(next % 2 == 1)];
+        let mut bytes =
+            format!("slots 1 {next:016x} {:016x} {:016x}\n", payload.len(), seal(next, payload)).into_bytes();
+        bytes.extend_from_slice(payload);
+        file.write_all_at(&bytes, 0)
+            .and_then(|()| file.sync_data())
+            .map_err(|error| Failure::io(unable("write", path), error))?;
+        self.generation = next;
+        Ok(())
+    }
+}
+
+enum Content {
+    Empty,
+    Broken,
+    Whole(u64, Vec<u8>),
+}
+
+/// The generation is sealed with the payload: a head from one write over the payload of another is no state.
+fn seal(generation: u64, payload: &[u8]) -> u64 {
+    checksum(CrcAlgorithm::Crc64Nvme, payload) ^ generation.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn read(file: &File) -> io::Result<Content> {
+    let size = file.metadata()?.len();
+    if size == 0 {
+        return Ok(Content::Empty);
+    }
+    let mut head = [0; HEAD];
+    match file.read_exact_at(&mut head, 0) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Content::Broken),
+        other => other?,
+    }
+    let Some([generation, length, crc]) = parse(&head) else { return Ok(Content::Broken) };
+    let (Ok(room), true) = (usize::try_from(length), length <= size - HEAD as u64) else { return Ok(Content::Broken) };
+    let mut payload = vec![0; room];
+    file.read_exact_at(&mut payload, HEAD as u64)?;
+    Ok(if seal(generation, &payload) == crc { Content::Whole(generation, payload) } else { Content::Broken })
+}
+
+fn parse(head: &[u8]) -> Option<[u64; 3]> {
+    let text = std::str::from_utf8(head).ok()?.strip_prefix("slots 1 ")?.strip_suffix('\n')?;
+    let mut numbers = text.split(' ').map(|number| u64::from_str_radix(number, 16).ok());
+    Some([numbers.next()??, numbers.next()??, numbers.next()??])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn reopen(dir: &Path) -> Option<Vec<u8>> {
+        Slots::open(dir, "s").unwrap().1
+    }
+
+    #[test]
+    fn the_newest_that_is_whole_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut slots, before) = Slots::open(dir.path(), "s").unwrap();
+        assert_eq!(before, None);
+        for state in ["one", "two, and longer", "3"] {
+            slots.save(state.as_bytes()).unwrap();
+            assert_eq!(reopen(dir.path()).as_deref(), Some(state.as_bytes()));
+        }
+    }
+
+    /// The write of a new state is cut off after each byte in turn, and each byte of it is damaged in turn.
+    #[test]
+    fn a_torn_write_leaves_the_state_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut slots, _) = Slots::open(dir.path(), "s").unwrap();
+        slots.save(b"before").unwrap();
+        slots.save(b"between").unwrap();
+        let path = dir.path().join("s.1");
+        let old = fs::read(&path).unwrap();
+        slots.save(b"the last state").unwrap();
+        let new = fs::read(&path).unwrap();
+        for cut in 0..new.len() {
+            let mut torn = new[..cut].to_vec();
+            torn.extend_from_slice(old.get(cut..).unwrap_or_default());
+            fs::write(&path, torn).unwrap();
+            assert_eq!(reopen(dir.path()).as_deref(), Some(&b"between"[..]), "cut at {cut}");
+            let mut flipped = new.clone();
+            flipped[cut] ^= 1;
+            fs::write(&path, flipped).unwrap();
+            assert_eq!(reopen(dir.path()).as_deref(), Some(&b"between"[..]), "flipped at {cut}");
+        }
+    }
+
+    #[test]
+    fn two_damaged_slots_are_said() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("s.0"), "x").unwrap();
+        assert_eq!(reopen(dir.path()), None, "a first write that was torn is no state");
+        fs::write(dir.path().join("s.1"), "y").unwrap();
+        let failure = Slots::open(dir.path(), "s").unwrap_err();
+        assert!(failure.to_string().ends_with("both copies are damaged") && !failure.is_temporary());
+    }
+}
