@@ -1,20 +1,35 @@
 //! Test support, never shipped: processes in a cleared environment, waiting on states, replayable randomness,
-//! an S3 and an Auto Scaling that follow AWS's rules, an S3 that throws bodies away, and a proxy that fails on demand.
+//! an S3, an Auto Scaling and an instance metadata service that follow AWS's rules, an S3 that throws bodies away, and a
+//! proxy that fails on demand; a Kafka broker to kill, and a link to it that freezes, breaks and lies; a proxy in front of a
+//! search server that fails on demand, a search server that throws documents away, and what stands in a real one.
 
+pub mod bulk;
+pub mod clock;
+pub(crate) mod exchange;
 pub mod fleet;
 pub mod http;
+pub mod imds;
+pub mod kafka;
 pub mod process;
 pub mod proxy;
 pub mod s3;
+pub mod scaling;
+pub mod search;
 pub mod seed;
 pub mod sink;
 pub mod wait;
 
-pub use fleet::{FleetCall, FleetFault, FleetGroup, FleetInstance, FleetJudge, FleetMember, FleetModel};
+pub use bulk::{BulkFault, BulkItem, BulkPlan, BulkProxy, BulkRequest, BulkSink, Dialect};
+pub use clock::Clock;
+pub use fleet::{FleetCall, FleetFault, FleetGroup, FleetInstance, FleetJudge, FleetMember, FleetModel, saved_fleet};
 pub use http::client::{Answer, request};
+pub use imds::{ImdsCall, ImdsFault, ImdsInstance, ImdsJudge, ImdsModel, TokenSeen};
+pub use kafka::{Broker, Link, LinkMode};
 pub use process::{Finished, Running, Tool};
 pub use proxy::{Fault, FaultProxy, KillPoint, Plan, RequestInfo, Seen};
 pub use s3::{ObjectView, PartView, Rules, S3Model, UploadView};
+pub use scaling::{ScalingCall, ScalingFault, ScalingGroup, ScalingJudge, ScalingModel, ScalingPolicy};
+pub use search::{Document, ask, documents};
 pub use seed::Seed;
 pub use sink::NullSink;
 pub use wait::wait_until;

@@ -1,6 +1,6 @@
 //! Pages of groups and instances.
 
-use super::query::Query;
+use super::query::{self, Query};
 use super::{FleetCall, FleetFault, FleetInstance, Region, xml};
 use crate::s3::reply::Reply;
 
@@ -59,10 +59,7 @@ fn page<'f, T>(
         Some(FleetFault::EmptyPage) => return (&[], Some(format!("after-{skipped}-again"))),
         _ => {}
     }
-    let rest = found.get(skipped..).unwrap_or_default();
-    let count = rest.len().min(limit);
-    let token = (count < rest.len()).then(|| format!("after-{}", skipped + count));
-    (&rest[..count], token)
+    query::page(found, skipped, limit)
 }
 
 /// The instances that pass every filter, or the name of a filter that this model does not know.

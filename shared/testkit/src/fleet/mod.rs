@@ -4,18 +4,21 @@
 //! signature names the region they are for.
 
 mod answer;
-mod query;
-mod xml;
+pub(crate) mod query;
+mod saved;
+pub(crate) mod xml;
 
 use std::collections::BTreeMap;
-use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex};
 
-use crate::http::body::{Body, Framing};
+use crate::exchange::{self, Asked, Outcome, Service, held};
+use crate::http::body::Body;
 use crate::http::head::RequestHead;
 use crate::http::server::Server;
-use crate::http::wire::Wire;
 use crate::s3::reply::Reply;
+
+pub use self::saved::saved_fleet;
 
 use self::query::Query;
 
@@ -124,8 +127,8 @@ pub(crate) struct Region {
 #[derive(Default)]
 struct Shared {
     regions: Mutex<BTreeMap<String, Region>>,
-    page: Mutex<Option<usize>>,
-    judge: Mutex<Option<Arc<FleetJudge>>>,
+    largest: Mutex<Option<usize>>,
+    judge: Asked<FleetCall, Option<FleetFault>>,
     calls: Mutex<Vec<FleetCall>>,
 }
 
@@ -133,8 +136,7 @@ impl FleetModel {
     /// Starts a model without instances on a free loopback port.
     pub fn start() -> Self {
         let shared = Arc::new(Shared::default());
-        let serving = Arc::clone(&shared);
-        let server = Server::start("fleet-model", move |stream| serving.serve(stream));
+        let server = exchange::start("fleet-model", &shared);
         Self { shared, server }
     }
 
@@ -190,17 +192,17 @@ impl FleetModel {
 
     /// Lets no page hold more than this, whatever is asked for: AWS promises no full pages.
     pub fn limit_pages(&self, items: usize) {
-        *held(&self.shared.page) = Some(items);
+        *held(&self.shared.largest) = Some(items);
     }
 
     /// From the next request on, lets those fail that `judge` says.
     pub fn fail(&self, judge: FleetJudge) {
-        *held(&self.shared.judge) = Some(Arc::new(judge));
+        self.shared.judge.set(judge);
     }
 
     /// From the next request on, lets none fail.
     pub fn recover(&self) {
-        *held(&self.shared.judge) = None;
+        self.shared.judge.clear();
     }
 
     /// Every request so far, in order of arrival.
@@ -209,73 +211,41 @@ impl FleetModel {
     }
 }
 
-impl Shared {
-    fn serve(&self, stream: TcpStream) {
-        let mut wire = Wire::new(stream);
-        while let Ok(Some(raw)) = wire.head() {
-            let Ok(head) = RequestHead::parse(raw) else { break };
-            let mut body = Body::new(&mut wire, Framing::of_request(&head));
-            let Ok(query) = Query::read(&head, &mut body) else { break };
-            let (call, judge) = self.arrived(&query);
-            let fault = judge.and_then(|judge| judge(&call));
-            let reply = match &fault {
-                Some(FleetFault::Close) => break,
-                Some(FleetFault::Hang) => {
-                    // Until the client gives up, or this model ends.
-                    while matches!(wire.skip(u64::MAX), Ok(1..)) {}
-                    break;
-                }
-                Some(FleetFault::Error { status, code }) => {
-                    xml::error(*status, code, "This answer was asked for by a test.")
-                }
-                _ => self.answer(&query, &call, fault.as_ref()),
-            };
-            if fault == Some(FleetFault::Cut) {
-                drop(send_half(reply, &mut wire.stream, call.number));
-                break;
-            }
-            if reply.send(&mut wire.stream, call.number, false, false).is_err() {
-                return;
-            }
-        }
-        drop(wire.stream.shutdown(Shutdown::Both));
+impl Service for Shared {
+    fn answer(&self, head: &RequestHead, body: &mut Body<'_>) -> io::Result<(u64, Outcome)> {
+        let query = Query::read(head, body)?;
+        let call = self.arrived(&query);
+        let fault = self.judge.ask(&call).flatten();
+        let outcome = match &fault {
+            Some(FleetFault::Close) => Outcome::Close,
+            Some(FleetFault::Hang) => Outcome::Hang,
+            Some(FleetFault::Error { status, code }) => Outcome::Reply(xml::asked_for(*status, code)),
+            Some(FleetFault::Cut) => Outcome::Cut(self.page(&query, &call, None)),
+            _ => Outcome::Reply(self.page(&query, &call, fault.as_ref())),
+        };
+        Ok((call.number, outcome))
     }
+}
 
-    fn arrived(&self, query: &Query) -> (FleetCall, Option<Arc<FleetJudge>>) {
+impl Shared {
+    fn arrived(&self, query: &Query) -> FleetCall {
         let mut calls = held(&self.calls);
         let call = FleetCall {
             number: calls.len() as u64 + 1,
             region: query.region.clone(),
-            action: query.get("Action").unwrap_or_default().to_owned(),
+            action: query.action().to_owned(),
             limit: query.limit(),
             skipped: query.skipped().unwrap_or_default(),
         };
         calls.push(call.clone());
-        (call, held(&self.judge).clone())
+        call
     }
 
-    fn answer(&self, query: &Query, call: &FleetCall, fault: Option<&FleetFault>) -> Reply {
-        let largest = held(&self.page).unwrap_or(usize::MAX);
+    fn page(&self, query: &Query, call: &FleetCall, fault: Option<&FleetFault>) -> Reply {
+        let largest = held(&self.largest).unwrap_or(usize::MAX);
         let regions = held(&self.regions);
         let nothing = Region::default();
         let region = regions.get(&query.region).unwrap_or(&nothing);
         answer::answer(region, query, call, largest, fault)
     }
-}
-
-/// Sends the head and one half of the body.
-fn send_half(mut reply: Reply, to: &mut TcpStream, number: u64) -> std::io::Result<()> {
-    let whole: usize = reply.body.iter().map(bytes::Bytes::len).sum();
-    reply.length = Some(whole as u64);
-    let mut left = whole / 2;
-    for chunk in &mut reply.body {
-        chunk.truncate(left.min(chunk.len()));
-        left -= chunk.len();
-    }
-    reply.send(to, number, false, false)
-}
-
-/// A judge that panics fails its own test, and must not take the model's other connections with it.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

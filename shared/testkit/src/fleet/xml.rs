@@ -14,6 +14,19 @@ pub(crate) fn error(status: u16, code: &str, message: &str) -> Reply {
     ))
 }
 
+/// An error that nothing but a test is the cause of.
+pub(crate) fn asked_for(status: u16, code: &str) -> Reply {
+    error(status, code, "This answer was asked for by a test.")
+}
+
+/// What Auto Scaling says when an action is done.
+pub(crate) fn scaling(action: &str, result: &str) -> Reply {
+    Reply::new(200).xml(&format!(
+        "<{action}Response xmlns=\"http://autoscaling.amazonaws.com/doc/2011-01-01/\"><{action}Result>{result}\
+         </{action}Result><ResponseMetadata><RequestId>testkit</RequestId></ResponseMetadata></{action}Response>"
+    ))
+}
+
 pub(crate) fn instances(page: &[&FleetInstance], token: Option<&str>) -> Reply {
     let mut xml = "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
                    <requestId>testkit</requestId><reservationSet>"
@@ -95,19 +108,18 @@ fn instance(xml: &mut String, one: &FleetInstance) {
 }
 
 pub(crate) fn groups(page: &[&FleetGroup], token: Option<&str>) -> Reply {
-    let mut xml = "<DescribeAutoScalingGroupsResponse xmlns=\"http://autoscaling.amazonaws.com/doc/2011-01-01/\">\
-                   <DescribeAutoScalingGroupsResult><AutoScalingGroups>"
-        .to_owned();
-    page.iter().for_each(|one| group(&mut xml, one));
-    xml.push_str("</AutoScalingGroups>");
+    scaling("DescribeAutoScalingGroups", &list("AutoScalingGroups", page, token, |xml, one| group(xml, one)))
+}
+
+/// One page of Auto Scaling's list of this name.
+pub(crate) fn list<T>(name: &str, page: &[T], token: Option<&str>, show: impl Fn(&mut String, &T)) -> String {
+    let mut xml = format!("<{name}>");
+    page.iter().for_each(|one| show(&mut xml, one));
+    xml.push_str(&format!("</{name}>"));
     if let Some(token) = token {
         xml.push_str(&format!("<NextToken>{}</NextToken>", text(token)));
     }
-    xml.push_str(
-        "</DescribeAutoScalingGroupsResult><ResponseMetadata><RequestId>testkit</RequestId></ResponseMetadata>\
-         </DescribeAutoScalingGroupsResponse>",
-    );
-    Reply::new(200).xml(&xml)
+    xml
 }
 
 fn group(xml: &mut String, one: &FleetGroup) {
@@ -118,29 +130,44 @@ fn group(xml: &mut String, one: &FleetGroup) {
          <HealthCheckType>EC2</HealthCheckType><CreatedTime>2026-11-22T20:35:14.000Z</CreatedTime><Instances>"
     ));
     for member in &one.members {
-        xml.push_str(&format!(
-            "<member><InstanceId>{}</InstanceId><InstanceType>m4.large</InstanceType>\
-             <AvailabilityZone>{}</AvailabilityZone><LifecycleState>{}</LifecycleState>\
-             <HealthStatus>{}</HealthStatus><ProtectedFromScaleIn>false</ProtectedFromScaleIn></member>",
-            text(&member.id),
-            text(&member.zone),
-            text(&member.lifecycle_state),
-            text(&member.health)
-        ));
+        xml.push_str("<member>");
+        group_instance(xml, &member.id, &member.zone, &member.lifecycle_state, &member.health);
+        xml.push_str("</member>");
     }
-    xml.push_str("</Instances><Tags>");
-    for (key, value) in &one.tags {
+    xml.push_str("</Instances>");
+    group_tags(xml, &one.name, &one.tags);
+    xml.push_str("</member>");
+}
+
+/// An instance, as its group tells of it.
+pub(crate) fn group_instance(xml: &mut String, id: &str, zone: &str, state: &str, health: &str) {
+    xml.push_str(&format!(
+        "<InstanceId>{}</InstanceId><InstanceType>m4.large</InstanceType><AvailabilityZone>{}</AvailabilityZone>\
+         <LifecycleState>{}</LifecycleState><HealthStatus>{}</HealthStatus>\
+         <ProtectedFromScaleIn>false</ProtectedFromScaleIn>",
+        text(id),
+        text(zone),
+        text(state),
+        text(health)
+    ));
+}
+
+/// The tags of a group.
+pub(crate) fn group_tags(xml: &mut String, group: &str, tags: &[(String, String)]) {
+    xml.push_str("<Tags>");
+    for (key, value) in tags {
         xml.push_str(&format!(
-            "<member><ResourceId>{name}</ResourceId><ResourceType>auto-scaling-group</ResourceType><Key>{}</Key>\
+            "<member><ResourceId>{}</ResourceId><ResourceType>auto-scaling-group</ResourceType><Key>{}</Key>\
              <Value>{}</Value><PropagateAtLaunch>true</PropagateAtLaunch></member>",
+            text(group),
             text(key),
             text(value)
         ));
     }
-    xml.push_str("</Tags></member>");
+    xml.push_str("</Tags>");
 }
 
 /// A bare carriage return would reach the reader as a newline.
-fn text(text: &str) -> String {
+pub(crate) fn text(text: &str) -> String {
     escape(text).replace('\r', "&#xD;")
 }

@@ -53,37 +53,60 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> io::Result<Answer> {
-    let host = endpoint.trim_start_matches("http://");
-    let stream = TcpStream::connect(host)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let mut wire = Wire::new(stream);
-    let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n");
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+    Connection::open(endpoint)?.send(method, target, headers, body)
+}
+
+/// A connection that carries one request after the other.
+pub(crate) struct Connection {
+    wire: Wire,
+    host: String,
+}
+
+impl Connection {
+    /// Connects to `http://host:port`.
+    pub fn open(endpoint: &str) -> io::Result<Self> {
+        let host = endpoint.trim_start_matches("http://").to_owned();
+        let stream = TcpStream::connect(&host)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        Ok(Self { wire: Wire::new(stream), host })
     }
-    let framed = |name: &str| headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
-    if !framed("content-length") && !framed("transfer-encoding") {
-        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+
+    /// True once the peer has closed it.
+    pub fn is_closed(&self) -> bool {
+        self.wire.is_closed()
     }
-    head.push_str("\r\n");
-    // A server may answer and close before it has read everything; the answer counts, not the broken pipe.
-    let sent = wire.stream.write_all(head.as_bytes()).and_then(|()| wire.stream.write_all(body));
-    let answer = loop {
-        match wire.head() {
-            Ok(Some(raw)) => {
-                let answer = ResponseHead::parse(raw)?;
-                if answer.status >= 200 {
-                    break answer;
-                }
-            }
-            Ok(None) => {
-                return Err(sent.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()));
-            }
-            Err(err) => return Err(err),
+
+    /// As [`request`].
+    pub fn send(&mut self, method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Answer> {
+        let (wire, host) = (&mut self.wire, &self.host);
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n");
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
         }
-    };
-    let framing = Framing::of_response(&answer, method);
-    let mut bytes = Vec::new();
-    Body::new(&mut wire, framing).read_to_end(&mut bytes)?;
-    Ok(Answer { status: answer.status, body: bytes, headers: answer.headers })
+        let framed = |name: &str| headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+        if !framed("content-length") && !framed("transfer-encoding") {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        // A server may answer and close before it has read everything; the answer counts, not the broken pipe.
+        let sent = wire.stream.write_all(head.as_bytes()).and_then(|()| wire.stream.write_all(body));
+        let answer = loop {
+            match wire.head() {
+                Ok(Some(raw)) => {
+                    let answer = ResponseHead::parse(raw)?;
+                    if answer.status >= 200 {
+                        break answer;
+                    }
+                }
+                Ok(None) => {
+                    return Err(sent.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()));
+                }
+                Err(err) => return Err(err),
+            }
+        };
+        let framing = Framing::of_response(&answer, method);
+        let mut bytes = Vec::new();
+        Body::new(wire, framing).read_to_end(&mut bytes)?;
+        Ok(Answer { status: answer.status, body: bytes, headers: answer.headers })
+    }
 }

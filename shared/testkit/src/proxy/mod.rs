@@ -7,12 +7,13 @@ mod plan;
 mod relay;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 pub use plan::{Fault, Judge, KillPoint, Plan, RequestInfo};
 
 use self::plan::Hook;
 use self::relay::Relay;
+use crate::exchange::held;
 use crate::http::server::Server;
 
 /// A running proxy; dropping it stops it.
@@ -132,9 +133,4 @@ impl Shared {
         taken.into_iter().for_each(|hook| (hook.hook)());
         any
     }
-}
-
-/// A hook or a plan that panics fails its own test, and must not take the proxy's other connections with it.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -5,7 +5,7 @@
 //! servers they must defend themselves against. Signatures are not verified; addressing is path-style.
 
 mod attributes;
-mod checksums;
+pub(crate) mod checksums;
 mod chunked;
 mod complete;
 mod conditions;

@@ -37,8 +37,12 @@ impl Reply {
     pub fn send(self, to: &mut TcpStream, request_id: u64, is_head: bool, close: bool) -> io::Result<()> {
         let size = self.body.iter().map(|chunk| chunk.len() as u64).sum();
         let reason = reason(self.status);
-        let mut head = format!("HTTP/1.1 {} {reason}\r\nServer: AmazonS3\r\n", self.status);
-        head.push_str(&format!("Date: {}\r\nx-amz-request-id: {request_id:016X}\r\n", http_date(Timestamp::now())));
+        let mut head = format!("HTTP/1.1 {} {reason}\r\nx-amz-request-id: {request_id:016X}\r\n", self.status);
+        for (name, value) in [("Server", "AmazonS3"), ("Date", &http_date(Timestamp::now()))] {
+            if !self.headers.iter().any(|(known, _)| known == name) {
+                head.push_str(&format!("{name}: {value}\r\n"));
+            }
+        }
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -65,6 +69,18 @@ impl Reply {
             }
         }
         Ok(())
+    }
+
+    /// Writes the head and one half of the body.
+    pub fn send_half(mut self, to: &mut TcpStream, request_id: u64) -> io::Result<()> {
+        let whole: usize = self.body.iter().map(Bytes::len).sum();
+        self.length = Some(whole as u64);
+        let mut left = whole / 2;
+        for chunk in &mut self.body {
+            chunk.truncate(left.min(chunk.len()));
+            left -= chunk.len();
+        }
+        self.send(to, request_id, false, false)
     }
 }
 
@@ -164,6 +180,7 @@ pub(crate) fn reason(status: u16) -> &'static str {
         206 => "Partial Content",
         304 => "Not Modified",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",

@@ -1,0 +1,78 @@
+//! One request carried out: admitted, done or refused, and written down for those who are told the past.
+
+use std::time::Instant;
+
+use super::launch::{Tokens, launch_instances};
+use super::limits::Limits;
+use super::state::{Past, State};
+use super::{Refused, changes, describe};
+use crate::fleet::query::Query;
+
+/// Everything that a request may read or change; behind one lock, so that two requests never see half of a third.
+#[derive(Default)]
+pub(crate) struct Books {
+    pub state: State,
+    pub past: Past,
+    pub limits: Limits,
+    pub tokens: Tokens,
+}
+
+/// A request that was not refused.
+pub(crate) struct Done {
+    /// The content of the action's result.
+    pub result: String,
+    /// It was carried out now: not only told, and not told again.
+    pub committed: bool,
+}
+
+impl Done {
+    pub fn now(result: String) -> Self {
+        Self { result, committed: true }
+    }
+}
+
+impl Books {
+    pub fn carry_out(&mut self, number: u64, query: &Query) -> Result<Done, Refused> {
+        let now = Instant::now();
+        self.limits.admit(now)?;
+        if let Some(told) = describe::describe(self.past.told(&self.state, now), query) {
+            return Ok(Done { result: told?, committed: false });
+        }
+        let action = match query.action() {
+            "LaunchInstances" => launch_instances,
+            "ExecutePolicy" => changes::execute_policy,
+            "SetDesiredCapacity" => changes::set_desired_capacity,
+            "UpdateAutoScalingGroup" => changes::update_group,
+            "PutScalingPolicy" => changes::put_policy,
+            "CompleteLifecycleAction" => changes::complete_lifecycle_action,
+            other => return Err(Refused::new(400, "InvalidAction", format!("The action {other} is not valid"))),
+        };
+        self.limits.admit_change(number, query.get("AutoScalingGroupName").unwrap_or_default(), now)?;
+        let done = action(self, query, now)?;
+        self.changed(now);
+        Ok(done)
+    }
+
+    /// The state has changed.
+    pub fn changed(&mut self, now: Instant) {
+        self.past.record(&self.state, now);
+    }
+
+    /// Gives the request's group its sizes, for this reason.
+    pub fn resize(
+        &mut self,
+        query: &Query,
+        now: Instant,
+        why: &str,
+        (min, desired, max): (i64, i64, i64),
+    ) -> Result<(), Refused> {
+        let group = self.state.group(query)?;
+        let name = group.name.clone();
+        let before = group.resize(min, desired, max);
+        if before != desired {
+            self.limits.resized(&name, now);
+        }
+        self.state.tell(&name, why, query.action(), before, desired);
+        Ok(())
+    }
+}
