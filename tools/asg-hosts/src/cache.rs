@@ -2,17 +2,18 @@
 
 use crate::fleet::Fleet;
 use cli::Failure;
+use rustix::fs::OFlags;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
-use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::io::{self, BufWriter, IntoInnerError, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// First words of a file of this version.
-const MAGIC: &str = "asg-hosts cache 1 ";
+/// First line of a file of this version. The time, the answers, and the checksum of both follow, each on a line.
+const MAGIC: &str = "asg-hosts cache 2\n";
 
 /// What of the environment decides who is asked and as whom.
 const ENVIRONMENT: [&str; 12] = [
@@ -50,19 +51,22 @@ impl Cache {
     pub(crate) fn new(dir: &Path, question: &Question<'_>) -> Self {
         let environment = ENVIRONMENT.map(|name| std::env::var_os(name).map(OsString::into_encoded_bytes));
         let key = serde_json::to_vec(&(question, environment)).expect("texts and bytes are JSON");
-        Self { path: dir.join(format!("asg-hosts-{}", &sum(&key)[..32])) }
+        Self { path: dir.join(format!("asg-hosts-{}", &hex(Sha256::digest(&key))[..32])) }
     }
 
     /// The answers and their age, if there are any. A file that is damaged, of another user or from the future is none.
     pub(crate) fn read(&self, now: SystemTime) -> Option<(Fleet, Duration)> {
-        let mut file = File::open(&self.path).ok()?;
-        if file.metadata().ok()?.uid() != rustix::process::geteuid().as_raw() {
+        // In a directory of several users this may be a pipe, or a link to something without an end.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let mut file = File::options().read(true).custom_flags(flags).open(&self.path).ok()?;
+        let opened = file.metadata().ok()?;
+        if !opened.is_file() || opened.uid() != rustix::process::geteuid().as_raw() {
             return None;
         }
         let mut text = String::new();
         file.read_to_string(&mut text).ok()?;
-        let (checksum, rest) = text.strip_prefix(MAGIC)?.split_once('\n')?;
-        if sum(rest.as_bytes()) != checksum {
+        let (rest, checksum) = text.strip_prefix(MAGIC)?.strip_suffix('\n')?.rsplit_once('\n')?;
+        if hex(Sha256::digest(rest)) != checksum {
             return None;
         }
         let (time, fleet) = rest.split_once('\n')?;
@@ -70,7 +74,7 @@ impl Cache {
         Some((serde_json::from_str(fleet).ok()?, age))
     }
 
-    /// Keeps answers for later runs.
+    /// Keeps answers for later runs, unless another run is just keeping its own.
     ///
     /// # Errors
     /// The directory can't be made or written.
@@ -79,17 +83,37 @@ impl Cache {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         made.map_err(|error| Failure::io(format!("unable to make {}", dir.display()), error))?;
         let time = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        // One buffer, its checksum filled in last: a large fleet is tens of megabytes.
-        let head = MAGIC.len() + 64 + 1;
-        let mut bytes = vec![b' '; head];
-        bytes.extend_from_slice(format!("{time}\n").as_bytes());
-        serde_json::to_writer(&mut bytes, fleet).expect("texts, numbers and flags are JSON");
-        let checksum = sum(&bytes[head..]);
-        bytes[..head].copy_from_slice(format!("{MAGIC}{checksum}\n").as_bytes());
-        durable::replace_private(&self.path, &bytes)
+        // Written as it is made: the text of a large fleet is tens of megabytes.
+        let _kept = durable::replace_exclusively(&self.path, |mut file| {
+            file.write_all(MAGIC.as_bytes())?;
+            let mut out = BufWriter::with_capacity(1 << 16, Summed { file, sum: Sha256::new() });
+            writeln!(out, "{time}")?;
+            serde_json::to_writer(&mut out, fleet)?;
+            let summed = out.into_inner().map_err(IntoInnerError::into_error)?;
+            writeln!(file, "\n{}", hex(summed.sum.finalize()))
+        })?;
+        Ok(())
     }
 }
 
-fn sum(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+/// A file, and the checksum of what was written to it.
+struct Summed<'a> {
+    file: &'a File,
+    sum: Sha256,
+}
+
+impl Write for Summed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.file.write(bytes)?;
+        self.sum.update(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn hex(digest: impl AsRef<[u8]>) -> String {
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -27,13 +27,14 @@ pub(crate) async fn describe(
 ) -> Result<Fleet, Failure> {
     let asked = regions.iter().map(|region| describe_region(sdk, region, selection, detail, console));
     let answers = try_join_all(asked).await?;
-    let mut fleet = Fleet { groups: selection.needs_groups().then(Vec::new), instances: Vec::new() };
-    for (groups, instances) in answers {
-        if let Some(all) = &mut fleet.groups {
-            all.extend(groups);
-        }
-        fleet.instances.extend(instances);
-    }
+    let (groups, instances): (Vec<_>, Vec<_>) = answers.into_iter().unzip();
+    // Added to those of the first region, which is mostly the only one: a copy of a large fleet is much memory.
+    let instances = instances.into_iter().reduce(|mut all, more| {
+        all.extend(more);
+        all
+    });
+    let groups = selection.needs_groups().then(|| groups.into_iter().flatten().collect());
+    let mut fleet = Fleet { groups, instances: instances.unwrap_or_default() };
     each_once(&mut fleet.instances);
     Ok(fleet)
 }

@@ -1,11 +1,12 @@
 //! Ansible's dynamic inventory, with the groups that ec2.py made.
 
-use crate::fleet::Instance;
+use crate::fleet::{Instance, Tag};
 use crate::hostvars::{self, HostVars, Value, safe};
 use crate::listing::Row;
 use crate::terminal::Screen;
 use cli::Failure;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -168,12 +169,15 @@ fn groups(one: &Instance) -> Vec<(String, String)> {
     let kinds = kinds.into_iter().filter(|(_, name)| !name.is_empty());
     groups.extend(kinds.map(|(kind, name)| safely(format!("{kind}{name}"))));
     groups.extend(one.security_groups.iter().map(|group| safely(format!("security_group_{}", group.group_name))));
-    groups.extend(one.tags.iter().map(|tag| {
-        let sign = if tag.value.is_empty() { "" } else { "=" };
-        safely(format!("tag_{}{sign}{}", tag.key, tag.value))
+    groups.extend(one.tags.iter().map(|Tag { key, value }| {
+        let sign = if value.is_empty() { "" } else { "=" };
+        let group = safe(&format!("tag_{key}{sign}{value}"));
+        // A key may hold the sign too: it must not pass for another key with a value.
+        let key = if key.contains('=') { Cow::Owned(format!("{key:?}")) } else { Cow::Borrowed(key.as_str()) };
+        (group, format!("tag_{key}{sign}{value}"))
     }));
     if one.tags.is_empty() {
-        groups.push(("tag_none".to_owned(), "tag_none".to_owned()));
+        groups.push(("tag_none".to_owned(), "no tag".to_owned()));
     }
     groups
 }

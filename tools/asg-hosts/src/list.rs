@@ -63,8 +63,8 @@ async fn ask(args: &Args, selection: &Selection, console: Console) -> Result<(Fl
     let access = &args.aws.access;
     let sdk = access.sdk_config(regions.first().map(String::as_str)).await;
     if regions.is_empty() {
-        let region = sdk.region().ok_or_else(|| Failure::permanent("unable to ask AWS: no region: give --region"))?;
-        regions.push(region.to_string());
+        let region = sdk.region().map(ToString::to_string).filter(|region| !region.is_empty());
+        regions.push(region.ok_or_else(|| aws::without_region("unable to ask AWS"))?);
     }
     let question = Question {
         regions: &regions,
@@ -88,6 +88,8 @@ async fn ask(args: &Args, selection: &Selection, console: Console) -> Result<(Fl
     }
     let failure = match cloud::describe(&sdk, &regions, selection, Detail::Everything, console).await {
         Ok(fleet) => {
+            // A group that is not there yet is no answer to be kept: it may be there at the next question.
+            selection.check(&fleet)?;
             // A list that can't be kept is still the list.
             if let Err(failure) = cache.write(&fleet, SystemTime::now()) {
                 console.warn(failure);

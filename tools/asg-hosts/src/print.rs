@@ -30,10 +30,7 @@ pub(crate) fn print(rows: &[Row<'_>], shape: &Shape, mut screen: Screen) -> Resu
                 screen.write(&format!("{}\n", object(row, &columns)))?;
             }
         }
-        Format::Table => {
-            let table = table::render(rows, &columns, screen.has_colour());
-            screen.write_coloured(&table)?;
-        }
+        Format::Table => table::print(rows, &columns, &mut screen)?,
         Format::Ips => {
             let addresses = rows.iter().filter_map(|row| row.instance).map(|one| one.private_ip_address.clone());
             screen.write(&ended(addresses, if shape.null { '\0' } else { '\n' })?)?;

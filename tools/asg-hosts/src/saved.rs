@@ -19,7 +19,7 @@ struct Document {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Reservation {
-    #[serde(default)]
+    /// Required: a list of something else, of instances for instance, would be one of empty reservations.
     instances: Vec<Instance>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn read(path: &Path) -> Result<Fleet, Failure> {
     parse(file, &name, Class::Permanent)
 }
 
-/// `cut` is the class of input that ends in the middle: from a pipe it is a command before this one that failed.
+/// `cut` is the class of input that ends in the middle, or between the documents: from a pipe it is a command before this one that failed.
 fn parse(from: impl Read, name: &str, cut: Class) -> Result<Fleet, Failure> {
     let what = || format!("unable to read {name}");
     let wrong = |error: serde_json::Error| match error.classify() {
@@ -45,32 +45,38 @@ fn parse(from: impl Read, name: &str, cut: Class) -> Result<Fleet, Failure> {
         _ => Failure::permanent(format!("{}: no output of aws ec2 describe-instances: {error}", what())),
     };
     let (mut fleet, mut documents, mut unfinished) = (Fleet::default(), 0, [false; 2]);
+    let mut has_instances = false;
     for document in serde_json::Deserializer::from_reader(BufReader::with_capacity(1 << 16, from)).into_iter() {
-        let document: Document = document.map_err(wrong)?;
+        let Document { reservations, auto_scaling_groups, next_token } = document.map_err(wrong)?;
         documents += 1;
-        let more = document.next_token.is_some();
-        match (document.reservations, document.auto_scaling_groups) {
-            (Some(reservations), _) => {
-                unfinished[0] = more;
-                fleet.instances.extend(reservations.into_iter().flat_map(|reservation| reservation.instances));
-            }
-            (None, Some(groups)) => {
-                unfinished[1] = more;
-                fleet.groups.get_or_insert_default().extend(groups);
-            }
-            (None, None) => {
-                return Err(Failure::permanent(format!(
-                    "{}: document {documents} is no output of aws ec2 describe-instances",
-                    what()
-                )));
-            }
+        if reservations.is_none() && auto_scaling_groups.is_none() {
+            return Err(Failure::permanent(format!(
+                "{}: document {documents} is no output of aws ec2 describe-instances",
+                what()
+            )));
+        }
+        // One document may hold both: what merges documents merges these.
+        if let Some(reservations) = reservations {
+            has_instances = true;
+            unfinished[0] = next_token.is_some();
+            fleet.instances.extend(reservations.into_iter().flat_map(|reservation| reservation.instances));
+        }
+        if let Some(groups) = auto_scaling_groups {
+            unfinished[1] = next_token.is_some();
+            fleet.groups.get_or_insert_default().extend(groups);
         }
     }
     if documents == 0 {
         return Err(Failure::temporary(format!("{}: it is empty: the command before this one failed", what())));
     }
+    if !has_instances {
+        return Err(Failure::new(cut, format!("{}: it has no output of aws ec2 describe-instances", what())));
+    }
     if unfinished.contains(&true) {
         return Err(Failure::permanent(format!("{}: its last page says that there are more (NextToken)", what())));
+    }
+    if fleet.groups.iter().flatten().flat_map(|group| &group.members).any(|member| member.instance_id.is_empty()) {
+        return Err(Failure::permanent(format!("{}: a group's instance has no InstanceId", what())));
     }
     for instance in &mut fleet.instances {
         if instance.instance_id.is_empty() {

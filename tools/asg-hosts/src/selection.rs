@@ -4,7 +4,7 @@ use crate::args::{Args, Format, Lifecycle, State};
 use crate::fleet::{Fleet, GROUP_TAG, Group, Instance, Member};
 use clap::ValueEnum;
 use cli::Failure;
-use globset::{Glob, GlobMatcher};
+use glob::Pattern;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -13,7 +13,7 @@ use std::net::IpAddr;
 pub(crate) struct Selection {
     /// Names of groups that must exist.
     names: BTreeSet<String>,
-    globs: Vec<GlobMatcher>,
+    globs: Vec<Pattern>,
     /// Accepted values of each key.
     tags: BTreeMap<String, BTreeSet<String>>,
     /// Accepted states; `None`: all.
@@ -32,10 +32,9 @@ impl Selection {
     pub(crate) fn new(args: &Args) -> Result<Self, Failure> {
         let asked = &args.selectors;
         let (globs, names): (Vec<_>, Vec<_>) = asked.asg.iter().partition(|name| name.contains(['*', '?', '[']));
-        let globs = globs.into_iter().map(|glob| {
-            let wrong = |error: globset::Error| Failure::usage(format!("--asg {glob}: {}", error.kind()));
-            Glob::new(glob).map(|glob| glob.compile_matcher()).map_err(wrong)
-        });
+        let globs = globs
+            .into_iter()
+            .map(|glob| Pattern::new(glob).map_err(|error| Failure::usage(format!("--asg {glob}: {}", error.msg))));
         let mut tags: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (key, value) in &asked.tag {
             tags.entry(key.clone()).or_default().insert(value.clone());
@@ -74,7 +73,7 @@ impl Selection {
 
     /// Whether this group is asked for.
     pub(crate) fn has_group(&self, name: &str) -> bool {
-        !self.names_groups() || self.names.contains(name) || self.globs.iter().any(|glob| glob.is_match(name))
+        !self.names_groups() || self.names.contains(name) || self.globs.iter().any(|glob| glob.matches(name))
     }
 
     /// Whether instances in no group are listed: in ec2.py's inventory they are, and in saved output of EC2 alone nothing

@@ -2,7 +2,7 @@
 
 use crate::stage::{HERE, THERE, at, fleet, group};
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
@@ -139,6 +139,52 @@ fn a_damaged_file_is_no_list() {
     let _run = asked().succeeds().stdout_is(IDS);
 }
 
+/// Beside what others put there: neither waited for, nor followed, nor taken.
+#[test]
+fn what_is_no_file_is_no_list() {
+    let (model, dir) = (fleet(), tempfile::tempdir().unwrap());
+    let _run = cached(&model, &dir).args(COLUMN).run().succeeds();
+    let path = file(&dir);
+    let asked = || cached(&model, &dir).args(COLUMN).run().succeeds().stdout_is(IDS);
+    fs::remove_file(&path).unwrap();
+    let _made = Tool::new("mkfifo").arg(&path).run().succeeds();
+    let _run = asked();
+    assert!(fs::symlink_metadata(file(&dir)).unwrap().is_file(), "the new list takes its place");
+    fs::remove_file(&path).unwrap();
+    symlink("/dev/zero", &path).unwrap();
+    let _run = asked();
+    assert!(fs::symlink_metadata(file(&dir)).unwrap().is_file());
+    let new = path.with_file_name(format!(".{}.new", path.file_name().unwrap().to_str().unwrap()));
+    let _made = Tool::new("mkfifo").arg(&new).run().succeeds();
+    let _run = cached(&model, &dir).args(COLUMN).args(["--max-age", "0s"]).run().succeeds().stdout_is(IDS);
+    fs::remove_file(&new).unwrap();
+    // What a killed run left is what the next one writes to.
+    fs::write(&new, vec![b'x'; 100_000]).unwrap();
+    let _run = cached(&model, &dir).args(COLUMN).args(["--max-age", "0s"]).run().succeeds().stdout_is(IDS);
+    assert!(fs::metadata(file(&dir)).unwrap().len() < 100_000);
+}
+
+#[test]
+fn a_group_that_was_not_there_is_asked_for_again() {
+    let (model, dir) = (fleet(), tempfile::tempdir().unwrap());
+    let asked = || cached(&model, &dir).args(COLUMN).args(["--asg", "new"]).run();
+    let _none = asked().fails_with(1).stdout_is("").stderr_contains("unable to list group new: not found");
+    model.add_group(HERE, group("new", &[crate::stage::member("i-99", "InService", "Healthy")]));
+    let _run = asked().succeeds().stdout_is("instance_id\ni-99\n");
+}
+
+#[test]
+fn many_runs_at_once_keep_one_whole_list() {
+    let (model, dir) = (fleet(), tempfile::tempdir().unwrap());
+    let runs: Vec<_> = (0..8).map(|_| cached(&model, &dir).args(COLUMN).args(["--max-age", "0s"]).start()).collect();
+    for run in runs {
+        let _run = run.wait().succeeds().stdout_is(IDS).stderr_is_empty();
+    }
+    let _path = file(&dir);
+    down(&model);
+    let _run = cached(&model, &dir).args(COLUMN).run().succeeds().stdout_is(IDS);
+}
+
 #[test]
 fn a_refresh_replaces_the_list() {
     let (model, dir) = (fleet(), tempfile::tempdir().unwrap());
@@ -167,10 +213,10 @@ fn age_is_counted_in_time() {
     let _run = cached(&model, &dir).args(COLUMN).run().succeeds();
     let path = file(&dir);
     let text = fs::read_to_string(&path).unwrap();
-    let rest = format!("1000000000\n{}", text.splitn(3, '\n').nth(2).unwrap());
-    let digest = Tool::new("sha256sum").stdin(rest.clone()).run().succeeds();
+    let answers = format!("1000000000\n{}", text.lines().nth(2).unwrap());
+    let digest = Tool::new("sha256sum").stdin(answers.clone()).run().succeeds();
     let sum = digest.stdout_str().split(' ').next().unwrap().to_owned();
-    fs::write(&path, format!("asg-hosts cache 1 {sum}\n{rest}")).unwrap();
+    fs::write(&path, format!("asg-hosts cache 2\n{answers}\n{sum}\n")).unwrap();
     let before = model.calls().len();
     let _run = cached(&model, &dir).args(COLUMN).args(["--max-age", "876000h"]).run().succeeds().stdout_is(IDS);
     assert_eq!(model.calls().len(), before);

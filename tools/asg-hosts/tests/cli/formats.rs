@@ -96,6 +96,29 @@ fn a_table_for_people() {
     );
 }
 
+/// The table is made in pieces: the widest value of one column stands in the first, that of another in the last.
+#[test]
+fn a_long_table_is_one_table() {
+    let instances: Vec<_> = (0..1_000)
+        .map(|number| {
+            let name = if number == 999 { "主".repeat(40) } else { "n".to_owned() };
+            let key = "k".repeat(if number == 0 { 50 } else { 1 });
+            let tags = serde_json::json!([{ "Key": "Name", "Value": name }, { "Key": "key", "Value": key }]);
+            serde_json::json!({ "InstanceId": format!("i-{number:03}"), "Tags": tags, "InstanceLifecycle": "spot" })
+        })
+        .collect();
+    let saved = serde_json::json!({ "Reservations": [{ "Instances": instances }] }).to_string();
+    let words = ["--input", "-", "--format", "table", "--columns", "name,instance_id,tag:key,lifecycle"];
+    let run = crate::stage::asg_hosts().args(words).stdin(saved).run().succeeds();
+    let lines: Vec<&str> = run.stdout_str().lines().collect();
+    assert_eq!(lines.len(), 1_003);
+    assert_eq!(lines[0], format!(" NAME{}INSTANCE_ID  TAG:KEY{}LIFECYCLE", " ".repeat(78), " ".repeat(45)));
+    assert_eq!(lines[1], format!(" n{}i-000        {}  spot", " ".repeat(81), "k".repeat(50)));
+    assert_eq!(lines[500], format!(" n{}i-499        k{}spot", " ".repeat(81), " ".repeat(51)));
+    assert_eq!(lines[1_000], format!(" {}  i-999        k{}spot", "主".repeat(40), " ".repeat(51)));
+    assert_eq!(lines[1_002], "1000 instances: 0 in service, 1000 spot, 0 on demand; no zone 1000");
+}
+
 #[test]
 fn what_means_nothing_is_wrong_usage() {
     for words in [

@@ -65,30 +65,8 @@ fn corpus_of_files() -> Vec<String> {
     corpus
 }
 
-fn saved(values: &[String]) -> String {
-    let instances: Vec<Value> = values
-        .iter()
-        .enumerate()
-        .map(|(number, value)| {
-            json!({
-                "InstanceId": format!("i-{number:03}"),
-                "SubnetId": "subnet-1",
-                "PrivateIpAddress": format!("10.0.{}.{}", number / 200, number % 200 + 1),
-                "State": { "Code": 16, "Name": "running" },
-                "KeyName": value,
-                "Tags": [
-                    { "Key": "Name", "Value": value },
-                    { "Key": format!("key {value}"), "Value": value },
-                    { "Key": "aws:autoscaling:groupName", "Value": value },
-                ],
-            })
-        })
-        .collect();
-    json!({ "Reservations": [{ "Instances": instances }] }).to_string()
-}
-
 fn of_file(values: &[String]) -> Tool {
-    asg_hosts().args(["--input", "-"]).stdin(saved(values))
+    asg_hosts().args(["--input", "-"]).stdin(testkit::saved_fleet(values))
 }
 
 /// What Python's csv module makes of the bytes.

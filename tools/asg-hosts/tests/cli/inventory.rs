@@ -60,6 +60,24 @@ fn fleets_that_would_be_one_are_refused() {
     let _alone = listed(at(&model).args(["--asg", "web-a"]));
 }
 
+/// ec2.py's own names are ambiguous before any character is replaced: whoever may set a key joins a foreign group.
+#[test]
+fn a_key_does_not_pass_for_a_key_with_a_value() {
+    let host = |id: &str, key: &str, value: &str| {
+        let tags = json!([{ "Key": key, "Value": value }]);
+        one(id, &json!({ "PrivateIpAddress": format!("10.0.0.{}", &id[2..]), "Tags": tags }))
+    };
+    let list = |key: &str, value: &str| {
+        saved(&json!([host("i-1", "service", "obelix"), host("i-2", key, value)])).arg("--list").run()
+    };
+    let _same = list("service", "obelix").succeeds();
+    let run = list("service=obelix", "").fails_with(1).stdout_is("").stderr_is_one_line();
+    let _told = run.stderr_contains("group tag_service_obelix would be tag_\"service=obelix\" and tag_service=obelix");
+    let nothing = one("i-3", &json!({ "PrivateIpAddress": "10.0.0.3" }));
+    let run = saved(&json!([host("i-1", "none", ""), nothing])).arg("--list").run().fails_with(1);
+    let _told = run.stderr_contains("group tag_none would be no tag and tag_none");
+}
+
 #[test]
 fn two_instances_with_one_address_are_refused() {
     let model = FleetModel::start();

@@ -30,7 +30,14 @@ fn groups_in_the_input_are_joined() {
     let run = stdin(both).args(["--columns", "asg,instance_id,lifecycle_state,health"]).run().succeeds();
     assert_eq!(run.stdout_str().lines().count(), 8);
     assert_eq!(run.stdout_str().matches(",InService,Healthy\n").count(), 7);
-    let _run = run.stderr_contains("10 instances described: 7 listed, 3 skipped (3 in no group), 0 unresolved");
+    let run = run.stderr_contains("10 instances described: 7 listed, 3 skipped (3 in no group), 0 unresolved");
+    // Documents merged into one, as `jq -s add` does it.
+    let parsed = |name| serde_json::from_str::<serde_json::Map<_, _>>(&read(name)).unwrap();
+    let mut merged = parsed("describe-auto-scaling-groups.json");
+    merged.extend(parsed("describe-instances.json"));
+    let merged = stdin(serde_json::Value::Object(merged).to_string());
+    let merged = merged.args(["--columns", "asg,instance_id,lifecycle_state,health"]);
+    let _same = merged.run().succeeds().stdout_is(run.stdout_str());
     let groups = read("describe-auto-scaling-groups.json") + "{\"Reservations\": []}";
     let run = stdin(groups).args(["--asg", "*_spot_asg", "--format", "jsonl"]).run().succeeds();
     let _run = run.stderr_contains("5 instances described: 0 listed, 0 skipped, 5 unresolved");
@@ -72,6 +79,11 @@ fn a_command_that_failed_before_is_no_empty_fleet() {
     let path = dir.path().join("cut.json");
     fs::write(&path, &whole.as_bytes()[..1000]).unwrap();
     let _run = asg_hosts().arg("--input").arg(&path).run().fails_with(1).stdout_is("").stderr_is_one_line();
+    // `{ aws autoscaling …; aws ec2 …; } |`, of which only the first worked: no list, and no list of nobody's address.
+    for words in [&[][..], &["--format", "ips"], &["--list"]] {
+        let run = stdin(read("describe-auto-scaling-groups.json")).args(words).run().fails_with(75).stdout_is("");
+        let _told = run.stderr_is_one_line().stderr_contains("it has no output of aws ec2 describe-instances");
+    }
     let _run = asg_hosts().args(["--input", "/nope"]).run().fails_with(1).stdout_is("").stderr_is_one_line();
     let _run = asg_hosts().args(["--input", "/"]).run().fails_with(1).stdout_is("").stderr_is_one_line();
 }
@@ -86,6 +98,9 @@ fn what_is_no_list_is_refused() {
         "{\"Reservations\": 1}",
         "{\"Reservations\": [{\"Instances\": [{\"InstanceId\": 7}]}]}",
         "{\"Reservations\": [{\"Instances\": [{}]}]}",
+        "{\"Reservations\": [{\"InstanceId\": \"i-1\"}]}",
+        "{\"Reservations\": [{}]}",
+        "{\"Reservations\": [], \"AutoScalingGroups\": [{\"Instances\": [{}]}]}",
         "{\"Reservations\": []} trailing",
         "{\"Images\": []}",
         "{\"Reservations\": [{\"Instances\": [{\"InstanceId\": \"\\ud800\"}]}]}",

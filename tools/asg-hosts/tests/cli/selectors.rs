@@ -131,3 +131,25 @@ fn instances_of_a_group_that_it_no_longer_counts_are_skipped() {
     assert_eq!(found, ["i-1"]);
     assert_eq!(counts, "2 instances described: 1 listed, 1 skipped (1 in no group asked for), 0 unresolved");
 }
+
+#[test]
+fn patterns_are_over_characters_and_know_no_others() {
+    let model = FleetModel::start();
+    for (id, name) in [("i-1", "käse/a\nb"), ("i-2", "a{b,c}d"), ("i-3", "a*d"), ("i-4", "a\\d")] {
+        model.add_group(HERE, group(name, &[member(id, "InService", "Healthy")]));
+        model.add_instance(HERE, instance(id, name));
+    }
+    for (pattern, wanted) in [
+        ("k?se*", "i-1"),
+        ("*/?\n?", "i-1"),
+        ("a{b*", "i-2"),
+        ("*{b,c}*", "i-2"),
+        ("a[*]d", "i-3"),
+        ("a?d", "i-3 i-4"),
+        ("a\\*", "i-4"),
+        ("[!k]*d", "i-3 i-4 i-2"),
+    ] {
+        let run = at(&model).args(["--columns", "instance_id", "--asg", pattern, "-q"]).run().succeeds();
+        assert_eq!(run.stdout_str().lines().skip(1).collect::<Vec<_>>().join(" "), wanted, "{pattern:?}");
+    }
+}
