@@ -84,7 +84,7 @@ pub(crate) struct FileArgs {
     /// Shell command that lets Nagios read its configuration again; afterwards it must run with it, or FILE goes back
     #[arg(long, value_name = "CMD", requires = "verify")]
     pub(crate) reload: Option<String>,
-    /// Refuse a list that lacks more than this share of the hosts in FILE
+    /// Refuse a list that is shorter than that in FILE by more than this share
     #[arg(long, value_name = "PERCENT", default_value = "30%", value_parser = percent, requires = "output")]
     pub(crate) max_shrink: u8,
     /// Accept a list without any host to watch

@@ -26,54 +26,49 @@ struct Event {
 /// The version of events that is understood.
 const SCHEMA: u32 = 1;
 
-/// Prints a command for each notice, as soon as it is read, until stdin ends.
+/// Prints a command for each notice, as soon as it is read, until stdin ends. An event that can't be served does not hold
+/// up those behind it, which are no less urgent.
 ///
 /// # Errors
-/// No event at all, a line that is none, or a stdout that can't be written.
+/// No event at all, one that was not served, or a stdout that can't be written.
 pub(crate) fn run(file: &Path, args: &DowntimeArgs, limit: Duration, console: Console) -> Result<(), Failure> {
-    let mut number = 0_u64;
-    let mut wrong = None;
-    for line in std::io::stdin().lock().split(b'\n') {
+    let (mut number, mut lost, mut class) = (0_u64, 0_u64, Class::Temporary);
+    for line in io::stdin().lock().split(b'\n') {
         let line = line.map_err(|error| Failure::io("unable to read events from stdin", error))?;
         number += 1;
-        let event = serde_json::from_slice::<Event>(&line).map_err(|error| error.to_string());
-        let event = event.and_then(|event| match (event.schema, event.time.parse()) {
-            (SCHEMA, Ok(time)) => Ok((event, time)),
-            (SCHEMA, Err(_)) => Err(format!("{:?} is no time", event.time)),
-            (other, _) => Err(format!("schema {other} is not known, only {SCHEMA}")),
-        });
-        match event {
-            Ok((event, time)) if event.event == "notice" => {
-                if let Some(command) = command(file, &event.instance_id, time, args.length, console)? {
-                    match &args.command_file {
-                        Some(pipe) => hand_over(pipe, &command, limit)?,
-                        None => Output::default().write_and_close(command.as_bytes())?,
-                    }
-                }
-            }
-            Ok(_) => {}
-            // The events behind it are no less urgent.
-            Err(why) => {
-                console.warn(format!("unable to read event {number}: {why}"));
-                wrong = Some(number);
+        let served = match (command(&line, file, args.length, console), &args.command_file) {
+            (Ok(Some(command)), Some(pipe)) => hand_over(pipe, &command, limit),
+            (Ok(Some(command)), None) => Ok(Output::default().write_and_close(command.as_bytes())?),
+            (Ok(None), _) => Ok(()),
+            (Err(failure), _) => Err(failure),
+        };
+        if let Err(failure) = served {
+            console.warn(format!("unable to serve event {number}: {failure}"));
+            lost += 1;
+            if !failure.is_temporary() {
+                class = Class::Permanent;
             }
         }
     }
-    match wrong {
-        _ if number == 0 => Err(Failure::temporary("no event on stdin: the command before this one failed")),
-        Some(number) => Err(Failure::permanent(format!("event {number} on stdin is none"))),
-        None => Ok(()),
+    match (number, lost) {
+        (0, _) => Err(Failure::temporary("no event on stdin: the command before this one failed")),
+        (_, 0) => Ok(()),
+        _ => Err(Failure::new(class, format!("{lost} of {number} events on stdin were not served"))),
     }
 }
 
-/// The command for the host of this instance; `None` if there is none.
-fn command(
-    file: &Path,
-    id: &str,
-    time: Timestamp,
-    length: Duration,
-    console: Console,
-) -> Result<Option<String>, Failure> {
+/// The command for the event of this line; `None` if it is no notice, or of an instance without a host.
+fn command(line: &[u8], file: &Path, length: Duration, console: Console) -> Result<Option<String>, Failure> {
+    let wrong = |why: String| Failure::permanent(format!("it is none: {why}"));
+    let event: Event = serde_json::from_slice(line).map_err(|error| wrong(error.to_string()))?;
+    if event.schema != SCHEMA {
+        return Err(wrong(format!("schema {} is not known, only {SCHEMA}", event.schema)));
+    }
+    let time: Timestamp = event.time.parse().map_err(|_| wrong(format!("{:?} is no time", event.time)))?;
+    if event.event != "notice" {
+        return Ok(None);
+    }
+    let id = &event.instance_id;
     // Read anew: the fleet changes while events are waited for.
     let text = fs::read(file).map_err(|error| Failure::io(format!("unable to read {}", file.display()), error))?;
     let text = String::from_utf8_lossy(&text);

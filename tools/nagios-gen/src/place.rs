@@ -25,22 +25,28 @@ impl Place {
     /// Finds the file that `path` names, also through a link; it need not exist yet.
     ///
     /// # Errors
-    /// Its directory does not exist, or the path names no file.
+    /// Its directory does not exist, or the path names something else than a file: a rename would take a device away from
+    /// the whole machine.
     pub(crate) fn find(path: &Path) -> Result<Self, Failure> {
         let what = || format!("unable to write {}", path.display());
+        let refused = |why: &str| Failure::permanent(format!("{}: {why}", what()));
         let file = match fs::canonicalize(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => {
+                return Err(refused("it is a link to a file that does not exist"));
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                let name = path.file_name().ok_or_else(|| Failure::permanent(format!("{}: no file name", what())))?;
+                let name = path.file_name().ok_or_else(|| refused("no file name"))?;
                 let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 fs::canonicalize(dir).map(|dir| dir.join(name))
             }
             found => found,
         };
         let file = file.map_err(|error| Failure::io(what(), error))?;
-        if file.is_dir() {
-            return Err(Failure::permanent(format!("{}: it is a directory", what())));
+        match fs::metadata(&file) {
+            Ok(found) if found.is_dir() => Err(refused("it is a directory")),
+            Ok(found) if !found.is_file() => Err(refused("it is a device or a pipe")),
+            _ => Ok(Self { file }),
         }
-        Ok(Self { file })
     }
 
     pub(crate) fn file(&self) -> &Path {

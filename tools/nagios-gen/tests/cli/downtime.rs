@@ -62,7 +62,7 @@ fn what_is_no_notice_of_a_known_host_is_no_command() {
         let _told = run.stderr_contains("event 2");
     }
     let run = nagios_gen().args(["--downtime", "/no/such/file"]).stdin(good).run().fails_with(1);
-    let _told = run.stderr_is_one_line().stderr_contains("/no/such/file");
+    let _told = run.stderr_contains("/no/such/file").stderr_contains("1 of 1 events on stdin were not served");
 }
 
 /// Events come one by one: each is served when it is there, with the fleet as it is then.
@@ -125,10 +125,10 @@ fn a_nagios_that_is_not_there_gets_no_command() {
     let site = site();
     let notice = event("notice", "i-00000012", "2026-01-23T09:12:44Z");
     let to = |pipe: &str| downtime(&site, &notice).args(["--timeout", "100ms", "--command-file"]).arg(site.path(pipe));
-    let _none = to("none").run().fails_with(75).stdout_is("").stderr_is_one_line().stderr_contains("none");
+    let _none = to("none").run().fails_with(75).stdout_is("").stderr_contains("/none: ");
     assert!(!site.path("none").exists());
     let _made = Tool::new("mkfifo").arg(site.path("pipe")).run().succeeds();
-    let _unread = to("pipe").run().fails_with(75).stdout_is("").stderr_is_one_line();
+    let _unread = to("pipe").run().fails_with(75).stdout_is("").stderr_contains("/pipe: ");
     fs::write(site.path("file"), "").unwrap();
     let _file = to("file").run().fails_with(1).stdout_is("").stderr_contains("it is no pipe");
     assert_eq!(fs::read(site.path("file")).unwrap(), b"");
@@ -137,4 +137,28 @@ fn a_nagios_that_is_not_there_gets_no_command() {
     let read = Tool::new("head").args(["-n", "1"]).arg(site.path("pipe")).run().succeeds();
     assert!(read.stdout_str().contains(";ob-appengine-i-00000012;"), "{}", read.report());
     let _given = waiting.wait().succeeds();
+}
+
+/// A pipe or a FILE that is not there for a moment costs the events of that moment, not those behind them.
+#[test]
+fn one_event_that_is_lost_does_not_end_the_stream() {
+    let site = site();
+    let fifo = site.path("events");
+    let _made = Tool::new("mkfifo").arg(&fifo).run().succeeds();
+    let script =
+        format!("exec {} --downtime {} <{}", env!("CARGO_BIN_EXE_nagios-gen"), site.file().display(), fifo.display());
+    let running = Tool::new("/bin/sh").arg("-c").arg(script).start();
+    let mut events = File::options().write(true).open(&fifo).unwrap();
+    let notice = event("notice", "i-00000012", "2026-01-23T09:12:44Z");
+    fs::rename(site.file(), site.path("aside")).unwrap();
+    events.write_all(notice.as_bytes()).unwrap();
+    wait_until("it says what it lacks", LIMIT, || match String::from_utf8(running.stderr_so_far()).unwrap() {
+        told if told.contains("unable to serve event 1: unable to read ") => Ok(()),
+        told => Err(told),
+    });
+    fs::rename(site.path("aside"), site.file()).unwrap();
+    events.write_all(notice.as_bytes()).unwrap();
+    drop(events);
+    let run = running.wait().fails_with(1).stderr_contains("1 of 2 events on stdin were not served");
+    assert_eq!(run.stdout_str().lines().count(), 1, "{}", run.report());
 }

@@ -4,7 +4,7 @@ use crate::fleet::{csv, fleet, host};
 use crate::names_in;
 use crate::site::Site;
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use testkit::Tool;
 
 #[test]
@@ -52,6 +52,21 @@ fn a_link_stays_a_link() {
     let _run = site.verified(csv(&fleet(1..3))).run().succeeds();
     assert!(fs::symlink_metadata(site.file()).unwrap().is_symlink());
     assert!(fs::read_to_string(site.path("elsewhere/real.cfg")).unwrap().contains("i-00000002"));
+}
+
+/// A rename would put a file where the device, the pipe or the link was.
+#[test]
+fn what_is_no_file_stays_what_it_is() {
+    let site = Site::new();
+    symlink(site.path("elsewhere.cfg"), site.file()).unwrap();
+    let run = site.tool(csv(&fleet(1..3))).run().fails_with(1).stderr_is_one_line();
+    let _told = run.stderr_contains("it is a link to a file that does not exist");
+    fs::remove_file(site.file()).unwrap();
+    let _made = Tool::new("mkfifo").arg(site.file()).run().succeeds();
+    let run = site.tool(csv(&fleet(1..3))).run().fails_with(1).stderr_is_one_line();
+    let _told = run.stderr_contains("it is a device or a pipe");
+    assert!(fs::symlink_metadata(site.file()).unwrap().file_type().is_fifo());
+    assert!(site.hidden().is_empty());
 }
 
 #[test]

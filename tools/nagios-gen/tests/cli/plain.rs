@@ -47,8 +47,18 @@ fn a_failed_stage_before_is_no_empty_fleet() {
     let empty = nagios_gen().stdin("").run().fails_with(75).stdout_is("").stderr_is_one_line();
     let _told = empty.stderr_contains("not even a header");
     let _none = nagios_gen().stdin(csv(&[])).run().succeeds().stdout_is("");
-    for wrong in ["<html>\n", "instance_id,name\ni-1\n", "instance_id,tags\ni-1,x\n", "instance_id\n\"\"\n"] {
-        let _run = nagios_gen().stdin(wrong).run().fails_with(1).stdout_is("").stderr_is_one_line();
+    let header = "instance_id,instance_state,private_ip,tags\n";
+    for wrong in ["i-1,running\n", "i-1,running,10.0.0.1,x\n", "\"\",running,10.0.0.1,{}\n"] {
+        let _run = nagios_gen().stdin([header, wrong].concat()).run().fails_with(1).stdout_is("").stderr_is_one_line();
+    }
+    // Cut in the middle of an address, which is one too.
+    let cut = nagios_gen().stdin("instance_id,instance_state,private_ip\ni-1,running,10.0.0.1").run().fails_with(75);
+    let _told = cut.stdout_is("").stderr_is_one_line().stderr_contains("the last line has no end");
+    // No list, or one that could not show a single host.
+    for (wrong, lacking) in [("<html>\n", "instance_id"), ("instance_id,private_ip\ni-1,10.0.0.1\n", "instance_state")]
+    {
+        let run = nagios_gen().stdin(wrong).run().fails_with(1).stdout_is("").stderr_is_one_line();
+        let _told = run.stderr_contains(&format!("the header has no column {lacking}"));
     }
     let twice = csv(&[host("i-1", "a", &[]), host("i-1", "b", &[])]);
     let _run = nagios_gen().stdin(twice).run().fails_with(1).stdout_is("").stderr_contains("i-1 stands twice");
