@@ -1,12 +1,13 @@
 //! What is packed comes out again: with GNU tar and with bsdtar, exactly.
 
-use crate::shelf::{PART, Shelf, contents, long, members, packed, sparse, tool, tree, wait_for_upload, write};
+use crate::shelf::{PART, SOON, Shelf, contents, long, members, packed, sparse, tool, tree, wait_for_upload, write};
 use std::ffi::OsStr;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use testkit::{NullSink, Tool};
+use testkit::{NullSink, Tool, wait_until};
 
 /// Extracts an archive with both tools and compares with what was packed.
 #[track_caller]
@@ -149,9 +150,13 @@ fn a_file_of_more_than_8_gib() {
     let shelf = Shelf::files();
     let mut run = shelf.pack(tree.path()).start();
     let upload = wait_for_upload(&shelf, PART);
+    // Parts are written at the same time: the first one may come after the second.
+    let head = wait_until("the first part", SOON, || {
+        let mut head = vec![0; 1 << 20];
+        File::open(&upload).unwrap().read_exact(&mut head).unwrap();
+        if head[0] == 0 { Err("zeros".to_owned()) } else { Ok(head) }
+    });
     run.kill();
-    let mut head = fs::read(upload).unwrap();
-    head.truncate(1 << 20);
     for program in ["tar", "bsdtar"] {
         let listed = Tool::new(program).arg("-tvf").arg("-").stdin(head.clone()).run();
         let listing = listed.stdout_str();
