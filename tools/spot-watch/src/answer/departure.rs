@@ -1,0 +1,150 @@
+//! The end that the instance's own group brings about: the program runs, then the group is told to go on.
+
+use crate::answer::hook::Hook;
+use crate::answer::means::Means;
+use crate::answer::reclaim::{self, Reclaim};
+use crate::answer::respond::Ending;
+use crate::event::{Event, Lifecycle};
+use crate::metadata::identity::Identity;
+use crate::metadata::lifecycle::Change;
+use crate::records::Record;
+use aws_sdk_autoscaling::Client;
+use aws_sdk_autoscaling::error::ProvideErrorMetadata;
+use cli::Failure;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a lifecycle hook waits if it says nothing.
+const USUAL_WAIT: Duration = Duration::from_secs(300);
+const PAUSE: Duration = Duration::from_secs(1);
+const ENDING: &str = "autoscaling:EC2_INSTANCE_TERMINATING";
+
+/// Runs the program, unless a notice has had it run for this start of the instance, and completes the lifecycle actions.
+pub(crate) async fn depart(means: Arc<Means>, identity: Identity, change: Change) -> Ending {
+    let id = identity.document.reclaim_id();
+    let known = means.records.load(Record::Departure).ok().flatten().filter(|departure| departure.id == id);
+    if known.is_some_and(|departure| departure.done) {
+        return Ending::default();
+    }
+    let Some((client, group)) = group(&means).await else {
+        return Ending {
+            failure: Some(Failure::temporary("unable to complete a lifecycle action: AWS can't be asked")),
+        };
+    };
+    let until = Instant::now() + USUAL_WAIT;
+    let hooks = insist(until, || hooks(&client, &group)).await;
+    let deadline = hooks.as_ref().map_or(until, |(_, wait)| until.min(Instant::now() + *wait));
+    let failed = run(&means, &identity, &change, deadline).await;
+    let completed = match hooks {
+        Ok((names, _)) => complete(&client, &group, &identity.document.instance_id, names, deadline).await,
+        Err(failure) => Err(failure),
+    };
+    if completed.is_ok() {
+        remember(&means, &id, true).await;
+    }
+    let error = completed.as_ref().err().map(ToString::to_string);
+    means.tell(
+        Some(&identity),
+        None,
+        &Event::Lifecycle(Lifecycle {
+            from: change.from.as_deref(),
+            to: &change.to,
+            completed: Some(completed.as_deref().unwrap_or_default()),
+            error: error.as_deref(),
+        }),
+    );
+    Ending { failure: completed.err().or(failed) }
+}
+
+async fn group(means: &Means) -> Option<(Client, String)> {
+    let mut plans = means.plan.clone();
+    let plan = plans.wait_for(Option::is_some).await.ok()?.clone()?.ok()?;
+    Some((plan.client?, plan.own?))
+}
+
+/// The names of the hooks for the end of an instance, and the shortest time that one of them waits.
+async fn hooks(client: &Client, group: &str) -> Result<(Vec<String>, Duration), Failure> {
+    let asked = client.describe_lifecycle_hooks().auto_scaling_group_name(group).send().await;
+    let answer =
+        asked.map_err(|error| aws::failure(format!("unable to read the lifecycle hooks of {group}"), error))?;
+    let hooks = answer.lifecycle_hooks().iter().filter(|hook| hook.lifecycle_transition() == Some(ENDING));
+    let (mut names, mut wait) = (Vec::new(), USUAL_WAIT);
+    for hook in hooks {
+        names.extend(hook.lifecycle_hook_name().map(str::to_owned));
+        let seconds = hook.heartbeat_timeout().and_then(|seconds| u64::try_from(seconds).ok());
+        wait = seconds.map_or(wait, |seconds| wait.min(Duration::from_secs(seconds)));
+    }
+    Ok((names, wait))
+}
+
+async fn run(means: &Means, identity: &Identity, change: &Change, deadline: Instant) -> Option<Failure> {
+    let telling = &means.args.telling;
+    let command = telling.on_notice.as_deref()?;
+    let id = identity.document.reclaim_id();
+    let _running = means.running.lock().await;
+    let ran = |record| {
+        let found = means.records.load(record).ok().flatten();
+        found.is_some_and(|reclaim| reclaim.id == id && reclaim.hook == reclaim::Hook::Ended)
+    };
+    if ran(Record::Reclaim) || ran(Record::Departure) {
+        return None;
+    }
+    let event = Lifecycle { from: change.from.as_deref(), to: &change.to, completed: None, error: None };
+    let stdin = Event::Lifecycle(event).line(Some(&identity.document.instance_id), means.clock.timestamp(), None);
+    let environment = means.environment(identity, "terminate", "");
+    let hook = Hook { command, shell: telling.shell, environment, stdin };
+    let outcome = hook.run(means.end_of_run(deadline), means.ending.clone()).await;
+    means.tell(Some(identity), None, &Event::Hook(&outcome));
+    remember(means, &id, false).await;
+    (!outcome.is_good()).then(|| Failure::permanent(format!("the program for notices failed: {}", outcome.outcome)))
+}
+
+/// Writes down that the program has run, and whether all is done.
+async fn remember(means: &Means, id: &str, done: bool) {
+    let new = Reclaim::new(id.to_owned(), "terminate", "", false, true);
+    let departure = Reclaim { hook: reclaim::Hook::Ended, done, ..new };
+    if let Err(failure) = means.records.save(Record::Departure, &departure).await {
+        means.console.warn(failure);
+    }
+}
+
+async fn complete(
+    client: &Client,
+    group: &str,
+    instance: &str,
+    names: Vec<String>,
+    deadline: Instant,
+) -> Result<Vec<String>, Failure> {
+    for name in &names {
+        insist(deadline, || go_on(client, group, instance, name)).await?;
+    }
+    Ok(names)
+}
+
+async fn go_on(client: &Client, group: &str, instance: &str, name: &str) -> Result<(), Failure> {
+    let request = client.complete_lifecycle_action().auto_scaling_group_name(group).lifecycle_hook_name(name);
+    let sent = request.instance_id(instance).lifecycle_action_result("CONTINUE").send().await;
+    match sent {
+        // An earlier run was faster than its memory.
+        Err(error) if error.message().is_some_and(|message| message.contains("No active Lifecycle Action")) => Ok(()),
+        Err(error) => Err(aws::failure(format!("unable to complete the lifecycle hook {name} of {group}"), error)),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Asks again, while that can help and there is time.
+async fn insist<T, F>(deadline: Instant, mut ask: impl FnMut() -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    loop {
+        match ask().await {
+            Err(failure) if failure.is_temporary() && Instant::now() + PAUSE < deadline => {
+                // Instances that their group ends together must not ask together for ever.
+                tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.0..1.0))).await;
+            }
+            other => return other,
+        }
+    }
+}

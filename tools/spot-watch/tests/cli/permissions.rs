@@ -1,0 +1,60 @@
+//! The printed permissions.
+
+use crate::post::{Post, TARGET};
+
+fn actions(args: &[&str]) -> Vec<String> {
+    let post = Post::new();
+    let run = post.raising().arg("--iam-policy").args(args).run().succeeds().stderr_is_empty();
+    assert_eq!((post.imds.call_count(), post.scaling.calls().len()), (0, 0), "nobody is asked");
+    let document: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(document["Version"], "2012-10-17");
+    let mut actions = Vec::new();
+    for statement in document["Statement"].as_array().unwrap() {
+        for action in statement["Action"].as_array().unwrap() {
+            let action = action.as_str().unwrap();
+            actions.push(action.to_owned());
+            let reads = action.contains(":Describe") || action == "ec2:CreateFleet";
+            let resource = statement["Resource"].as_str().unwrap();
+            let own = format!("arn:aws:autoscaling:us-east-1:*:autoScalingGroup:*:autoScalingGroupName/{TARGET}");
+            let expected = match action {
+                "autoscaling:CompleteLifecycleAction" => own.replace(TARGET, "*"),
+                _ if reads => "*".to_owned(),
+                _ => own,
+            };
+            assert_eq!(resource, expected, "{action}");
+        }
+    }
+    actions.sort();
+    actions
+}
+
+#[test]
+fn the_least_for_each_way_of_raising() {
+    let reads = ["autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances"];
+    let launch = ["autoscaling:LaunchInstances", "ec2:CreateFleet", "ec2:DescribeLaunchTemplateVersions"];
+    assert_eq!(actions(&["--capacity", "launch"]), [&reads[..], &launch].concat());
+    let policy = [&reads[..], &["autoscaling:DescribePolicies", "autoscaling:ExecutePolicy"]].concat();
+    assert_eq!(actions(&["--capacity", "policy"]), policy);
+    let all = actions(&["--ensure-policy", "--max-size-ceiling", "5", "--complete-lifecycle"]);
+    for action in ["PutScalingPolicy", "UpdateAutoScalingGroup", "CompleteLifecycleAction", "DescribeLifecycleHooks"] {
+        assert!(all.contains(&format!("autoscaling:{action}")), "{action}");
+    }
+}
+
+/// What is printed is what is used, and no more is used.
+#[test]
+fn every_action_that_is_asked_for_is_allowed() {
+    let args = ["--ensure-policy", "--policy", "new", "--max-size-ceiling", "5", "--complete-lifecycle"];
+    let allowed = actions(&args);
+    for rung in [&[][..], &["--capacity", "policy"]] {
+        let post = Post::new();
+        post.change(|group| group.max = 2);
+        post.imds.lifecycle_state(Some("Terminated"));
+        post.notice("terminate", 120);
+        let _run = post.raising().arg("--once").args(args).args(rung).run().succeeds();
+        assert_eq!(post.risen(), 1);
+        for call in post.scaling.calls() {
+            assert!(allowed.contains(&format!("autoscaling:{}", call.action)), "{}", call.action);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What watching costs over time.
+
+use crate::events::wait_for;
+use crate::post::Post;
+use std::time::Duration;
+use testkit::wait_until;
+
+/// Anonymous and file-backed memory in use, KiB.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+fn open_files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// Also with an answer that is an error every now and then, and connections that break.
+#[test]
+fn memory_and_files_stay_where_they_were() {
+    let polls = if std::env::var_os("TEST_LONG").is_some() { 100_000 } else { 5_000 };
+    let post = Post { interval: "1ms", ..Post::new() };
+    let run = post.raising().deadline(Duration::from_secs(900)).start();
+    let _ready = wait_for(&run, "ready", 1);
+    post.imds.fail(Box::new(|call| match call.number % 100 {
+        17 => Some(testkit::ImdsFault::Status(503)),
+        53 => Some(testkit::ImdsFault::Close),
+        _ => None,
+    }));
+    let until = |polls: u64| {
+        wait_until("polls", Duration::from_secs(600), || {
+            let seen = post.imds.call_count() / 2;
+            if seen >= polls { Ok(()) } else { Err(format!("{seen} polls")) }
+        });
+    };
+    until(1_000);
+    let (memory, files) = (resident(run.pid()), open_files(run.pid()));
+    until(polls);
+    let after = resident(run.pid());
+    println!("{polls} polls: {memory} KiB after the first 1,000, {after} KiB at the end");
+    assert!(after <= memory + 512, "{memory} KiB became {after} KiB");
+    assert!(after <= 24 * 1024, "{after} KiB");
+    assert!(open_files(run.pid()) <= files + 1);
+}

@@ -1,0 +1,77 @@
+//! A stdout that is closed, full, or read by nobody: the work is done all the same.
+
+use crate::events::LIMIT;
+use crate::post::Post;
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+use testkit::wait_until;
+
+fn start(post: &Post, stdout: Stdio, args: &[&str]) -> Child {
+    line(post, args).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn line(post: &Post, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spot-watch"));
+    command.env_clear().env("PATH", "/usr/bin:/bin");
+    command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", post.imds.endpoint());
+    command.env("AWS_ENDPOINT_URL_AUTO_SCALING", post.scaling.endpoint());
+    command.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_REGION", "us-east-1")]);
+    command.args(["--raise", crate::post::TARGET, "--interval", "20ms", "--state-dir"]).arg(post.state()).args(args);
+    command
+}
+
+/// A pipe in which there is no room.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
+    while rustix::io::write(&writer, &[b'x'; 4096]).is_ok() {}
+    while rustix::io::write(&writer, b"x").is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::empty()).unwrap();
+    (reader, writer)
+}
+
+#[test]
+fn closed_or_full() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    for stdout in [Stdio::from(writer), Stdio::from(full)] {
+        let post = Post::new();
+        post.notice("terminate", 120);
+        let done = start(&post, stdout, &["--once"]).wait_with_output().unwrap();
+        assert_eq!((post.risen(), done.status.code()), (1, Some(0)));
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(said.matches("unable to write stdout").count(), 1, "{said}");
+    }
+}
+
+/// A pipe that is full before the first event.
+#[test]
+fn read_by_nobody() {
+    let (reader, writer) = full_pipe();
+    let post = Post::new();
+    let mut run = start(&post, Stdio::from(writer), &[]);
+    post.notice("terminate", 120);
+    wait_until("the rise", LIMIT, || if post.risen() == 1 { Ok(()) } else { Err("none".to_owned()) });
+    let ended = Command::new("kill").arg(run.id().to_string()).status().unwrap();
+    assert!(ended.success());
+    let status = run.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
+    drop(reader);
+}
+
+/// Also what people would read: every warning would wait for ever.
+#[test]
+fn messages_read_by_nobody() {
+    let (reader, writer) = full_pipe();
+    let post = Post::new();
+    post.imds.fail(Box::new(|_| Some(testkit::ImdsFault::Status(503))));
+    let mut run = line(&post, &["-v"]).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
+    wait_until("polls", LIMIT, || if post.imds.call_count() > 10 { Ok(()) } else { Err("none".to_owned()) });
+    post.imds.recover();
+    post.notice("terminate", 120);
+    wait_until("the rise", LIMIT, || if post.risen() == 1 { Ok(()) } else { Err("none".to_owned()) });
+    run.kill().unwrap();
+    run.wait().unwrap();
+    drop(reader);
+}
