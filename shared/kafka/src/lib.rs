@@ -1,0 +1,7 @@
+//! What tools that speak to Kafka have in common: how options are typed, and what the broker complains of.
+
+mod complaint;
+mod options;
+
+pub use complaint::Complaint;
+pub use options::{option, pair, refused, topic};

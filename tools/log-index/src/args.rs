@@ -1,0 +1,249 @@
+//! What was typed, checked without touching anything.
+
+use crate::index_name::IndexName;
+use bytesize::ByteSize;
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args as Group, Parser, ValueEnum};
+use cli::{Failure, Verbosity};
+use std::path::PathBuf;
+use std::time::Duration;
+use url::Url;
+
+const ABOUT: &str = "Index log records from Kafka in Elasticsearch or OpenSearch, each once, whatever is sent twice";
+
+const LONG_ABOUT: &str = "\
+Index log records from Kafka in Elasticsearch or OpenSearch, each once, whatever is sent twice
+
+Examples:
+  As a service, one index a day:
+    log-index --brokers kafka-1:9092 --topic logs --group index --url https://search:9200 --index 'logs-%Y.%m.%d'
+  Syslog lines, with their own time and their parts as fields:
+    log-index --brokers kafka-1:9092 --topic syslog --group index --url https://search:9200 --index 'syslog-%Y.%m' --parse syslog
+  What there is now, and no more:
+    log-index --brokers kafka-1:9092 --topic logs --group once --url http://127.0.0.1:9200 --index logs --once
+  What could not be indexed, once more, when the mapping is mended:
+    log-index --brokers kafka-1:9092 --topic logs-dead-letters --group replay --url https://search:9200 --index 'logs-%Y.%m.%d' --once";
+
+/// Options of librdkafka that carry the promise; whoever changes one gets another tool.
+const FIXED: [&str; 14] = [
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "isolation.level",
+    "metadata.broker.list",
+    "partition.assignment.strategy",
+    "group.protocol",
+    "acks",
+    "request.required.acks",
+];
+
+/// Command line of log-index.
+#[derive(Debug, Parser)]
+#[command(
+    name = "log-index",
+    version = version::VERSION,
+    about = ABOUT,
+    long_about = LONG_ABOUT,
+    after_help = cli::EXIT_CODES,
+    max_term_width = 120
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) kafka: Kafka,
+    #[command(flatten)]
+    pub(crate) search: Search,
+    #[command(flatten)]
+    pub(crate) documents: Documents,
+    /// End when all that was there at the start is indexed
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// An answer takes no longer; with --once also the time without progress that ends the run
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::interval)]
+    pub(crate) timeout: Duration,
+    /// Print counters this often
+    #[arg(long, value_name = "TIME", value_parser = cli::interval)]
+    pub(crate) stats: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+}
+
+/// Where records come from.
+#[derive(Debug, Group)]
+#[command(next_help_heading = "Kafka")]
+pub(crate) struct Kafka {
+    /// Brokers to ask first: `host:port`, with commas in between
+    #[arg(long, value_name = "HOST:PORT[,…]", env = "KAFKA_BROKERS", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) brokers: String,
+    /// Topic of the records
+    #[arg(long, value_name = "TOPIC", value_parser = kafka::topic)]
+    pub(crate) topic: String,
+    /// Consumer group: its members share the partitions, and its position is kept by Kafka
+    #[arg(long, value_name = "GROUP", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) group: String,
+    /// Name of this member, one for each log-index of the group [default: the host's name]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) member: Option<String>,
+    /// Where records go that can't be indexed [default: TOPIC-dead-letters]
+    #[arg(long, value_name = "TOPIC", value_parser = kafka::topic)]
+    pub(crate) dead_letters: Option<String>,
+    /// Any option of librdkafka: `security.protocol=sasl_ssl`
+    #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = option)]
+    pub(crate) options: Vec<(String, String)>,
+}
+
+/// Where documents go.
+#[derive(Debug, Group)]
+#[command(next_help_heading = "Search")]
+pub(crate) struct Search {
+    /// Elasticsearch or OpenSearch
+    #[arg(long, value_name = "URL", env = "SEARCH_URL", value_parser = url)]
+    pub(crate) url: Url,
+    /// User; the password is in --password-file or $SEARCH_PASSWORD
+    #[arg(long, value_name = "NAME", env = "SEARCH_USER", conflicts_with = "api_key_file")]
+    pub(crate) user: Option<String>,
+    /// File with the password alone
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// File with an API key alone, encoded as the server gave it [default: $SEARCH_API_KEY]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// File with the certificates (PEM) to trust besides the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_cert: Option<PathBuf>,
+    /// How requests are packed
+    #[arg(long, value_name = "HOW", default_value = "none")]
+    pub(crate) compress: Compress,
+    /// Size of a request
+    #[arg(long, value_name = "SIZE", default_value = "2MiB", value_parser = request_size)]
+    pub(crate) request_size: u64,
+    /// Requests at a time
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) requests: u8,
+}
+
+/// What a record becomes.
+#[derive(Debug, Group)]
+#[command(next_help_heading = "Documents")]
+pub(crate) struct Documents {
+    /// Index of a record: strftime's conversions, from the record's own time, in UTC
+    #[arg(long, value_name = "PATTERN", value_parser = IndexName::new)]
+    pub(crate) index: IndexName,
+    /// What lines are written as. JSON objects are indexed as they are anyway
+    #[arg(long, value_name = "FORMAT", default_value = "none")]
+    pub(crate) parse: Parse,
+    /// Field of a JSON object that holds its own time
+    #[arg(long, value_name = "NAME", default_value = "@timestamp")]
+    pub(crate) time_field: String,
+}
+
+/// What lines are written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Parse {
+    /// Whatever: a line is a message
+    None,
+    /// JSON objects: other lines get the reason why they are none
+    Json,
+    /// Syslog, RFC 5424 or 3164
+    Syslog,
+}
+
+/// How requests are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compress {
+    /// Not at all
+    None,
+    /// gzip: where the network is the narrow place
+    Gzip,
+}
+
+impl Args {
+    /// What the parser can't check by itself.
+    ///
+    /// # Errors
+    /// Options that mean nothing together.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.dead_letters() == self.kafka.topic {
+            return Err(Failure::usage(
+                "--dead-letters is the topic that is read: it would be read for ever (see --help)",
+            ));
+        }
+        if kafka::topic(&self.dead_letters()).is_err() {
+            return Err(Failure::usage("the name of the topic is too long for -dead-letters: give --dead-letters"));
+        }
+        Ok(())
+    }
+
+    /// The topic of what can't be indexed.
+    pub(crate) fn dead_letters(&self) -> String {
+        self.kafka.dead_letters.clone().unwrap_or_else(|| format!("{}-dead-letters", self.kafka.topic))
+    }
+
+    /// The name of this member of the group.
+    pub(crate) fn member(&self) -> String {
+        let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        self.kafka.member.clone().unwrap_or_else(host)
+    }
+}
+
+fn option(text: &str) -> Result<(String, String), String> {
+    kafka::option(text, "log-index", &FIXED)
+}
+
+fn url(text: &str) -> Result<Url, String> {
+    let url: Url = text.parse().map_err(|error| format!("not a URL: {error}"))?;
+    if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
+        return Err("expected http://host:port or https://host:port".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("expected a URL without ? and #".to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("no user in the URL, every user of the host could read it: use --user".to_owned());
+    }
+    Ok(url)
+}
+
+fn request_size(text: &str) -> Result<u64, String> {
+    let size: ByteSize = text.parse().map_err(|_| "expected a size such as 2MiB".to_owned())?;
+    match size.as_u64() {
+        size @ 1024..=104_857_600 => Ok(size),
+        _ => Err("expected 1KiB to 100MiB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(words: &[&str]) -> Result<(), Failure> {
+        let line = ["log-index", "--brokers", "b:1", "--topic", "t", "--group", "g", "--url", "http://s:1"];
+        let line = line.iter().chain(&["--index", "logs-%Y.%m.%d"]).chain(words);
+        let args = Args::try_parse_from(line).map_err(|e| Failure::usage(e.to_string()));
+        args?.check()
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_promise_can_not_be_configured_away() {
+        assert!(parse(&["--kafka", "fetch.min.bytes=1"]).is_ok());
+        for key in FIXED {
+            assert!(parse(&["--kafka", &format!("{key}=1")]).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn dead_letters_are_not_read_back() {
+        assert!(parse(&["--dead-letters", "t"]).is_err());
+        assert!(parse(&["--dead-letters", "u"]).is_ok());
+    }
+}

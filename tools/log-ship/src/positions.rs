@@ -1,0 +1,181 @@
+//! What is remembered of every file, and the two slots in which it is kept on disk.
+
+use crate::contents::Mark;
+use crate::hours::Hours;
+use cli::Failure;
+use durable::{Lock, Slots};
+use records::FileId;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+/// Everything that is remembered.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    /// When log-ship was first started here, in nanoseconds since 1970: files made later are never too old to be shipped.
+    pub(crate) since: u64,
+    /// The files.
+    pub(crate) files: Vec<Remembered>,
+}
+
+/// One file, or one stream from stdin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    /// Its id, random.
+    #[serde(with = "hex")]
+    pub(crate) id: FileId,
+    /// The name under which it was first seen.
+    pub(crate) path: PathBuf,
+    /// Where it was last seen.
+    pub(crate) place: PathBuf,
+    pub(crate) inode: u64,
+    pub(crate) born: u64,
+    /// Everything before this offset is acknowledged.
+    pub(crate) acked: u64,
+    /// Nothing from this offset on has ever been sent.
+    pub(crate) sent: u64,
+    /// Largest size seen.
+    pub(crate) seen: u64,
+    /// First bytes.
+    #[serde(with = "bytes")]
+    pub(crate) head: Vec<u8>,
+    /// The bytes before an acknowledged offset.
+    pub(crate) mark: Mark,
+    /// A record ends here although no line does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cut: Option<u64>,
+    /// What was read last had been written by then, in milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) written: i64,
+    /// When its lines were first read.
+    pub(crate) hours: Hours,
+}
+
+/// The state directory, held by one process at a time.
+#[derive(Debug)]
+pub(crate) struct Positions {
+    slots: Slots,
+    buffer: Vec<u8>,
+    dir: PathBuf,
+    _lock: Lock,
+}
+
+impl Positions {
+    /// Opens the directory, or makes it.
+    ///
+    /// # Errors
+    /// Another log-ship holds it (temporary), it can't be made, or what it holds can't be read.
+    pub(crate) fn open(dir: &Path) -> Result<(Self, Option<Memory>), Failure> {
+        let unable = |error| Failure::io(format!("unable to make {}", dir.display()), error);
+        fs::create_dir_all(dir.join("spool")).map_err(unable)?;
+        let Some(lock) = Lock::try_acquire(&dir.join("lock"))? else {
+            return Err(Failure::temporary(format!("another log-ship holds {}", dir.display())));
+        };
+        let (slots, payload) = Slots::open(dir, "positions")?;
+        let memory = payload.map(|bytes| serde_json::from_slice(&bytes)).transpose().map_err(|error| {
+            Failure::permanent(format!("unable to read {}: {error}", dir.join("positions").display()))
+        })?;
+        Ok((Self { slots, buffer: Vec::new(), dir: dir.to_owned(), _lock: lock }, memory))
+    }
+
+    /// Writes everything down; it is on disk afterwards.
+    ///
+    /// # Errors
+    /// The disk did not take it.
+    pub(crate) fn save(&mut self, memory: &Memory) -> Result<(), Failure> {
+        self.buffer.clear();
+        serde_json::to_writer(&mut self.buffer, memory).map_err(|error| Failure::permanent(error.to_string()))?;
+        self.slots.save(&self.buffer)
+    }
+
+    /// What a file made right now would be stamped with, in nanoseconds since 1970: the kernel's clock for that runs in
+    /// steps, so it is asked by making one.
+    ///
+    /// # Errors
+    /// The directory can't be written.
+    pub(crate) fn file_time(&self) -> Result<u64, Failure> {
+        let path = self.dir.join("clock");
+        let stamp = || {
+            let modified = fs::File::create(&path)?.metadata()?.modified()?;
+            fs::remove_file(&path)?;
+            Ok(modified)
+        };
+        let time = stamp().map_err(|error| Failure::io(format!("unable to make {}", path.display()), error))?;
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Where streams from stdin are kept.
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.dir.join("spool")
+    }
+}
+
+mod hex {
+    use records::FileId;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(id: &FileId, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(id)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<FileId, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+mod bytes {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::fmt::Write;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        let mut text = String::with_capacity(2 * bytes.len());
+        for byte in bytes {
+            let _ = write!(text, "{byte:02x}");
+        }
+        to.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(from)?;
+        let pair = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        let bytes = (0..text.len()).step_by(2).map(pair).collect::<Option<_>>();
+        bytes.ok_or_else(|| D::Error::custom("not hexadecimal"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut hours = Hours::default();
+        hours.mark(0, 7 * 3_600_000);
+        let file = Remembered {
+            id: FileId(0xabc),
+            path: "/a".into(),
+            place: "/b".into(),
+            inode: 1,
+            born: 2,
+            acked: 3,
+            sent: 4,
+            seen: 5,
+            head: b"\x00head\xff".to_vec(),
+            mark: Mark::of(3, b"abc"),
+            cut: None,
+            written: 6,
+            hours,
+        };
+        let (mut positions, none) = Positions::open(dir.path()).unwrap();
+        assert!(none.is_none());
+        positions.save(&Memory { since: 9, files: vec![file.clone()] }).unwrap();
+        assert!(Positions::open(dir.path()).unwrap_err().is_temporary());
+        drop(positions);
+        let (_, memory) = Positions::open(dir.path()).unwrap();
+        let memory = memory.unwrap();
+        assert_eq!((memory.since, memory.files), (9, vec![file]));
+    }
+}

@@ -1,0 +1,101 @@
+//! Positions to the disk: when they are due, and when the work ends.
+
+use super::{BEAT, SAVE, SAY_EVERY, Ship};
+use crate::positions::Memory;
+use crate::source::{Source, Standing};
+use crate::spool;
+use cli::Failure;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+/// What waits for the broker when a signal comes has this long.
+const GRACE: Duration = Duration::from_secs(5);
+
+impl Ship<'_> {
+    pub(super) fn may_save(&self) -> bool {
+        self.save_failed.is_none() || self.saved.elapsed() >= SAVE
+    }
+
+    pub(super) fn save_if_due(&mut self) {
+        let due = self.unsaved >= self.window / 4 || self.saved.elapsed() >= SAVE;
+        if self.changed && due && self.may_save() {
+            self.save(self.window as u64);
+        }
+    }
+
+    /// Saves all positions; `window` is what may be sent until the next time.
+    pub(super) fn save(&mut self, window: u64) {
+        let known = self.follow.sources.values().map(|source| source.remembered(window));
+        let files = known.chain(self.follow.unseen.iter().cloned()).collect();
+        let memory = Memory { since: self.follow.since, files };
+        self.saved = Instant::now();
+        match self.positions.save(&memory) {
+            Ok(()) => {
+                if self.save_failed.take().is_some() {
+                    self.console.warn("positions are saved again");
+                }
+                self.kept = Instant::now();
+                self.unsaved = 0;
+                self.changed = false;
+                for source in self.follow.sources.values_mut() {
+                    (source.sure, source.known) = (true, true);
+                    source.memory.hours.forget(source.memory.acked);
+                }
+                if let Some((key, spool)) = &mut self.spool
+                    && let Some(source) = self.follow.sources.get(key)
+                {
+                    spool.release(source.memory.acked);
+                }
+            }
+            Err(failure) => {
+                if self.save_failed.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+                    self.console.warn(format!("{failure}: lines go on, a restart would send them again"));
+                    self.save_failed = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Everything is acknowledged: the positions are saved once more, and streams are removed.
+    pub(super) fn finish(&mut self) -> Result<(), Failure> {
+        for source in self.follow.sources.values().filter(|source| source.standing != Standing::Stream) {
+            let left = source.size.saturating_sub(source.read);
+            if left > 0 && source.file.is_some() {
+                let place = source.memory.place.display();
+                self.console
+                    .warn(format!("the last {left} bytes of {place} have no newline yet: left for the next run"));
+            }
+        }
+        let over: Vec<u32> = self.follow.sources.values().filter(|source| source.is_over()).map(Source::key).collect();
+        let streams: Vec<_> = over.iter().filter_map(|key| self.follow.sources.remove(key)).collect();
+        self.save(0);
+        // A disk that fails has as long as a broker that is silent.
+        while self.save_failed.is_some() && self.kept.elapsed() < self.timeout() && self.watch.signal().is_none() {
+            self.watch.wait(SAVE);
+            if self.may_save() {
+                self.save(0);
+            }
+        }
+        if self.save_failed.is_some() {
+            return Err(Failure::temporary("unable to save positions: what was sent will be sent again"));
+        }
+        let mut broken = None;
+        for source in streams {
+            let stream = source.stream.as_ref();
+            broken = stream.and_then(|s| s.broken.lock().unwrap_or_else(PoisonError::into_inner).take()).or(broken);
+            spool::remove(&self.positions.spool(), source.memory.id);
+        }
+        // What came before is shipped. What should have come is not known.
+        broken.map_or(Ok(()), |error| Err(Failure::io("unable to read stdin", error)))
+    }
+
+    /// A signal came: what is under way gets a little time, then positions are saved.
+    pub(super) fn leave(&mut self) {
+        let limit = Instant::now() + GRACE;
+        while self.sender.waiting() > 0 && Instant::now() < limit {
+            self.settle(BEAT);
+        }
+        let clean = self.sender.waiting() == 0;
+        self.save(if clean { 0 } else { self.window as u64 });
+    }
+}

@@ -1,0 +1,272 @@
+//! Lines from stdin on disk, until the broker has them: one file of plain bytes that loses its acknowledged beginning, and
+//! one with the checksums of what was written together.
+
+use crate::source::Progress;
+use crate::watch::Waker;
+use cli::{Console, Failure};
+use crc_fast::{CrcAlgorithm, Digest};
+use records::FileId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FallocateFlags, fallocate};
+use std::collections::VecDeque;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// Bytes written before they are synced, if that many are there.
+const GROUP: usize = 1 << 20;
+/// Offset, length and checksum of a group, 8 bytes each.
+const SUM: usize = 24;
+/// Space is given back in steps of this size.
+const STEP: u64 = 64 * 1024;
+/// Between two tries on a disk that takes nothing, and two looks for room.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A stream being written.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    pub(crate) progress: Arc<Progress>,
+    released: Arc<AtomicU64>,
+    steps: Arc<Mutex<VecDeque<Step>>>,
+    data: File,
+    sums: File,
+    punched: u64,
+}
+
+/// A place where a group begins.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    data: u64,
+    sums: u64,
+}
+
+/// Path of a stream's bytes.
+pub(crate) fn data_path(dir: &Path, id: FileId) -> PathBuf {
+    dir.join(id.to_string())
+}
+
+fn sums_path(dir: &Path, id: FileId) -> PathBuf {
+    dir.join(format!("{id}.sums"))
+}
+
+impl Spool {
+    /// Starts to take stdin into the stream `id`.
+    ///
+    /// # Errors
+    /// The files can't be made.
+    pub(crate) fn start(dir: &Path, id: FileId, room: u64, console: Console, waker: Waker) -> Result<Self, Failure> {
+        let open = |path: PathBuf| {
+            let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+            file.map_err(|error| Failure::io(format!("unable to make {}", path.display()), error))
+        };
+        let (data, sums) = (open(data_path(dir, id))?, open(sums_path(dir, id))?);
+        durable::sync_dir(dir)?;
+        let progress = Arc::new(Progress::default());
+        let released = Arc::new(AtomicU64::new(0));
+        let steps = Arc::new(Mutex::new(VecDeque::new()));
+        let again = |file: &File| file.try_clone().map_err(|error| Failure::io("unable to open the spool", error));
+        let writer = Writer {
+            data: again(&data)?,
+            sums: again(&sums)?,
+            progress: Arc::clone(&progress),
+            released: Arc::clone(&released),
+            steps: Arc::clone(&steps),
+            room,
+            console,
+            waker,
+            summed: 0,
+        };
+        thread::spawn(move || writer.run());
+        Ok(Self { progress, released, steps, data, sums, punched: 0 })
+    }
+
+    /// Everything before `acked` is no longer needed.
+    pub(crate) fn release(&mut self, acked: u64) {
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = None;
+        // The group that holds the position stays: its checksum needs all of it.
+        while steps.get(1).is_some_and(|next| next.data <= acked) {
+            steps.pop_front();
+            last = steps.front().copied();
+        }
+        let mut step = last.or_else(|| steps.front().copied()).unwrap_or(Step { data: 0, sums: 0 });
+        drop(steps);
+        if acked >= self.progress.synced.load(Ordering::Acquire) {
+            // All that was written is acknowledged: of the last group nothing is needed either. On a disk that holds no two
+            // groups, the next one would wait for ever.
+            step.data = acked;
+        }
+        if step.data > self.punched {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            // Where the file system has no holes, the space comes back with the end of the stream.
+            let _ = fallocate(&self.data, flags, 0, step.data);
+            let _ = (step.sums > 0).then(|| fallocate(&self.sums, flags, 0, step.sums));
+            self.punched = step.data;
+        }
+        self.released.store(acked, Ordering::Release);
+    }
+}
+
+/// Removes a stream that is acknowledged to its end.
+pub(crate) fn remove(dir: &Path, id: FileId) {
+    // What stays behind holds nothing that is not acknowledged, and is looked at by the next start.
+    let _ = fs::remove_file(data_path(dir, id));
+    let _ = fs::remove_file(sums_path(dir, id));
+}
+
+/// The streams that earlier runs left.
+pub(crate) fn left(dir: &Path) -> Vec<FileId> {
+    let names =
+        fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut ids: Vec<FileId> = names.filter_map(|name| name.parse().ok()).collect();
+    ids.sort();
+    ids
+}
+
+/// Opens a stream that an earlier run left, and finds out how far it is whole, and how many bytes behind that are not.
+///
+/// # Errors
+/// It can't be read.
+pub(crate) fn recover(dir: &Path, id: FileId, acked: u64) -> io::Result<(File, Arc<Progress>, u64)> {
+    let data = File::open(data_path(dir, id))?;
+    let sums = match fs::read(sums_path(dir, id)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other?,
+    };
+    let mut whole = acked;
+    let mut last = acked;
+    let mut broken = false;
+    let mut bytes = Vec::new();
+    for sum in sums.as_chunks::<SUM>().0 {
+        let [offset, length, crc] = numbers(sum);
+        let Some(end) = offset.checked_add(length).filter(|end| *end > acked) else { continue };
+        broken |= length > 2 * GROUP as u64 || offset > whole;
+        if broken {
+            last = last.max(end.min(data.metadata()?.len()));
+            continue;
+        }
+        bytes.resize(usize::try_from(length).unwrap_or(0), 0);
+        let read = data.read_exact_at(&mut bytes, offset);
+        broken = read.is_err() || crc_of(offset, &bytes) != crc;
+        last = end;
+        if !broken {
+            whole = end;
+        }
+    }
+    let progress = Progress { synced: AtomicU64::new(whole), ended: true.into(), ..Progress::default() };
+    Ok((data, Arc::new(progress), last.saturating_sub(whole)))
+}
+
+fn numbers(sum: &[u8; SUM]) -> [u64; 3] {
+    let number = |at: usize| sum[at..at + 8].iter().rev().fold(0, |number, byte| (number << 8) | u64::from(*byte));
+    [number(0), number(8), number(16)]
+}
+
+fn crc_of(offset: u64, bytes: &[u8]) -> u64 {
+    let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
+    digest.update(&offset.to_le_bytes());
+    digest.update(bytes);
+    digest.finalize()
+}
+
+struct Writer {
+    data: File,
+    sums: File,
+    progress: Arc<Progress>,
+    released: Arc<AtomicU64>,
+    steps: Arc<Mutex<VecDeque<Step>>>,
+    room: u64,
+    console: Console,
+    waker: Waker,
+    summed: u64,
+}
+
+impl Writer {
+    fn run(mut self) {
+        // Not through std's buffer, which poll would not see.
+        let mut stdin = match io::stdin().as_fd().try_clone_to_owned() {
+            Ok(fd) => File::from(fd),
+            Err(error) => return self.end(Some(error)),
+        };
+        let mut buffer = vec![0; GROUP];
+        let mut written = 0;
+        loop {
+            let (mut ended, mut broken) = (false, None);
+            let mut filled = 0;
+            while filled < buffer.len() && (filled == 0 || more(&stdin)) {
+                match stdin.read(&mut buffer[filled..]) {
+                    Ok(0) => {
+                        ended = true;
+                        break;
+                    }
+                    Ok(count) => filled += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        (ended, broken) = (true, Some(error));
+                        break;
+                    }
+                }
+            }
+            if filled > 0 {
+                self.keep(&buffer[..filled], written);
+                written += filled as u64;
+                self.progress.synced.store(written, Ordering::Release);
+            }
+            if ended {
+                return self.end(broken);
+            }
+            self.waker.wake();
+            while written.saturating_sub(self.released.load(Ordering::Acquire)) + GROUP as u64
+                > self.room.max(2 * GROUP as u64)
+            {
+                thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// There will be no more, since stdin is at its end or can't be read.
+    fn end(&self, broken: Option<io::Error>) {
+        *self.progress.broken.lock().unwrap_or_else(PoisonError::into_inner) = broken;
+        self.progress.ended.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Writes and syncs a group, however often it takes: meanwhile nobody reads stdin, so its writer waits.
+    fn keep(&mut self, bytes: &[u8], offset: u64) {
+        let mut told = false;
+        while let Err(error) = self.write(bytes, offset) {
+            if !std::mem::replace(&mut told, true) {
+                self.console.warn(format!("unable to write the spool: {error}; stdin waits"));
+            }
+            thread::sleep(PAUSE);
+        }
+        if told {
+            self.console.warn("the spool takes lines again");
+        }
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        if steps.back().is_none_or(|last| offset >= last.data + STEP) {
+            steps.push_back(Step { data: offset, sums: self.summed });
+        }
+        self.summed += SUM as u64;
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.data.write_all_at(bytes, offset)?;
+        let sum = [offset, bytes.len() as u64, crc_of(offset, bytes)].map(u64::to_le_bytes);
+        self.sums.write_all_at(sum.as_flattened(), self.summed)?;
+        self.data.sync_data()?;
+        self.sums.sync_data()
+    }
+}
+
+/// Whether more stands on stdin right now.
+fn more(stdin: &File) -> bool {
+    let mut fds = [PollFd::new(stdin, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+}

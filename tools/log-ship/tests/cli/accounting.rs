@@ -1,0 +1,337 @@
+//! Files that are destroyed while log-ship runs, without kills. The writers know every line they wrote; each line is
+//! accounted for: found in Kafka, reported as destroyed, or destroyed before anybody saw it. What stands on disk is found.
+//! The checker is checked by a broker that lies.
+
+use crate::stage::{LIMIT, Shipped, Stage, append, check_stats};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+use testkit::{Link, LinkMode, Seed, wait_until};
+
+/// What becomes of a file, once: so its name tells which bytes a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    Kept,
+    Deleted,
+    /// Truncated and written anew at once, with less or with more than it held.
+    Rewritten,
+    /// Copied and truncated, while its writer goes on.
+    CopyTruncated,
+}
+
+const FATES: [Fate; 4] = [Fate::Kept, Fate::Deleted, Fate::Rewritten, Fate::CopyTruncated];
+
+/// A file and the lines that its writer put into it before it was destroyed.
+struct Life {
+    path: PathBuf,
+    fate: Fate,
+    /// Each with its newline, in order from offset 0.
+    first: Vec<String>,
+    /// What was written after that.
+    second: Vec<String>,
+}
+
+/// What became of all lines.
+#[derive(Debug, Default)]
+struct Books {
+    written: usize,
+    found: usize,
+    /// Destroyed, and log-ship said so.
+    reported: usize,
+    /// Destroyed, and nobody knows.
+    unseen: usize,
+    /// On disk, and not found.
+    lost: Vec<String>,
+    /// Reported as destroyed, and found, or never there.
+    false_reports: Vec<String>,
+    /// Under more than one id.
+    doubled: Vec<String>,
+}
+
+impl Books {
+    fn balance(lives: &[Life], shipped: &[Shipped], said: &str, folder: &Path) -> Self {
+        let mut ids: BTreeMap<&[u8], BTreeSet<String>> = BTreeMap::new();
+        for one in shipped {
+            ids.entry(&one.value).or_default().insert(one.id.to_string());
+        }
+        let on_disk: BTreeSet<String> = fs::read_dir(folder)
+            .unwrap()
+            .flat_map(|file| {
+                let text = fs::read_to_string(file.unwrap().path()).unwrap();
+                text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(str::to_owned).collect::<Vec<_>>()
+            })
+            .collect();
+        let mut books = Self::default();
+        books.doubled.extend(
+            ids.iter()
+                .filter(|(_, ids)| ids.len() > 1)
+                .map(|(line, ids)| format!("{} as {ids:?}", String::from_utf8_lossy(line))),
+        );
+        let mut reports = reports(said);
+        for life in lives {
+            let ranges = reports.remove(&life.path).unwrap_or_default();
+            let mut covered = vec![0_u64; ranges.len()];
+            let mut offset = 0;
+            for (line, first) in
+                life.first.iter().map(|line| (line, true)).chain(life.second.iter().map(|line| (line, false)))
+            {
+                let bytes = offset..offset + line.len() as u64;
+                offset = bytes.end;
+                let found = ids.contains_key(line.trim_end_matches('\n').as_bytes());
+                let mut reported = false;
+                for (range, covered) in ranges.iter().zip(&mut covered).filter(|_| first) {
+                    let (from, to) = (range.start.max(bytes.start), range.end.min(bytes.end));
+                    *covered += to.saturating_sub(from);
+                    reported |= from < to;
+                }
+                books.written += 1;
+                books.found += usize::from(found);
+                match (found, reported) {
+                    (true, true) => books.false_reports.push(format!("{line:?} of {}", life.path.display())),
+                    (true, false) => {}
+                    (false, _) if on_disk.contains(line) => books.lost.push(line.clone()),
+                    (false, true) => books.reported += 1,
+                    (false, false) => books.unseen += 1,
+                }
+            }
+            let beyond = ranges.iter().zip(&covered).filter(|(range, covered)| range.end - range.start != **covered);
+            books.false_reports.extend(beyond.map(|(range, covered)| {
+                let (path, fate) = (life.path.display(), life.fate);
+                format!("{range:?} of {path} ({fate:?}), of which {covered} bytes were destroyed")
+            }));
+        }
+        books
+            .false_reports
+            .extend(reports.into_iter().map(|(path, ranges)| format!("{ranges:?} of {}", path.display())));
+        books
+    }
+
+    fn add(&mut self, other: Self) {
+        self.written += other.written;
+        self.found += other.found;
+        self.reported += other.reported;
+        self.unseen += other.unseen;
+    }
+}
+
+/// The ranges of bytes that were said to be destroyed, file by file.
+fn reports(said: &str) -> BTreeMap<PathBuf, Vec<Range<u64>>> {
+    let mut reports: BTreeMap<PathBuf, Vec<Range<u64>>> = BTreeMap::new();
+    for line in said.lines() {
+        let Some((_, rest)) = line.split_once("unable to ship bytes ") else { continue };
+        let (range, path) = rest.split_once(" of ").unwrap();
+        let (from, to) = range.split_once(" to ").unwrap();
+        let path = path.strip_suffix(": destroyed before they were read").unwrap();
+        reports.entry(path.into()).or_default().push(from.parse().unwrap()..to.parse().unwrap());
+    }
+    reports
+}
+
+#[test]
+fn every_line_is_accounted_for() {
+    let seed = Seed::from_env_or_random("every_line_is_accounted_for");
+    let runs = if std::env::var_os("TEST_LONG").is_some() { 300 } else { 15 };
+    let mut sum = Books::default();
+    for number in 0..runs {
+        let mut rng = seed.part(number).rng();
+        let stage = Stage::new();
+        let link = Link::to(&stage.brokers);
+        let (lives, said) = run(&stage, &link, &mut rng);
+        let books = Books::balance(&lives, &stage.shipped(), &said, &stage.logs());
+        assert!(
+            books.lost.is_empty() && books.false_reports.is_empty() && books.doubled.is_empty(),
+            "run {number} of {seed:?}: {books:#?}"
+        );
+        assert_eq!(books.found + books.reported + books.unseen, books.written, "run {number} of {seed:?}");
+        sum.add(books);
+    }
+    assert!(sum.reported > 0, "nothing was destroyed before log-ship's eyes: the test shows nothing");
+    tell(&format!(
+        "{runs} runs: {} lines written = {} found + {} reported as destroyed + {} destroyed unseen",
+        sum.written, sum.found, sum.reported, sum.unseen
+    ));
+}
+
+/// A broker that acknowledges and drops: lines that stand on disk are not found, and the checker says so.
+#[test]
+fn the_books_do_not_balance_with_a_broker_that_lies() {
+    let stage = Stage::new();
+    let link = Link::to(&stage.brokers);
+    let elsewhere = format!("x{}", &stage.topic[1..]);
+    // Both topics are there first: a client asks for its topic before it produces.
+    append(&stage.log("a.log"), "first\n");
+    stage.once(stage.log("a.log"));
+    let other = Stage { topic: elsewhere.clone(), ..Stage::on(stage.brokers.clone()) };
+    append(&other.log("a.log"), "first\n");
+    other.once(other.log("a.log"));
+    let path = stage.log("b.log");
+    let line = |number: usize| format!("line {number}\n");
+    append(&path, &(0..500).map(line).collect::<String>());
+    link.set(LinkMode::Lying(stage.topic.clone(), elsewhere));
+    let once = || stage.tool_via(&link.address()).arg("--once").arg(&path).run().succeeds();
+    once();
+    link.set(LinkMode::Up);
+    append(&path, &(500..700).map(line).collect::<String>());
+    once();
+    let first: Vec<String> = (0..700).map(line).collect();
+    let life = Life { path, fate: Fate::Kept, first, second: Vec::new() };
+    let books = Books::balance(&[life], &stage.shipped(), "", &stage.logs());
+    assert_eq!((books.found, books.lost.len(), books.unseen), (200, 500, 0), "{books:?}");
+}
+
+/// A report of bytes that were found, or of more than was there, is a false one.
+#[test]
+fn the_books_show_a_false_report() {
+    let stage = Stage::new();
+    let path = stage.log("a.log");
+    append(&path, "one\ntwo\n");
+    stage.once(&path);
+    let life =
+        || Life { path: path.clone(), fate: Fate::Kept, first: vec!["one\n".into(), "two\n".into()], second: vec![] };
+    for range in ["4 to 8", "8 to 9"] {
+        let said =
+            format!("log-ship: unable to ship bytes {range} of {}: destroyed before they were read\n", path.display());
+        let books = Books::balance(&[life()], &stage.shipped(), &said, &stage.logs());
+        assert_eq!((books.found, books.false_reports.len()), (2, 1), "{books:?}");
+    }
+}
+
+/// Four writers, one file after the other, each with its fate; now and then the broker stands still, so that log-ship can
+/// only watch. Returns what log-ship said.
+fn run(stage: &Stage, link: &Link, rng: &mut StdRng) -> (Vec<Life>, String) {
+    let tool = || {
+        let tool = stage.tool_via(&link.address()).args(["--max-in-flight", "64KiB"]);
+        tool.arg(stage.log("*.log"))
+    };
+    append(&stage.log("first.log"), "");
+    let running = tool().args(["--stats", "20ms"]).start();
+    wait_until("log-ship's first counters", LIMIT, || {
+        if running.stdout_so_far().is_empty() { Err("none".to_owned()) } else { Ok(()) }
+    });
+    let done = AtomicBool::new(false);
+    let lives = thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let mut rng = Seed(rng.random()).rng();
+                scope.spawn(move || {
+                    let live = |file| live(&stage.log(&format!("{writer}-{file}.log")), &mut rng);
+                    (0..6).map(live).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let mut rng = Seed(rng.random()).rng();
+        let (done, broker) = (
+            &done,
+            scope.spawn({
+                let done = &done;
+                move || {
+                    while !done.load(Ordering::Relaxed) {
+                        link.set(LinkMode::Frozen);
+                        thread::sleep(Duration::from_millis(rng.random_range(10..150)));
+                        link.set(LinkMode::Up);
+                        thread::sleep(Duration::from_millis(rng.random_range(10..150)));
+                    }
+                }
+            }),
+        );
+        let lives = writers.into_iter().flat_map(|writer| writer.join().expect("a writer writes")).collect();
+        done.store(true, Ordering::Relaxed);
+        broker.join().expect("the broker comes back");
+        lives
+    });
+    running.terminate();
+    let ended = running.wait().killed_by(15);
+    let stats = check_stats(&ended.stdout);
+    let said: u64 = reports(&ended.stderr_str()).values().flatten().map(|range| range.end - range.start).sum();
+    assert_eq!(stats["destroyed_bytes"].as_u64(), Some(said), "{stats}");
+    let rest = tool().arg("--once").run().succeeds();
+    (lives, ended.stderr_str() + &rest.stderr_str())
+}
+
+/// Writes a file until its fate has come, and a little more.
+fn live(path: &Path, rng: &mut StdRng) -> Life {
+    let fate = FATES[rng.random_range(0..FATES.len())];
+    let mut writer = Writer { file: open(path), path: path.to_owned(), number: 0, seed: rng.random() };
+    let mut life = Life { path: path.to_owned(), fate, first: Vec::new(), second: Vec::new() };
+    for _ in 0..rng.random_range(1..40) {
+        writer.write(rng, &mut life.first);
+    }
+    match fate {
+        Fate::Kept => {}
+        // Whoever writes on writes into a file that has no name.
+        Fate::Deleted => {
+            fs::remove_file(path).unwrap();
+            for _ in 0..rng.random_range(0..5) {
+                writer.write(rng, &mut life.first);
+            }
+        }
+        Fate::Rewritten => {
+            // Under the writer that has it open, as a shell's `>` would.
+            File::create(path).unwrap();
+            for _ in 0..rng.random_range(1..60) {
+                writer.write(rng, &mut life.second);
+            }
+        }
+        Fate::CopyTruncated => {
+            let mut lines = std::mem::take(&mut life.first);
+            let rotated = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    fs::copy(path, path.with_extension("log.1")).unwrap();
+                    File::options().write(true).open(path).unwrap().set_len(0).unwrap();
+                    rotated.store(true, Ordering::Release);
+                });
+                while !rotated.load(Ordering::Acquire) {
+                    writer.write(rng, &mut lines);
+                }
+                for _ in 0..rng.random_range(0..20) {
+                    writer.write(rng, &mut lines);
+                }
+            });
+            // What stands in the file now was written after the truncation; everything before it, before.
+            let left = fs::read_to_string(path).unwrap().lines().count();
+            life.second = lines.split_off(lines.len() - left);
+            life.first = lines;
+        }
+    }
+    life
+}
+
+struct Writer {
+    file: File,
+    path: PathBuf,
+    number: u64,
+    seed: u32,
+}
+
+impl Writer {
+    /// Some lines that nobody else writes, in one piece.
+    fn write(&mut self, rng: &mut StdRng, into: &mut Vec<String>) {
+        let mut lines = Vec::new();
+        for _ in 0..rng.random_range(1..30) {
+            let filler = "x".repeat(rng.random_range(0..200));
+            let name = self.path.file_name().unwrap().to_str().unwrap();
+            lines.push(format!("{:08x} {name} line {:08} {filler}\n", self.seed, self.number));
+            self.number += 1;
+        }
+        self.file.write_all(lines.concat().as_bytes()).unwrap();
+        into.append(&mut lines);
+        thread::sleep(Duration::from_micros(rng.random_range(0..3000)));
+    }
+}
+
+fn open(path: &Path) -> File {
+    File::options().create(true).append(true).open(path).unwrap()
+}
+
+#[expect(clippy::print_stderr, reason = "figures that are told")]
+fn tell(what: &str) {
+    eprintln!("{what}");
+}

@@ -1,0 +1,254 @@
+//! `--confirm`: the protocol of rsyslog's omprog, spoken by hand and by a real rsyslogd.
+
+use crate::stage::{LIMIT, Stage, account, read_values};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+use testkit::{Link, LinkMode, Seed, wait_until};
+
+struct Talk {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Talk {
+    fn start(stage: &Stage, brokers: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_log-ship"))
+            .args([
+                "--brokers",
+                brokers,
+                "--topic",
+                &stage.topic,
+                "--host",
+                "web-1",
+                "--confirm",
+                "-q",
+                "--timeout",
+                "2s",
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut talk = Self { child, stdin, stdout };
+        assert_eq!(talk.answer(), "OK", "it is ready");
+        talk
+    }
+
+    fn say(&mut self, message: &str) -> String {
+        self.stdin.write_all(format!("{message}\n").as_bytes()).unwrap();
+        self.answer()
+    }
+
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+#[test]
+fn ok_means_that_the_broker_has_it() {
+    let stage = Stage::new();
+    let mut talk = Talk::start(&stage, &stage.brokers);
+    assert_eq!(talk.say("one"), "OK");
+    assert_eq!(stage.values(), ["one"]);
+    assert_eq!(talk.say("BEGIN TRANSACTION"), "OK");
+    assert_eq!(talk.say("two"), "DEFER_COMMIT");
+    assert_eq!(talk.say("three"), "DEFER_COMMIT");
+    assert_eq!(talk.say("COMMIT TRANSACTION"), "OK");
+    assert_eq!(stage.values(), ["one", "two", "three"]);
+    drop(talk.stdin);
+    assert!(talk.child.wait().unwrap().success());
+    let shipped = stage.shipped();
+    assert_eq!((shipped[0].id.offset, shipped[1].id.offset), (0, 22));
+}
+
+#[test]
+fn a_broker_that_is_away_is_an_error_and_no_end() {
+    let stage = Stage::new();
+    let link = Link::to(&stage.brokers);
+    let mut talk = Talk::start(&stage, &link.address());
+    link.set(LinkMode::Cut);
+    assert_eq!(talk.say("BEGIN TRANSACTION"), "OK");
+    assert_eq!(talk.say("one"), "DEFER_COMMIT");
+    let answer = talk.say("COMMIT TRANSACTION");
+    assert!(!answer.is_empty() && answer != "OK", "{answer:?}");
+    link.set(LinkMode::Up);
+    assert_eq!(talk.say("BEGIN TRANSACTION"), "OK");
+    assert_eq!(talk.say("one"), "DEFER_COMMIT");
+    assert_eq!(talk.say("COMMIT TRANSACTION"), "OK");
+    assert!(stage.values().contains(&"one".to_owned()));
+    drop(talk.stdin);
+    assert!(talk.child.wait().unwrap().success());
+}
+
+/// A real rsyslogd with a disk queue; it and log-ship are killed at random. Nothing is lost; what is sent twice is told. A
+/// second rsyslogd with the same queue and its own omkafka gets the same messages and dies at the same moments: what becomes
+/// of them is told, not asserted.
+#[test]
+fn under_rsyslogd_with_kills() {
+    let seed = Seed::from_env_or_random("under_rsyslogd_with_kills");
+    let mut rng = seed.rng();
+    let stage = Stage::new();
+    let ours = Rsyslog::new(
+        stage.dir.path().join("rsyslog"),
+        &format!(
+            r#"module(load="omprog")
+action(type="omprog" binary="{tool} --brokers {brokers} --topic {topic} --host web-1 --confirm -q"
+    template="line" confirmMessages="on" useTransactions="on" confirmTimeout="20000""#,
+            tool = env!("CARGO_BIN_EXE_log-ship"),
+            brokers = stage.brokers,
+            topic = stage.topic,
+        ),
+    );
+    let theirs = Rsyslog::new(
+        stage.dir.path().join("omkafka"),
+        &format!(
+            r#"module(load="omkafka")
+action(type="omkafka" broker="{}" topic="{}-omkafka" confParam=["acks=all"] template="bare" resubmitOnFailure="on"
+    keepFailedMessages="on" failedMsgFile="failed""#,
+            stage.brokers, stage.topic,
+        ),
+    );
+    let mut truth = Vec::new();
+    let (mut daemon, mut other) = (ours.start(), theirs.start());
+    for round in 0..4 {
+        let lines: Vec<String> = (0..200).map(|line| format!("<14>round {round} line {line}")).collect();
+        ours.say(&lines);
+        theirs.say(&lines);
+        truth.extend(lines);
+        // rsyslogd's own input has no acknowledgement: all of it must be in its queue, or sent, before it is killed.
+        wait_until("messages in Kafka or in the queue", LIMIT, || {
+            let last = format!("<14>round {round} line 199");
+            let there = ours.has_queued(&last) || stage.values().contains(&last);
+            let other = theirs.has_queued(&last) || count(&stage).contains_key(&last);
+            if there && other { Ok(()) } else { Err(format!("ours: {there}, omkafka's: {other}")) }
+        });
+        let pause = Duration::from_millis(rand::RngExt::random_range(&mut rng, 0..300));
+        std::thread::sleep(pause);
+        if rand::RngExt::random(&mut rng) {
+            kill_group(&mut daemon);
+            kill_group(&mut other);
+            daemon = ours.start();
+            other = theirs.start();
+        } else {
+            for child in children(daemon.id()) {
+                let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+            }
+        }
+    }
+    wait_until("all messages", 3 * LIMIT, || {
+        let account = account(&truth, &stage.shipped());
+        if account.lost.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{} are lost: {:?}", account.lost.len(), account.lost.first()))
+        }
+    });
+    kill_group(&mut daemon);
+    let doubled = account(&truth, &stage.shipped()).doubled.len();
+    // A clean end: omkafka sends what it has in memory.
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(other.id().cast_signed()).unwrap(),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    other.wait().unwrap();
+    let counts = count(&stage);
+    let lost = truth.iter().filter(|line| !counts.contains_key(*line)).count();
+    let more = counts.values().filter(|count| **count > 1).count();
+    testkit_say(&format!(
+        "of {} messages: through log-ship 0 were lost and {doubled} sent more than once; through omkafka {lost} were lost \
+         and {more} sent more than once",
+        truth.len()
+    ));
+}
+
+/// How often each message stands in omkafka's topic.
+fn count(stage: &Stage) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for value in read_values(&stage.brokers, &format!("{}-omkafka", stage.topic)) {
+        *counts.entry(String::from_utf8(value).unwrap()).or_default() += 1;
+    }
+    counts
+}
+
+/// A rsyslogd with a socket to write into, and one action.
+struct Rsyslog {
+    dir: PathBuf,
+}
+
+impl Rsyslog {
+    /// `action` begins what the queue's options end.
+    fn new(dir: PathBuf, action: &str) -> Self {
+        fs::create_dir(&dir).unwrap();
+        let config = format!(
+            r#"module(load="imptcp")
+global(workDirectory="{dir}")
+template(name="line" type="string" string="%rawmsg%\n")
+template(name="bare" type="string" string="%rawmsg%")
+input(type="imptcp" path="{dir}/port" unlink="on")
+{action}
+    queue.type="Disk" queue.filename="q" queue.maxDiskSpace="100m" queue.checkpointInterval="1" queue.syncQueueFiles="on"
+    queue.saveOnShutdown="on" action.resumeRetryCount="-1" action.resumeInterval="1")
+"#,
+            dir = dir.display(),
+        );
+        fs::write(dir.join("conf"), config).unwrap();
+        Self { dir }
+    }
+
+    fn start(&self) -> Child {
+        let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap());
+        let mut command = Command::new("rsyslogd");
+        command.env("PATH", path).arg("-n").arg("-f").arg(self.dir.join("conf")).arg("-iNONE").current_dir(&self.dir);
+        // A group of its own: its child goes with it.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("rsyslogd can be started")
+    }
+
+    fn say(&self, lines: &[String]) {
+        let mut to = wait_until("rsyslogd's socket", LIMIT, || {
+            UnixStream::connect(self.dir.join("port")).map_err(|error| error.to_string())
+        });
+        to.write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
+    }
+
+    fn has_queued(&self, message: &str) -> bool {
+        fs::read_dir(&self.dir).unwrap().flatten().any(|file| {
+            let bytes = fs::read(file.path()).unwrap_or_default();
+            bytes.windows(message.len()).any(|window| window == message.as_bytes())
+        })
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a figure that is told, not asserted")]
+fn testkit_say(what: &str) {
+    eprintln!("{what}");
+}
+
+fn kill_group(daemon: &mut Child) {
+    let group = rustix::process::Pid::from_raw(daemon.id().cast_signed()).unwrap();
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    daemon.wait().unwrap();
+}
+
+fn children(parent: u32) -> Vec<rustix::process::Pid> {
+    let tasks = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    let all = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+    let lists = all.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    let words: Vec<String> = lists.chain([tasks]).collect();
+    words
+        .iter()
+        .flat_map(|list| list.split_whitespace())
+        .filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?))
+        .collect()
+}

@@ -1,0 +1,16 @@
+//! log-ship as a process, on a real Kafka (`scripts/stack start kafka`).
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
+
+mod accounting;
+mod confirm;
+mod copies;
+mod disk;
+mod hours;
+mod lines;
+mod outages;
+mod plain;
+mod rotation;
+mod runs;
+mod stage;
+mod stdin;
+mod tls;
