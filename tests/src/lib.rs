@@ -5,6 +5,7 @@ pub mod place;
 pub mod tree;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use testkit::Tool;
 
 /// Whether the larger figures were asked for.
@@ -36,7 +37,31 @@ pub fn bin_dir() -> PathBuf {
     dir.expect("build the tools first: cargo build --release").to_owned()
 }
 
+/// Names of all tools, in order: the directories of `tools/`.
+///
+/// # Panics
+/// The workspace can't be read.
+#[must_use]
+pub fn tools() -> Vec<String> {
+    let dirs = std::fs::read_dir(root().join("tools")).expect("the workspace can be read").flatten();
+    let mut names: Vec<String> = dirs.map(|dir| dir.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
 /// A built tool.
 pub fn tool(name: &str) -> Tool {
     Tool::new(bin_dir().join(name))
+}
+
+/// Directory of the programs of a Python package, which `scripts/stack` installs if it is not there yet.
+///
+/// # Panics
+/// It can't be installed.
+#[must_use]
+pub fn stack_tool(requirement: &str) -> PathBuf {
+    let install = Command::new(root().join("scripts/stack")).args(["tool", requirement]).output();
+    let install = install.expect("scripts/stack can be run");
+    assert!(install.status.success(), "{requirement}: {}", String::from_utf8_lossy(&install.stderr));
+    PathBuf::from(String::from_utf8_lossy(&install.stdout).trim())
 }

@@ -5,12 +5,15 @@ use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
 /// Every tool, with a command line that prints records and changes nothing.
-const TOOLS: [(&str, &[&str]); 5] = [
+const TOOLS: [(&str, &[&str]); 8] = [
     ("artifact-fetch", &["--help"]),
     ("artifact-pack", &["--artifact", "a", "--store", "file:///", "--audit", "-q"]),
     ("asg-hosts", &["--input", SAVED]),
+    ("log-index", &["--help"]),
+    ("log-ship", &["--help"]),
     ("nagios-gen", &["--help"]),
     ("release-promote", &["--artifact", "a", "--store", "file:///", "--history", "-q"]),
+    ("spot-watch", &["--raise", "g", "--iam-policy"]),
 ];
 
 /// Saved answers of AWS, so that a list needs no server.
@@ -19,10 +22,7 @@ const SAVED: &str =
 
 #[test]
 fn the_table_knows_every_tool() {
-    let dirs = fs::read_dir(root().join("tools")).unwrap().flatten();
-    let mut names: Vec<String> = dirs.map(|dir| dir.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    assert_eq!(names, TOOLS.map(|(name, _)| name));
+    assert_eq!(end_to_end::tools(), TOOLS.map(|(name, _)| name));
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn help_lists_under_aws_what_is_about_aws() {
                 listed.push(option);
             }
         }
-        let expected = if name == "nagios-gen" { &[][..] } else { &expected };
+        let expected = if ["log-index", "log-ship", "nagios-gen"].contains(&name) { &[][..] } else { &expected };
         assert_eq!(listed, expected, "{name}");
     }
 }
@@ -87,9 +87,34 @@ fn wrong_usage_is_one_line_and_exit_2() {
         &["--output", "f", "--max-shrink", "all"],
     ];
     let of_groups = [&["--no-such-option"][..], &["--columns", "nope"], &["--list", "--format", "csv"], &["-0"]];
+    let of_notices = [
+        &["--no-such-option"][..],
+        &["--ensure-policy"],
+        &["--raise", "a", "--raise-from-tag", "b"],
+        &["--interval", "0s"],
+        &["--notify", "ftp://x"],
+    ];
+    let of_logs = [
+        &["--no-such-option"][..],
+        &["--brokers", "b:1", "--topic", "a/b"],
+        &["--brokers", "b:1", "--topic", "t", "--kafka", "acks=1"],
+        &["--brokers", "b:1", "--topic", "t", "--kafka", "no.such.option=1"],
+        &["--brokers", "b:1", "--topic", "t", "--confirm", "--once"],
+        &["--brokers", "b:1", "--topic", "t", "--first-line", "("],
+        &["--brokers", "b:1", "--topic", "t", "--once", "a["],
+    ];
+    let of_records = [
+        &["--no-such-option"][..],
+        &["--brokers", "b:1", "--topic", "t", "--group", "g", "--url", "ftp://s", "--index", "i"],
+        &["--brokers", "b:1", "--topic", "t", "--group", "g", "--url", "http://s", "--index", "I"],
+        &["--brokers", "b:1", "--topic", "t", "--group", "g", "--url", "http://s", "--index", "i", "--kafka", "acks=1"],
+    ];
     for (name, _) in TOOLS {
         let lines = match name {
+            "log-index" => &of_records[..],
+            "log-ship" => &of_logs[..],
             "asg-hosts" => &of_groups[..],
+            "spot-watch" => &of_notices[..],
             "nagios-gen" => &of_hosts[..],
             _ => &of_releases[..],
         };
@@ -134,4 +159,46 @@ fn every_tool_and_its_page_are_complete() {
         let main = fs::read_to_string(root().join("tools").join(name).join("src/main.rs")).unwrap();
         assert!(main.lines().count() <= 40, "{name}: main.rs is more than one screen");
     }
+}
+
+/// The table of dependencies is counted, not remembered.
+#[test]
+fn docs_count_the_crates_of_each_tool() {
+    let docs = fs::read_to_string(root().join("docs/DEPENDENCIES.md")).unwrap();
+    for (name, _) in TOOLS {
+        let mut tree = Command::new(env!("CARGO"));
+        tree.args(["tree", "--locked", "--target", "x86_64-unknown-linux-gnu", "-e", "normal", "--prefix", "none"]);
+        let tree = tree.args(["--no-dedupe", "--format", "{p}", "-p", name]).current_dir(root()).output().unwrap();
+        let tree = String::from_utf8(tree.stdout).unwrap();
+        // Our own have a path.
+        let crates: std::collections::BTreeSet<&str> = tree.lines().filter(|line| !line.contains("(/")).collect();
+        let row = format!("| {name} | {} |", crates.len());
+        assert!(docs.contains(&row), "docs/DEPENDENCIES.md should say {row}");
+    }
+}
+
+/// Links between pages, and the files that they name in passing, are there.
+#[test]
+fn pages_lead_to_files_that_exist() {
+    let mut list = Command::new("find");
+    list.args([".", "(", "-path", "./target", "-o", "-path", "./.*", ")", "-prune", "-o", "-name", "*.md", "-print"]);
+    let list = list.current_dir(root()).output().unwrap();
+    let list = String::from_utf8(list.stdout).unwrap();
+    let mut count = 0;
+    for page in list.lines() {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let dir = root().join(page).parent().unwrap().to_owned();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            let path = link.split('#').next().unwrap();
+            if !path.is_empty() && !link.contains("://") {
+                assert!(dir.join(path).exists(), "{page} leads to {link}");
+                count += 1;
+            }
+        }
+        for named in text.split('`').filter(|word| word.starts_with("scripts/") || word.starts_with("docs/")) {
+            let path = named.split([' ', '{', '*']).next().unwrap();
+            assert!(root().join(path).exists(), "{page} names {named}");
+        }
+    }
+    assert!(count > 40, "{count} links");
 }

@@ -3,7 +3,7 @@
 
 use end_to_end::checker::leftovers;
 use end_to_end::place::{ARTIFACT, Place};
-use end_to_end::{bin_dir, root};
+use end_to_end::{bin_dir, root, stack_tool};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -189,10 +189,8 @@ fn an_instance_boots_from_buckets_alone() {
     let pack = ["--artifact", "ansible", "--store", &ansible, "-C"];
     let pack = end_to_end::tool("artifact-pack").args(pack).arg(job.checkout()).arg("common");
     job.place.reach(pack).run().succeeds();
-    let cli = Command::new(root().join("scripts/stack")).args(["tool", "awscli==1.46.3"]).output().unwrap();
-    assert!(cli.status.success(), "{}", String::from_utf8_lossy(&cli.stderr));
-    let cli = String::from_utf8(cli.stdout).unwrap();
-    let path = format!("{}:{}:{}", bin_dir().display(), cli.trim(), std::env::var("PATH").unwrap());
+    let cli = stack_tool("awscli==1.46.3");
+    let path = format!("{}:{}:{}", bin_dir().display(), cli.display(), std::env::var("PATH").unwrap());
 
     let scripts = format!("{}/deploy-scripts", job.place.url());
     let target = format!("{scripts}/{ARTIFACT}.sh");
@@ -457,7 +455,8 @@ fn the_demo_says_what_it_lacks() {
     fs::write(bin.join("cargo"), "#!/usr/bin/env bash\necho \"cargo $*\" >&2\nexit 101\n").unwrap();
     fs::set_permissions(bin.join("cargo"), PermissionsExt::from_mode(0o755)).unwrap();
     let run = demo(&here).run().fails_with(101).stdout_is("");
-    let tools = ["artifact-pack", "release-promote", "artifact-fetch", "asg-hosts", "nagios-gen"];
+    let tools = ["artifact-pack", "release-promote", "artifact-fetch", "asg-hosts", "nagios-gen", "spot-watch"];
+    let tools = [&tools[..], &["log-ship", "log-index", "testkit"]].concat();
     let build = tools.iter().fold("cargo build --release --locked".to_owned(), |line, tool| line + " -p " + tool);
     assert_eq!(run.stderr_str(), format!("demo: building the tools, some minutes, once\n{build}\n"));
 }

@@ -1,13 +1,14 @@
 //! The tables of `bench fleet`: listing instances, and Ansible's inventory of them. The server is the model of EC2 and Auto
-//! Scaling, in a process of its own: a child begins with the memory of this one, and its peak would be the model's.
+//! Scaling, in a process of its own, so that this one stays small: see `measure`.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::measure::{Env, Pipeline};
+use crate::measure::{Env, Pipeline, run};
 use crate::site::{Site, stage};
 use crate::table::{Contestant, compare};
 
@@ -30,6 +31,15 @@ keyed_groups:
   - {prefix: tag, key: tags}
   - {prefix: type, key: instance_type}
   - {prefix: \"\", separator: \"\", key: placement.availability_zone}
+";
+
+/// The rest of what ec2.py made groups of.
+const PLUGIN_EVERY_GROUP: &str = "  - {prefix: \"\", separator: \"\", key: instance_id}
+  - {prefix: \"\", separator: \"\", key: placement.region}
+  - {prefix: \"\", separator: \"\", key: image_id}
+  - {prefix: key, key: key_name}
+  - {prefix: vpc_id, key: vpc_id}
+  - {prefix: security_group, key: \"security_groups | map(attribute='group_name') | list\"}
 ";
 
 /// A running model; dropping it ends it.
@@ -68,14 +78,14 @@ fn model(site: &Site, instances: usize) -> Result<(Model, Env)> {
     Ok((model, env))
 }
 
-/// Fails unless the inventory that is to be measured has all its hosts: an inventory without them is fast.
-fn check(env: &Env, command: &[String], hosts: usize) -> Result<()> {
-    let [program, args @ ..] = command else { anyhow::bail!("no command") };
-    let run = Command::new(program).args(args).env_clear().envs(env).output()?;
-    let said = String::from_utf8_lossy(&run.stderr);
-    let list: serde_json::Value = serde_json::from_slice(&run.stdout).with_context(|| said.clone().into_owned())?;
-    let found = list["_meta"]["hostvars"].as_object().map_or(0, serde_json::Map::len);
-    ensure!(found == hosts, "{} lists {found} of {hosts} hosts: {said}", command.join(" "));
+/// Fails unless the inventory that is to be measured has all its hosts: an inventory without them is fast. jq counts them,
+/// for the list would make this process large.
+fn check(site: &Site, env: &Env, command: &[String], hosts: usize) -> Result<()> {
+    let counted = PathBuf::from(site.path("hosts-counted"));
+    let count = stage(["jq", "._meta.hostvars | length"]);
+    run(&[Pipeline { output: Some(counted.clone()), ..Pipeline::new(env, vec![command.to_vec(), count]) }])?;
+    let found = fs::read_to_string(counted)?;
+    ensure!(found.trim() == hosts.to_string(), "{} lists {} of {hosts} hosts", command.join(" "), found.trim());
     Ok(())
 }
 
@@ -118,7 +128,7 @@ pub fn inventory(site: &Site, instances: usize, rounds: usize) -> Result<String>
     let ansible = site.peer("ansible-inventory");
     let of = |inventory: String, hosts: usize| -> Result<_> {
         let command = stage([&ansible, "-i", &inventory, "--list"]);
-        check(env, &command, hosts)?;
+        check(site, env, &command, hosts)?;
         Ok(move |_| vec![Pipeline::new(env, vec![command.clone()])])
     };
     let mut contestants = Vec::new();
@@ -130,10 +140,13 @@ pub fn inventory(site: &Site, instances: usize, rounds: usize) -> Result<String>
         contestants.push(Contestant::new("over asg-hosts --full-hostvars", of(full, instances)?));
     }
     let (plain, grouped) = (site.path("plain.aws_ec2.yml"), site.path("grouped.aws_ec2.yml"));
+    let every = site.path("every.aws_ec2.yml");
+    fs::write(&every, format!("{PLUGIN}{PLUGIN_GROUPS}{PLUGIN_EVERY_GROUP}"))?;
     fs::write(&plain, PLUGIN)?;
     fs::write(&grouped, format!("{PLUGIN}{PLUGIN_GROUPS}"))?;
     contestants.push(Contestant::new("amazon.aws.aws_ec2, without groups", of(plain, instances)?));
     contestants.push(Contestant::new("amazon.aws.aws_ec2, groups by tag, type and zone", of(grouped, instances)?));
+    contestants.push(Contestant::new("amazon.aws.aws_ec2, groups as ec2.py made them", of(every, instances)?));
     // What nobody can be faster than.
     let nothing = site.path("nothing.sh");
     fs::write(&nothing, "#!/bin/sh\necho '{\"_meta\":{\"hostvars\":{}}}'\n")?;

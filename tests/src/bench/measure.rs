@@ -1,7 +1,8 @@
 //! One measured run: the stages of a pipeline as processes of their own, with wall time, CPU time and peak memory.
 //!
 //! No shell stands between: every stage is waited for by itself, so each has its own peak and no failure hides behind a
-//! pipe. Memory of a stage is that of the largest single process in its tree, as the kernel reports it.
+//! pipe. Memory of a stage is that of the largest single process in its tree, as the kernel reports it. A child begins with
+//! the peak of its parent, so this process must never grow: what is large is made in a process of its own, or line by line.
 
 use std::collections::BTreeMap;
 use std::fs::File;

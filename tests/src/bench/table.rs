@@ -91,8 +91,9 @@ fn render(title: &str, rounds: usize, contestants: &[Contestant<'_>], samples: &
     text
 }
 
-#[expect(clippy::cast_precision_loss, reason = "printed without decimals")]
-fn mebibytes(bytes: u64) -> f64 {
+/// For printing.
+#[expect(clippy::cast_precision_loss, reason = "printed with one decimal at most")]
+pub fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 

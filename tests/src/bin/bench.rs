@@ -15,12 +15,18 @@ mod data;
 mod fleet;
 #[path = "../bench/growth.rs"]
 mod growth;
+#[path = "../bench/logs/mod.rs"]
+mod logs;
 #[path = "../bench/measure.rs"]
 mod measure;
 #[path = "../bench/monitoring.rs"]
 mod monitoring;
+#[path = "../bench/process.rs"]
+mod process;
 #[path = "../bench/site.rs"]
 mod site;
+#[path = "../bench/spot/mod.rs"]
+mod spot;
 #[path = "../bench/table.rs"]
 mod table;
 
@@ -32,7 +38,7 @@ struct Args {
     /// Directory of our release binaries
     #[arg(long)]
     ours: PathBuf,
-    /// Directory of aws, s5cmd, rclone and ansible-inventory
+    /// Directory of aws, s5cmd, rclone, ansible-inventory and ec2-metadata-mock
     #[arg(long)]
     peers: PathBuf,
     /// Directory of the project's scripts
@@ -61,6 +67,12 @@ enum Name {
     Release,
     /// Listing the instances of Auto Scaling groups, and what Nagios watches of them
     Fleet,
+    /// Watching for a spot instance's notice, and raising capacity at it
+    Spot,
+    /// Shipping lines from files to Kafka
+    Logs,
+    /// Indexing records from Kafka
+    Index,
 }
 
 fn main() -> Result<()> {
@@ -103,6 +115,9 @@ fn main() -> Result<()> {
                 print(&monitoring::objects(&site, scale)?)?;
             }
         }
+        Name::Spot => spot::tables(&site, args.quick, print)?,
+        Name::Logs => logs::tables(&site, args.quick, rounds, print)?,
+        Name::Index => logs::indexing::tables(&site, args.quick, rounds, print)?,
     }
     Ok(())
 }

@@ -1,0 +1,205 @@
+//! The package and `scripts/install`, in a Debian that nobody has installed anything in. Needs root, for chroot.
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
+
+use end_to_end::{bin_dir, root, tools};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use testkit::{Finished, Tool};
+
+/// The first one of a run downloads packages.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// A script of this repository, for the tools of this build.
+fn script(name: &str) -> Tool {
+    let target = bin_dir().parent().unwrap().to_owned();
+    // Downloads are kept at home.
+    let home = std::env::var_os("HOME").unwrap();
+    Tool::new(root().join("scripts").join(name)).env("CARGO_TARGET_DIR", target).env("HOME", home).deadline(LIMIT)
+}
+
+/// A fresh Debian.
+struct Debian {
+    dir: TempDir,
+}
+
+impl Debian {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        script("stack").arg("debian").arg(dir.path()).run().succeeds();
+        Self { dir }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path.trim_start_matches('/'))
+    }
+
+    /// A command in it, by a shell.
+    fn sh(&self, command: &str) -> Finished {
+        let chroot = Tool::new("chroot").arg(self.dir.path()).args(["/usr/bin/env", "-i"]);
+        let chroot = chroot.args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=xterm", "LC_ALL=C.UTF-8"]);
+        chroot.args(["/bin/bash", "-c", command]).deadline(LIMIT).run()
+    }
+
+    fn install(&self, package: &Path) -> Finished {
+        fs::copy(package, self.path("/tmp/package.deb")).unwrap();
+        let done = self.sh("dpkg --install --force-confold /tmp/package.deb </dev/null");
+        fs::remove_file(self.path("/tmp/package.deb")).unwrap();
+        done
+    }
+
+    /// Every path but those of what the system notes of itself.
+    fn files(&self) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![self.dir.path().to_owned()];
+        while let Some(dir) = open.pop() {
+            for entry in fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                let name = format!("/{}", path.strip_prefix(self.dir.path()).unwrap().display());
+                if ["/var/lib/dpkg", "/var/log", "/var/cache", "/proc", "/root", "/run"].contains(&name.as_str()) {
+                    continue;
+                }
+                if fs::symlink_metadata(&path).unwrap().is_dir() {
+                    open.push(path);
+                }
+                found.insert(name);
+            }
+        }
+        found
+    }
+}
+
+/// The package of this build.
+fn package(into: &Path) -> PathBuf {
+    let made = script("package").arg(into).run().succeeds().stderr_is_empty();
+    PathBuf::from(made.stdout_str().trim_end())
+}
+
+/// The same with a higher version and another setting.
+fn next(package: &Path) -> PathBuf {
+    let tree = package.with_extension("next");
+    Tool::new("dpkg-deb").arg("--raw-extract").arg(package).arg(&tree).run().succeeds();
+    let control = fs::read_to_string(tree.join("DEBIAN/control")).unwrap();
+    let raised = control.replacen("Version: ", "Version: 1:", 1);
+    assert_ne!(control, raised);
+    fs::write(tree.join("DEBIAN/control"), raised).unwrap();
+    for name in ["ship-logs", "spot-watch"] {
+        let setting = tree.join("etc/default").join(name);
+        let text = fs::read_to_string(&setting).unwrap();
+        fs::write(&setting, format!("{text}# Since the next version.\n")).unwrap();
+    }
+    let made = package.with_extension("next.deb");
+    Tool::new("dpkg-deb").args(["--root-owner-group", "-z1", "--build"]).arg(&tree).arg(&made).run().succeeds();
+    made
+}
+
+#[test]
+fn installed_upgraded_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let package = package(dir.path());
+    let debian = Debian::new();
+    let before = debian.files();
+    debian.install(&package).succeeds();
+    fs::remove_file(debian.path("/usr/sbin/policy-rc.d")).ok();
+
+    for tool in tools() {
+        debian.sh(&format!("{tool} --version")).succeeds().stdout_contains(&tool);
+        debian.sh(&format!("{tool} --help")).succeeds().stdout_contains("Exit codes:");
+        let page = debian.sh(&format!("man --warnings=w {tool} | cat")).succeeds().stderr_is_empty();
+        // Lines are filled with spaces.
+        let page = page.stdout_str().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(page.contains(&format!("NAME {tool} - ")) && page.contains("--help"), "{page}");
+        debian.sh(&format!("[ -s /usr/share/doc/asg-tools/{tool}.md ]")).succeeds();
+        // What each shell offers after an option's first letters.
+        let bash = format!(
+            ". /usr/share/bash-completion/bash_completion; _completion_loader {tool}; \
+             COMP_WORDS=({tool} --verb) COMP_CWORD=1 COMP_LINE='{tool} --verb' COMP_POINT=99; \
+             $(complete -p {tool} | sed 's/.*-F \\([^ ]*\\) .*/\\1/') {tool} --verb {tool}; echo \"${{COMPREPLY[@]}}\""
+        );
+        debian.sh(&bash).succeeds().stdout_is("--verbose\n");
+        let zsh = format!("zsh -fc 'autoload -U compinit; compinit -D; echo $_comps[{tool}]'");
+        debian.sh(&zsh).succeeds().stdout_is(&format!("_{tool}\n"));
+        debian.sh(&format!("fish -c 'complete -C \"{tool} --verb\"'")).succeeds().stdout_contains("--verbose\t");
+    }
+    for pipeline in ["create-build", "promote-build", "instance-boot", "asg-code-push", "ship-logs"] {
+        debian.sh(pipeline).fails_with(2).stderr_contains("is not set; usage:");
+    }
+    debian.sh("ls /usr/share/asg-tools/ansible/code-push.yml").succeeds();
+    let units = "/usr/lib/systemd/system/{spot-watch,log-ship,log-index}.service";
+    debian.sh(&format!("systemd-analyze verify --man=no {units}")).succeeds().stderr_is_empty();
+    debian.sh("logrotate --debug /etc/logrotate.d/asg-tools").succeeds();
+    for path in ["/usr/bin/log-ship", "/etc/default/ship-logs", "/usr/lib/systemd/system/spot-watch.service"] {
+        let meta = fs::metadata(debian.path(path)).unwrap();
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o022), (0, 0, 0), "{path}");
+    }
+
+    // Settings and state are the team's.
+    let mine = "SPOT_WATCH_OPTIONS=--raise obelix_ondemand_asg\n";
+    fs::write(debian.path("/etc/default/spot-watch"), mine).unwrap();
+    fs::create_dir_all(debian.path("/var/lib/private/log-ship/spool")).unwrap();
+    fs::write(debian.path("/var/lib/private/log-ship/positions-1"), "positions").unwrap();
+    debian.install(&next(&package)).succeeds();
+    assert_eq!(fs::read_to_string(debian.path("/etc/default/spot-watch")).unwrap(), mine);
+    let other = fs::read_to_string(debian.path("/etc/default/ship-logs")).unwrap();
+    assert!(other.ends_with("# Since the next version.\n"), "{other}");
+
+    debian.sh("dpkg --remove asg-tools").succeeds();
+    let kept: Vec<String> = debian.files().difference(&before).cloned().collect();
+    let expected = [
+        "/etc/default/ship-logs",
+        "/etc/default/spot-watch",
+        "/etc/default/spot-watch.dpkg-dist",
+        "/etc/logrotate.d/asg-tools",
+        "/var/lib/private/log-ship",
+        "/var/lib/private/log-ship/positions-1",
+        "/var/lib/private/log-ship/spool",
+    ];
+    let kept: Vec<&str> = kept.iter().map(String::as_str).filter(|path| *path != "/var/lib/private").collect();
+    assert_eq!(kept, expected);
+    debian.sh("dpkg --purge asg-tools").succeeds();
+    let left: Vec<String> = debian.files().difference(&before).cloned().collect();
+    assert!(left.iter().all(|path| path == "/var/lib/private"), "{left:?}");
+    assert!(before.is_subset(&debian.files()), "nothing of the system is gone");
+}
+
+#[test]
+fn on_a_plain_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let install = || script("install").arg("--destdir").arg(dir.path());
+    let first = install().run().succeeds().stderr_is_empty();
+    for path in first.stdout_str().lines() {
+        assert!(dir.path().join(&path[1..]).exists(), "{path}");
+    }
+    for tool in tools() {
+        let installed = dir.path().join("usr/local/bin").join(&tool);
+        Tool::new(installed).arg("--version").run().succeeds().stdout_contains(&tool);
+    }
+    let unit = fs::read_to_string(dir.path().join("etc/systemd/system/log-ship.service")).unwrap();
+    assert!(unit.contains("ExecStart=/usr/local/bin/ship-logs "), "{unit}");
+    // By a link, it finds what lies beside it.
+    let push = dir.path().join("usr/local/bin/asg-code-push");
+    Tool::new(push).run().fails_with(2).stderr_contains("SERVICE is not set");
+
+    let mine = dir.path().join("etc/default/ship-logs");
+    fs::write(&mine, "KAFKA_BROKERS=kafka:9092\n").unwrap();
+    install().run().succeeds().stderr_contains("/etc/default/ship-logs stays as it is");
+    assert_eq!(fs::read_to_string(&mine).unwrap(), "KAFKA_BROKERS=kafka:9092\n");
+    script("install").arg("--what").run().fails_with(2);
+}
+
+/// Asked of a tool: what it generates and how it refuses the rest.
+#[test]
+fn generated() {
+    for tool in tools() {
+        for (what, word) in [("man", ".TH"), ("bash", "COMPREPLY"), ("fish", "complete -c"), ("zsh", "#compdef")] {
+            end_to_end::tool(&tool).args(["--generate", what]).run().succeeds().stderr_is_empty().stdout_contains(word);
+        }
+        for wrong in [&["--generate"][..], &["--generate", "csh"], &["--generate", "man", "bash"]] {
+            let refused = end_to_end::tool(&tool).args(wrong).run().fails_with(2).stderr_is_one_line();
+            refused.stderr_contains("--generate takes one of man, bash, fish, zsh");
+        }
+    }
+}
