@@ -8,6 +8,8 @@ use records::FileId;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::{self, JoinHandle};
 use std::time::UNIX_EPOCH;
 
 /// Everything that is remembered.
@@ -55,10 +57,18 @@ pub(crate) struct Remembered {
 /// The state directory, held by one process at a time.
 #[derive(Debug)]
 pub(crate) struct Positions {
-    slots: Slots,
-    buffer: Vec<u8>,
+    writer: Writer,
     dir: PathBuf,
     _lock: Lock,
+}
+
+/// Writes on a thread of its own: the wait for the disk holds up no line.
+#[derive(Debug)]
+struct Writer {
+    /// `None` when it ends.
+    memories: Option<Sender<Memory>>,
+    outcomes: Receiver<Result<(), Failure>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Positions {
@@ -76,17 +86,32 @@ impl Positions {
         let memory = payload.map(|bytes| serde_json::from_slice(&bytes)).transpose().map_err(|error| {
             Failure::permanent(format!("unable to read {}: {error}", dir.join("positions").display()))
         })?;
-        Ok((Self { slots, buffer: Vec::new(), dir: dir.to_owned(), _lock: lock }, memory))
+        Ok((Self { writer: Writer::start(slots)?, dir: dir.to_owned(), _lock: lock }, memory))
     }
 
-    /// Writes everything down; it is on disk afterwards.
+    /// Begins to write everything down: there is one outcome for each call.
+    pub(crate) fn save(&self, memory: Memory) {
+        if let Some(memories) = &self.writer.memories {
+            // Without a writer, the outcome says so.
+            let _ = memories.send(memory);
+        }
+    }
+
+    /// Whether it is on disk, once that is known.
+    pub(crate) fn outcome(&self) -> Option<Result<(), Failure>> {
+        match self.writer.outcomes.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(no_writer())),
+        }
+    }
+
+    /// Waits until that is known.
     ///
     /// # Errors
     /// The disk did not take it.
-    pub(crate) fn save(&mut self, memory: &Memory) -> Result<(), Failure> {
-        self.buffer.clear();
-        serde_json::to_writer(&mut self.buffer, memory).map_err(|error| Failure::permanent(error.to_string()))?;
-        self.slots.save(&self.buffer)
+    pub(crate) fn wait(&self) -> Result<(), Failure> {
+        self.writer.outcomes.recv().unwrap_or_else(|_| Err(no_writer()))
     }
 
     /// What a file made right now would be stamped with, in nanoseconds since 1970: the kernel's clock for that runs in
@@ -110,6 +135,42 @@ impl Positions {
     pub(crate) fn spool(&self) -> PathBuf {
         self.dir.join("spool")
     }
+}
+
+impl Writer {
+    fn start(mut slots: Slots) -> Result<Self, Failure> {
+        let (memories, orders) = channel::<Memory>();
+        let (told, outcomes) = channel();
+        let mut buffer = Vec::new();
+        let work = move || {
+            for memory in orders {
+                buffer.clear();
+                let written = serde_json::to_writer(&mut buffer, &memory);
+                let outcome = written.map_err(|error| Failure::permanent(error.to_string()));
+                if told.send(outcome.and_then(|()| slots.save(&buffer))).is_err() {
+                    break;
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("positions".to_owned()).spawn(work);
+        let thread = thread.map_err(|error| Failure::io("unable to start a thread", error))?;
+        Ok(Self { memories: Some(memories), outcomes, thread: Some(thread) })
+    }
+}
+
+impl Drop for Writer {
+    /// What was begun is written, and only then may another process have the directory.
+    fn drop(&mut self) {
+        self.memories = None;
+        if let Some(thread) = self.thread.take() {
+            // If it panicked, it has said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn no_writer() -> Failure {
+    Failure::permanent("unable to save positions: their thread has ended")
 }
 
 mod hex {
@@ -169,9 +230,10 @@ mod tests {
             written: 6,
             hours,
         };
-        let (mut positions, none) = Positions::open(dir.path()).unwrap();
+        let (positions, none) = Positions::open(dir.path()).unwrap();
         assert!(none.is_none());
-        positions.save(&Memory { since: 9, files: vec![file.clone()] }).unwrap();
+        positions.save(Memory { since: 9, files: vec![file.clone()] });
+        positions.wait().unwrap();
         assert!(Positions::open(dir.path()).unwrap_err().is_temporary());
         drop(positions);
         let (_, memory) = Positions::open(dir.path()).unwrap();

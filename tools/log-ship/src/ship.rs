@@ -17,6 +17,7 @@ use crate::watch::Watch;
 use cli::{Console, Failure, Stream};
 use jiff::Timestamp;
 use rdkafka::error::RDKafkaErrorCode as Code;
+use saving::Saving;
 use std::time::{Duration, Instant};
 
 /// Folders are looked into at least this often, whatever inotify says.
@@ -69,6 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         buffer: Vec::new(),
         counters: Counters::default(),
         unsaved: 0,
+        saving: None,
         changed: true,
         saved: Instant::now(),
         save_failed: None,
@@ -81,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     ship.resume(memory.files, first)?;
     if first {
         // When it began decides which rotated files are its own: a start that is killed must not begin again.
-        ship.save(ship.window as u64);
+        ship.save_now(ship.window as u64);
     }
     ship.work()
 }
@@ -100,6 +102,8 @@ struct Ship<'a> {
     counters: Counters,
     /// What lines take that are acknowledged, but whose positions are not on disk.
     unsaved: usize,
+    /// What is being saved.
+    saving: Option<Saving>,
     /// Something is to be saved.
     changed: bool,
     saved: Instant,
@@ -131,6 +135,7 @@ impl Ship<'_> {
             let sent = self.pump();
             let settled = self.settle(Duration::ZERO);
             self.end_records();
+            self.take_saved();
             self.save_if_due();
             self.complain();
             if let (Some(every), true) = (self.args.stats, Instant::now() >= stats_due) {
@@ -151,7 +156,10 @@ impl Ship<'_> {
                 self.watch.folders(&folders);
                 swept = Instant::now();
             }
-            let wait = match (sent || settled > 0, self.sender.waiting() > 0 || self.unsaved > 0 || sweep) {
+            let wait = match (
+                sent || settled > 0,
+                self.sender.waiting() > 0 || self.unsaved > 0 || self.saving.is_some() || sweep,
+            ) {
                 (true, _) => Duration::ZERO,
                 (false, true) if self.progress.elapsed() < LONG_WAIT => BEAT,
                 (false, true) => 10 * BEAT,
@@ -215,7 +223,6 @@ impl Ship<'_> {
         }
         if unsure && self.may_save() {
             self.save(self.window as u64);
-            sent |= self.save_failed.is_none();
         }
         sent
     }

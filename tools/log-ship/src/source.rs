@@ -36,6 +36,17 @@ pub(crate) enum Standing {
     Stream,
 }
 
+/// Whether what is remembered of a source on disk covers what is sent next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cover {
+    /// It has to be saved first.
+    None,
+    /// It is being saved.
+    Underway,
+    /// It is on disk.
+    Saved,
+}
+
 /// How far the writer of a stream has come.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
@@ -60,8 +71,7 @@ pub(crate) struct Source {
     pub(crate) grown: Instant,
     /// Everything before this offset was handed to the sender.
     pub(crate) read: u64,
-    /// What is remembered of it on disk covers what is sent next.
-    pub(crate) sure: bool,
+    pub(crate) cover: Cover,
     /// Its id and its first bytes are on disk.
     pub(crate) known: bool,
     /// Lines that the sender has not settled.
@@ -106,7 +116,7 @@ impl Source {
             read: memory.acked,
             size: memory.acked,
             resent: memory.sent.min(size),
-            sure: false,
+            cover: Cover::None,
             known: false,
             stuck: memory.acked,
             whole: memory.acked,

@@ -2,7 +2,7 @@
 
 use super::{BEAT, SAVE, SAY_EVERY, Ship};
 use crate::positions::Memory;
-use crate::source::{Source, Standing};
+use crate::source::{Cover, Source, Standing};
 use crate::spool;
 use cli::Failure;
 use std::sync::PoisonError;
@@ -11,9 +11,17 @@ use std::time::{Duration, Instant};
 /// What waits for the broker when a signal comes has this long.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Positions that are being saved.
+pub(super) struct Saving {
+    /// What the lines take that they cover.
+    unsaved: usize,
+    /// The positions, by source.
+    acked: Vec<(u32, u64)>,
+}
+
 impl Ship<'_> {
     pub(super) fn may_save(&self) -> bool {
-        self.save_failed.is_none() || self.saved.elapsed() >= SAVE
+        self.saving.is_none() && (self.save_failed.is_none() || self.saved.elapsed() >= SAVE)
     }
 
     pub(super) fn save_if_due(&mut self) {
@@ -23,35 +31,71 @@ impl Ship<'_> {
         }
     }
 
-    /// Saves all positions; `window` is what may be sent until the next time.
+    /// Begins to save all positions; `window` is what may be sent until the next time.
     pub(super) fn save(&mut self, window: u64) {
         let known = self.follow.sources.values().map(|source| source.remembered(window));
         let files = known.chain(self.follow.unseen.iter().cloned()).collect();
-        let memory = Memory { since: self.follow.since, files };
-        self.saved = Instant::now();
-        match self.positions.save(&memory) {
-            Ok(()) => {
-                if self.save_failed.take().is_some() {
-                    self.console.warn("positions are saved again");
-                }
-                self.kept = Instant::now();
-                self.unsaved = 0;
-                self.changed = false;
-                for source in self.follow.sources.values_mut() {
-                    (source.sure, source.known) = (true, true);
-                    source.memory.hours.forget(source.memory.acked);
-                }
-                if let Some((key, spool)) = &mut self.spool
-                    && let Some(source) = self.follow.sources.get(key)
-                {
-                    spool.release(source.memory.acked);
-                }
+        self.positions.save(Memory { since: self.follow.since, files });
+        let mut acked = Vec::with_capacity(self.follow.sources.len());
+        for (key, source) in &mut self.follow.sources {
+            acked.push((*key, source.memory.acked));
+            if source.cover == Cover::None {
+                source.cover = Cover::Underway;
             }
-            Err(failure) => {
-                if self.save_failed.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-                    self.console.warn(format!("{failure}: lines go on, a restart would send them again"));
-                    self.save_failed = Some(Instant::now());
-                }
+        }
+        self.saving = Some(Saving { unsaved: self.unsaved, acked });
+        self.changed = false;
+        self.saved = Instant::now();
+    }
+
+    /// Saves all positions and waits until they are on disk, or can't be.
+    pub(super) fn save_now(&mut self, window: u64) {
+        if self.saving.is_some() {
+            let outcome = self.positions.wait();
+            self.settle_saved(outcome);
+        }
+        self.save(window);
+        let outcome = self.positions.wait();
+        self.settle_saved(outcome);
+    }
+
+    /// Takes what became of the positions that are being saved.
+    pub(super) fn take_saved(&mut self) {
+        if self.saving.is_some()
+            && let Some(outcome) = self.positions.outcome()
+        {
+            self.settle_saved(outcome);
+        }
+    }
+
+    fn settle_saved(&mut self, outcome: Result<(), Failure>) {
+        let Some(saving) = self.saving.take() else { return };
+        let failed = outcome.is_err();
+        self.follow.sources.values_mut().filter(|source| source.cover == Cover::Underway).for_each(|source| {
+            source.cover = if failed { Cover::None } else { Cover::Saved };
+        });
+        if let Err(failure) = outcome {
+            self.changed = true;
+            if self.save_failed.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+                self.console.warn(format!("{failure}: lines go on, a restart would send them again"));
+                self.save_failed = Some(Instant::now());
+            }
+            return;
+        }
+        if self.save_failed.take().is_some() {
+            self.console.warn("positions are saved again");
+        }
+        self.kept = Instant::now();
+        self.unsaved -= saving.unsaved;
+        for (key, acked) in saving.acked {
+            let Some(source) = self.follow.sources.get_mut(&key) else { continue };
+            source.known = true;
+            // It may have gone back since, to the end of a copy.
+            source.memory.hours.forget(acked.min(source.memory.acked));
+            if let Some((stream, spool)) = &mut self.spool
+                && *stream == key
+            {
+                spool.release(acked);
             }
         }
     }
@@ -68,12 +112,12 @@ impl Ship<'_> {
         }
         let over: Vec<u32> = self.follow.sources.values().filter(|source| source.is_over()).map(Source::key).collect();
         let streams: Vec<_> = over.iter().filter_map(|key| self.follow.sources.remove(key)).collect();
-        self.save(0);
+        self.save_now(0);
         // A disk that fails has as long as a broker that is silent.
         while self.save_failed.is_some() && self.kept.elapsed() < self.timeout() && self.watch.signal().is_none() {
             self.watch.wait(SAVE);
             if self.may_save() {
-                self.save(0);
+                self.save_now(0);
             }
         }
         if self.save_failed.is_some() {
@@ -96,6 +140,6 @@ impl Ship<'_> {
             self.settle(BEAT);
         }
         let clean = self.sender.waiting() == 0;
-        self.save(if clean { 0 } else { self.window as u64 });
+        self.save_now(if clean { 0 } else { self.window as u64 });
     }
 }

@@ -1,6 +1,6 @@
 //! Records that end without a newline: the last one of a file that nobody writes to any more, and of a stream.
 
-use super::{Source, Standing};
+use super::{Cover, Source, Standing};
 use crate::sender::Sender;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl Source {
             return false;
         }
         self.memory.cut = Some(cut);
-        self.sure = false;
+        self.cover = Cover::None;
         true
     }
 

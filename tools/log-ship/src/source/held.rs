@@ -1,6 +1,6 @@
 //! What the file of a source held where it was read, by which the file is known again, and so are its copies.
 
-use super::{OVERLAP, Source, Standing};
+use super::{Cover, OVERLAP, Source, Standing};
 use crate::contents::{self, HEAD, Mark};
 use std::fs::File;
 use std::io;
@@ -15,7 +15,9 @@ impl Source {
             return Ok(false);
         }
         // On disk before a line is sent: a file that is rewritten while nobody looks must not be taken for this one.
-        self.sure &= head.len() == self.memory.head.len();
+        if head.len() > self.memory.head.len() {
+            self.cover = Cover::None;
+        }
         self.memory.head = head;
         Ok(true)
     }

@@ -1,6 +1,6 @@
 //! A turn of a source: a chunk is read, checked against what was read before, and sent line by line.
 
-use super::{OVERLAP, Source};
+use super::{Cover, OVERLAP, Source};
 use crate::contents::{self, Mark};
 use crate::lines::{Cut, Cutter};
 use crate::sender::{Line, Sender};
@@ -53,11 +53,11 @@ impl Source {
         }
         if self.must_mark(desk.now) {
             self.memory.hours.mark(self.read, desk.now);
-            self.sure = false;
+            self.cover = Cover::None;
         }
         // Where nothing can be saved, a file that is known goes on: sent again after a kill, its lines may get another hour.
         let lenient = desk.unsaved && self.known && self.memory.cut.is_none();
-        if !self.sure && !lenient {
+        if self.cover != Cover::Saved && !lenient {
             return Ok(Turn::Unsure);
         }
         let Some(file) = &self.file else { return Ok(Turn::Idle) };
