@@ -4,4 +4,4 @@ mod complaint;
 mod options;
 
 pub use complaint::Complaint;
-pub use options::{option, pair, refused, topic};
+pub use options::{OptionsFile, option, pair, refused, topic};

@@ -5,6 +5,7 @@ use bytesize::ByteSize;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args as Group, Parser, ValueEnum};
 use cli::{Failure, Verbosity};
+use kafka::OptionsFile;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
@@ -94,6 +95,9 @@ pub(crate) struct Kafka {
     /// Any option of librdkafka: `security.protocol=sasl_ssl`
     #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = option)]
     pub(crate) options: Vec<(String, String)>,
+    /// File with such options, one in a line: for passwords. Those of --kafka go before them
+    #[arg(long = "kafka-file", value_name = "FILE", value_parser = options_file)]
+    pub(crate) options_file: Option<OptionsFile>,
 }
 
 /// Where documents go.
@@ -190,8 +194,19 @@ impl Args {
     }
 }
 
+impl Kafka {
+    /// The options of librdkafka; later ones count.
+    pub(crate) fn options(&self) -> impl Iterator<Item = &(String, String)> {
+        self.options_file.iter().flat_map(OptionsFile::options).chain(&self.options)
+    }
+}
+
 fn option(text: &str) -> Result<(String, String), String> {
     kafka::option(text, "log-index", &FIXED)
+}
+
+fn options_file(path: &str) -> Result<OptionsFile, String> {
+    OptionsFile::read(path, "log-index", &FIXED)
 }
 
 fn url(text: &str) -> Result<Url, String> {

@@ -46,7 +46,7 @@ impl DeadLetters {
         config.set("client.id", "log-index");
         // What came through one topic must fit into another, headers added: the broker decides.
         config.set("message.max.bytes", "100000000");
-        for (key, value) in &args.kafka.options {
+        for (key, value) in args.kafka.options() {
             config.set(key, value);
         }
         config.set("bootstrap.servers", &args.kafka.brokers).set("enable.idempotence", "true").set("acks", "all");

@@ -294,7 +294,7 @@ fn config(args: &Args) -> ClientConfig {
     if args.stats.is_some() {
         config.set("statistics.interval.ms", "1000");
     }
-    for (key, value) in &kafka.options {
+    for (key, value) in kafka.options() {
         config.set(key, value);
     }
     let once = args.once.to_string();

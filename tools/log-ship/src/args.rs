@@ -3,6 +3,7 @@
 use bytesize::ByteSize;
 use clap::{Args as Group, Parser, ValueEnum};
 use cli::{Failure, Verbosity};
+use kafka::OptionsFile;
 use regex::bytes::Regex;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -97,6 +98,9 @@ pub(crate) struct Kafka {
     /// Any option of librdkafka: `security.protocol=sasl_ssl`, `compression.type=zstd`
     #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = option)]
     pub(crate) options: Vec<(String, String)>,
+    /// File with such options, one in a line: for passwords. Those of --kafka go before them
+    #[arg(long = "kafka-file", value_name = "FILE", value_parser = options_file)]
+    pub(crate) options_file: Option<OptionsFile>,
     /// With --once and --confirm: the broker's silence that ends the wait [default: 30s; with --confirm 5s]
     #[arg(long, value_name = "TIME", value_parser = cli::interval)]
     pub(crate) timeout: Option<Duration>,
@@ -186,8 +190,19 @@ impl Args {
     }
 }
 
+impl Kafka {
+    /// The options of librdkafka; later ones count.
+    pub(crate) fn options(&self) -> impl Iterator<Item = &(String, String)> {
+        self.options_file.iter().flat_map(OptionsFile::options).chain(&self.options)
+    }
+}
+
 fn option(text: &str) -> Result<(String, String), String> {
     kafka::option(text, "log-ship", &FIXED)
+}
+
+fn options_file(path: &str) -> Result<OptionsFile, String> {
+    OptionsFile::read(path, "log-ship", &FIXED)
 }
 
 fn field(text: &str) -> Result<(String, String), String> {

@@ -32,7 +32,7 @@ pub(super) fn config(args: &Args) -> ClientConfig {
     ] {
         config.set(key, value);
     }
-    for (key, value) in &kafka.options {
+    for (key, value) in kafka.options() {
         config.set(key, value);
     }
     for (key, value) in [

@@ -1,6 +1,7 @@
-//! TLS with a certificate authority of one's own, and SASL/SCRAM, as `--kafka` passes them to librdkafka.
+//! TLS with a certificate authority of one's own, and SASL/SCRAM, as `--kafka` and `--kafka-file` pass them to librdkafka.
 
 use crate::stage::{Stage, append};
+use std::fs;
 use testkit::Tool;
 
 fn secured(stage: &Stage, password: &str) -> Tool {
@@ -11,10 +12,12 @@ fn secured(stage: &Stage, password: &str) -> Tool {
         format!("ssl.ca.location={}", var("KAFKA_TLS_CA")),
         "sasl.mechanism=SCRAM-SHA-512".to_owned(),
         format!("sasl.username={}", var("KAFKA_TLS_USER")),
-        format!("sasl.password={password}"),
     ] {
         tool = tool.args(["--kafka", &option]);
     }
+    let file = stage.log("kafka");
+    fs::write(&file, format!("# shared with no one\nsasl.password = {password}\n")).unwrap();
+    let tool = tool.arg("--kafka-file").arg(file);
     tool.args(["--once", "--timeout", "5s"]).arg(stage.log("a.log"))
 }
 
