@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     ship.resume(memory.files, first)?;
     if first {
         // When it began decides which rotated files are its own: a start that is killed must not begin again.
-        ship.save_now(ship.window as u64);
+        ship.save_now(ship.reach());
     }
     ship.work()
 }
@@ -181,8 +181,11 @@ impl Ship<'_> {
         let mut sent = false;
         let mut unsure = false;
         let mut rejected = Vec::new();
-        let unsaved = if self.save_failed.is_some() { 0 } else { self.unsaved };
-        let room = self.window.saturating_sub(unsaved);
+        if self.save_failed.is_none() && self.unsaved >= self.unsaved_limit() {
+            return false;
+        }
+        // A turn reads a whole chunk: not for the one line that there is room for.
+        let room = self.window - self.window / 8;
         let now = Timestamp::now().as_millisecond();
         for source in self.follow.sources.values_mut() {
             self.counters.read += u64::from(source.end_skip(&mut self.sender));
@@ -197,7 +200,7 @@ impl Ship<'_> {
                 cutter: &self.cutter,
                 buffer: &mut self.buffer,
                 now,
-                room,
+                room: self.window,
                 unsaved: self.save_failed.is_some(),
                 rejected: &mut rejected,
             };
@@ -222,7 +225,7 @@ impl Ship<'_> {
             self.console.warn(format!("unable to ship the line at {offset} of {path}: {why}{more}"));
         }
         if unsure && self.may_save() {
-            self.save(self.window as u64);
+            self.save(self.reach());
         }
         sent
     }

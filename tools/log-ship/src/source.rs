@@ -276,10 +276,10 @@ impl Source {
         self.memory.acked < self.single && self.waiting > 0
     }
 
-    /// What is remembered of it, for the disk. `window`: what may be sent until the next time.
-    pub(crate) fn remembered(&self, window: u64) -> Remembered {
+    /// What is remembered of it, for the disk. `reach`: what may be sent until the next time.
+    pub(crate) fn remembered(&self, reach: u64) -> Remembered {
         let mut memory = self.memory.clone();
-        memory.sent = self.read.max(memory.acked + window).max(self.resent);
+        memory.sent = self.read.max(memory.acked + reach).max(self.resent);
         memory.hours.forget(memory.acked);
         memory
     }

@@ -21,6 +21,8 @@ pub(super) fn config(args: &Args) -> ClientConfig {
         // Several fit into the window: one that waits to be filled does not hold up the rest.
         ("batch.size", "500000"),
         ("message.max.bytes", "1048576"),
+        // Lines and their headers repeat themselves: a third of the bytes for the network and for the broker's disk.
+        ("compression.type", "lz4"),
         // As Kafka's own clients do it, so that a host's lines are in the partition that they would choose.
         ("partitioner", "murmur2_random"),
         // A broker that is back is found within a second.

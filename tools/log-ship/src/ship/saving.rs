@@ -27,13 +27,23 @@ impl Ship<'_> {
     pub(super) fn save_if_due(&mut self) {
         let due = self.unsaved >= self.window / 4 || self.saved.elapsed() >= SAVE;
         if self.changed && due && self.may_save() {
-            self.save(self.window as u64);
+            self.save(self.reach());
         }
     }
 
-    /// Begins to save all positions; `window` is what may be sent until the next time.
-    pub(super) fn save(&mut self, window: u64) {
-        let known = self.follow.sources.values().map(|source| source.remembered(window));
+    /// So much may be acknowledged without being saved: a save is under way long before.
+    pub(super) fn unsaved_limit(&self) -> usize {
+        self.window / 2
+    }
+
+    /// How far behind what is saved lines can be sent until the next time.
+    pub(super) fn reach(&self) -> u64 {
+        (self.window + self.unsaved_limit()) as u64
+    }
+
+    /// Begins to save all positions; `reach` is what may be sent until the next time.
+    pub(super) fn save(&mut self, reach: u64) {
+        let known = self.follow.sources.values().map(|source| source.remembered(reach));
         let files = known.chain(self.follow.unseen.iter().cloned()).collect();
         self.positions.save(Memory { since: self.follow.since, files });
         let mut acked = Vec::with_capacity(self.follow.sources.len());
@@ -49,12 +59,12 @@ impl Ship<'_> {
     }
 
     /// Saves all positions and waits until they are on disk, or can't be.
-    pub(super) fn save_now(&mut self, window: u64) {
+    pub(super) fn save_now(&mut self, reach: u64) {
         if self.saving.is_some() {
             let outcome = self.positions.wait();
             self.settle_saved(outcome);
         }
-        self.save(window);
+        self.save(reach);
         let outcome = self.positions.wait();
         self.settle_saved(outcome);
     }
@@ -140,6 +150,6 @@ impl Ship<'_> {
             self.settle(BEAT);
         }
         let clean = self.sender.waiting() == 0;
-        self.save_now(if clean { 0 } else { self.window as u64 });
+        self.save_now(if clean { 0 } else { self.reach() });
     }
 }

@@ -41,7 +41,7 @@ impl Ship<'_> {
         if !ends || self.progress.elapsed() < timeout {
             return Ok(());
         }
-        self.save_now(self.window as u64);
+        self.save_now(self.reach());
         let what = format!("unable to send lines to topic {}", self.args.kafka.topic);
         if let Some(code) = self.refusal {
             let class = if needs_a_person(code) { Class::Permanent } else { Class::Temporary };

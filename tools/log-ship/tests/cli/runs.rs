@@ -31,8 +31,8 @@ enum Rotation {
 const TROUBLES: [Trouble; 4] = [Trouble::None, Trouble::Frozen, Trouble::Cut, Trouble::Restarted];
 const ROTATIONS: [Rotation; 3] = [Rotation::Rename, Rotation::CopyTruncate, Rotation::InodeReuse];
 
-/// The most lines that a kill may cause to be sent again: what fits into the window.
-const WINDOW_LINES: usize = 8 * 1024 * 1024 / 640;
+/// The most lines that a kill may cause to be sent again: what fits into the window, and half as much that was acknowledged.
+const WINDOW_LINES: usize = (8 + 4) * 1024 * 1024 / 640;
 
 #[test]
 fn nothing_is_lost_and_nothing_has_two_ids() {
