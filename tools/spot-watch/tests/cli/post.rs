@@ -1,9 +1,12 @@
 //! An instance with its metadata, its group and the group that is raised for it.
 
+use crate::events::LIMIT;
 use jiff::{Timestamp, ToSpan};
+use serde_json::Value;
+use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use testkit::{ImdsInstance, ImdsModel, ScalingGroup, ScalingModel, ScalingPolicy, Tool};
+use testkit::{ImdsInstance, ImdsModel, ScalingGroup, ScalingModel, ScalingPolicy, Tool, wait_until};
 
 pub(crate) const TOOL: &str = env!("CARGO_BIN_EXE_spot-watch");
 pub(crate) const ID: &str = "i-0123456789abcdef0";
@@ -51,6 +54,15 @@ impl Post {
             .env("AWS_REGION", "us-east-1")
             .args(["--interval", self.interval, "--state-dir"])
             .arg(state)
+    }
+
+    /// Waits until it is on disk that nothing is left to do. That it is `done` is told before.
+    pub(crate) fn await_done_on_disk(&self) {
+        wait_until("the end on disk", LIMIT, || {
+            let state = fs::read_to_string(self.state().join("reclaim.json")).unwrap_or_default();
+            let reclaim: Value = serde_json::from_str(&state).unwrap_or_default();
+            if reclaim["done"] == true { Ok(()) } else { Err(state) }
+        });
     }
 
     /// The tool, raising the other group.

@@ -34,7 +34,7 @@ fn two_on_one_directory_take_turns() {
     let short = post.raising().args(["--for", "100ms"]).run().succeeds();
     assert_eq!(short.stdout, b"");
     post.notice("terminate", 120);
-    let _done = wait_for(&first, "done", 1);
+    post.await_done_on_disk();
     first.kill();
     let _ready = wait_for(&second, "ready", 1);
     let calls = post.imds.call_count();

@@ -159,6 +159,7 @@ fn a_run_that_dies_leaves_its_message_to_the_next() {
         let kept = unsent(&post);
         if kept == 2 { Ok(()) } else { Err(kept.to_string()) }
     });
+    post.await_done_on_disk();
     run.kill();
     let catcher = Catcher::start(|_| Some(200));
     let _run = post.raising().args(["--once", "--notify", &catcher.url]).run().succeeds();
