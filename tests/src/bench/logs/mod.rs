@@ -24,11 +24,11 @@ pub fn tables(site: &Site, quick: bool, rounds: usize, print: impl Fn(&str) -> R
     let broker = Broker::new(&brokers)?;
     print(&shippers::described(site, &brokers))?;
     let scale = if quick { 100 } else { 1 };
-    for (bytes, lines) in [(50, 400_000), (200, 400_000), (1_000, 100_000), (8_000, 15_000)] {
+    for (bytes, lines) in [(50, 2_000_000), (200, 400_000), (200, 2_000_000), (1_000, 400_000), (8_000, 50_000)] {
         let load = Load { bytes, lines: lines / scale, hosts: 1 };
         print(&race(site, &broker, &load, rounds)?)?;
     }
-    let load = Load { bytes: 200, lines: 100_000 / scale, hosts: 4 };
+    let load = Load { bytes: 200, lines: 500_000 / scale, hosts: 4 };
     print(&race(site, &broker, &load, rounds)?)?;
     if site.peers_only {
         return Ok(());

@@ -50,8 +50,10 @@ pub fn race(site: &Site, broker: &Broker, load: &Load, rounds: usize) -> Result<
     for file in &files {
         write(Path::new(file), load)?;
     }
-    let all = [Shipper::LogShip, Shipper::Kcat, Shipper::KcatHeaders, Shipper::Rsyslog, Shipper::RsyslogTuned];
-    let shippers: Vec<Shipper> = all.into_iter().skip(usize::from(site.peers_only)).collect();
+    let ours = [Shipper::LogShip, Shipper::LogShipPlain];
+    let peers = [Shipper::Kcat, Shipper::KcatLz4, Shipper::KcatHeaders, Shipper::Rsyslog, Shipper::RsyslogTuned];
+    let ours = ours.into_iter().filter(|_| !site.peers_only);
+    let shippers: Vec<Shipper> = ours.chain(peers).collect();
     let mut samples = vec![Vec::new(); shippers.len()];
     for round in 0..=rounds {
         for (shipper, row) in shippers.iter().zip(&mut samples) {

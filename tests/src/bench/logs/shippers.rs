@@ -12,7 +12,11 @@ use crate::site::Site;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shipper {
     LogShip,
+    /// Not compressed.
+    LogShipPlain,
     Kcat,
+    /// Compressed as log-ship does it.
+    KcatLz4,
     /// With headers as long as log-ship's.
     KcatHeaders,
     Rsyslog,
@@ -37,7 +41,9 @@ impl Shipper {
     /// The row's name.
     pub fn label(self) -> &'static str {
         match self {
-            Self::LogShip => "log-ship --once (idempotent, positions on disk)",
+            Self::LogShip => "log-ship --once (idempotent, positions on disk, lz4)",
+            Self::LogShipPlain => "log-ship --once --kafka compression.type=none",
+            Self::KcatLz4 => "kcat -P -l -X acks=all -z lz4",
             Self::Kcat => "kcat -P -l -X acks=all",
             Self::KcatHeaders => "kcat -P -l -X acks=all, with an id and a path as headers",
             Self::Rsyslog => "rsyslog imfile → omkafka, plain",
@@ -47,7 +53,7 @@ impl Shipper {
 
     /// Whether it ends when all is sent; else it follows its file.
     pub fn ends(self) -> bool {
-        matches!(self, Self::LogShip | Self::Kcat | Self::KcatHeaders)
+        matches!(self, Self::LogShip | Self::LogShipPlain | Self::Kcat | Self::KcatLz4 | Self::KcatHeaders)
     }
 
     /// The command, with what it needs in the job's directory.
@@ -58,15 +64,21 @@ impl Shipper {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let (broker, topic, host) = (job.brokers, job.topic, job.host);
         Ok(match self {
-            Self::LogShip => {
+            Self::LogShip | Self::LogShipPlain => {
+                let plain =
+                    if self == Self::LogShip { words(&[]) } else { words(&["--kafka", "compression.type=none"]) };
                 let state = job.dir.join("state");
                 let state = state.to_string_lossy();
                 let to = ["--brokers", broker, "--topic", topic, "--host", host, "--state-dir", &state];
-                [words(&[&site.ours("log-ship")]), words(&to), words(&["--once", job.file])].concat()
+                [words(&[&site.ours("log-ship")]), words(&to), plain, words(&["--once", job.file])].concat()
             }
-            Self::Kcat | Self::KcatHeaders => {
+            Self::Kcat | Self::KcatLz4 | Self::KcatHeaders => {
                 let (id, path) = (format!("id={host}/0123456789abcdef/12345678"), format!("path={}", job.file));
-                let headers = if self == Self::Kcat { Vec::new() } else { words(&["-H", &id, "-H", &path]) };
+                let headers = match self {
+                    Self::KcatHeaders => words(&["-H", &id, "-H", &path]),
+                    Self::KcatLz4 => words(&["-z", "lz4"]),
+                    _ => Vec::new(),
+                };
                 let kcat = words(&["kcat", "-P", "-b", broker, "-t", topic, "-k", host, "-X", "acks=all"]);
                 [kcat, headers, words(&["-l", job.file])].concat()
             }
