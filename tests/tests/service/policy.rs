@@ -1,4 +1,4 @@
-//! The bucket's policy: the one of the README, and one that the tools can live under.
+//! The bucket's policy: the one of docs/BUCKET.md, and one that the tools can live under.
 
 use crate::template::{Stack, Template};
 use end_to_end::{root, tool};
@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use std::fs;
 use testkit::{Fault, FaultProxy, Plan, RequestInfo, S3Model, Tool};
 
-/// The bucket's policy is the one of the root README, for the whole bucket, and takes nothing over plain HTTP.
+/// The bucket's policy is the one of docs/BUCKET.md, for the whole bucket, and takes nothing over plain HTTP.
 #[test]
 fn the_bucket_s_policy_is_the_readme_s() {
     let template = Template::read();
     let ours = template.at("/Resources/ReleasesPolicy/Properties/PolicyDocument/Statement").as_array().unwrap();
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let readme = fs::read_to_string(root().join("docs/BUCKET.md")).unwrap();
     let policy = readme.split_once("```json\n").unwrap().1.split_once("```").unwrap().0;
     let policy: Value = serde_json::from_str(policy).unwrap();
     let without_resource = |statement: &Value| {
