@@ -36,8 +36,11 @@ const PAGES: [(&str, fn(Stage) -> Finished); 10] = [
     ("tools/spot-watch/README.md", spot_watch),
 ];
 /// The pages that tests of their own run.
-const ELSEWHERE: [(&str, &str); 2] =
-    [("docs/FIRST-HOUR.md", "tests/tests/first_hour.rs"), ("scripts/service/README.md", "tests/tests/service/life.rs")];
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("docs/FIRST-HOUR.md", "tests/tests/first_hour.rs"),
+    ("docs/MIRRORS.md", "tests/tests/mirror.rs"),
+    ("scripts/service/README.md", "tests/tests/service/life.rs"),
+];
 
 /// A page and what is around it.
 struct Stage {
