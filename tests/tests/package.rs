@@ -124,7 +124,9 @@ fn installed_upgraded_removed() {
         debian.sh(&zsh).succeeds().stdout_is(&format!("_{tool}\n"));
         debian.sh(&format!("fish -c 'complete -C \"{tool} --verb\"'")).succeeds().stdout_contains("--verbose\t");
     }
-    for pipeline in ["create-build", "promote-build", "instance-boot", "asg-code-push", "ship-logs", "mirror-yum"] {
+    for pipeline in
+        ["create-build", "promote-build", "instance-boot", "asg-code-push", "ship-logs", "mirror-yum", "dashboard"]
+    {
         debian.sh(pipeline).fails_with(2).stderr_contains("is not set; usage:");
     }
     debian.sh("ls /usr/share/asg-tools/ansible/code-push.yml").succeeds();

@@ -214,6 +214,15 @@ fn created_changed_and_deleted() {
 
     cloud.release();
     cloud.put_bucket(&stack);
+    cloud.readme("Dashboard");
+    let dashboard = fs::read_to_string(cloud.dir.path().join(format!("{}-dashboard.json", cloud.service))).unwrap();
+    for name in ["LoadBalancer", "Targets"] {
+        let (_, after) = made[name].rsplit_once(':').unwrap();
+        assert!(
+            dashboard.contains(&format!("\"{}\"", after.trim_start_matches("loadbalancer/"))),
+            "{after}: {dashboard}"
+        );
+    }
 
     for (name, value) in [
         ("InstanceType", "m5.large"),

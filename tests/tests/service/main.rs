@@ -3,6 +3,7 @@
 
 mod boot;
 mod cloud;
+mod dashboard;
 mod figures;
 mod life;
 mod policy;
