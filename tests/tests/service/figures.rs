@@ -60,6 +60,7 @@ fn groups(table: &mut Table) {
             "HealthCheckType": "EC2",
             "HealthCheckGracePeriod": 60,
             "VPCZoneIdentifier/Ref": "PrivateSubnets",
+            "MetricsCollection/0/Granularity": "1Minute",
             "Tags/0/Key": "Name", "Tags/0/Value/Ref": "Service", "Tags/0/PropagateAtLaunch": true,
             "Tags/1/Key": "service", "Tags/1/Value/Ref": "Service", "Tags/1/PropagateAtLaunch": true,
             "Tags/2/Key": "lifecycle", "Tags/2/Value": lifecycle, "Tags/2/PropagateAtLaunch": true,
