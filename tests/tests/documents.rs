@@ -22,8 +22,11 @@ use testkit::{
 const LIMIT: Duration = Duration::from_secs(600);
 const REGION: &str = "us-east-1";
 
+/// Runs a page on what it needs.
+type Run = fn(Stage) -> Finished;
+
 /// The pages that are run here.
-const PAGES: [(&str, fn(Stage) -> Finished); 10] = [
+const PAGES: [(&str, Run); 10] = [
     ("CONTRIBUTING.md", contributing),
     ("README.md", readme),
     ("tools/artifact-fetch/README.md", artifact_fetch),
@@ -79,10 +82,9 @@ impl Stage {
     }
 
     /// Variables of `scripts/stack`, under their own names.
-    fn from_stack(self, names: &[&str]) -> Self {
+    fn with_variables(self, names: &[&str]) -> Self {
         names.iter().fold(self, |stage, name| {
-            let value = std::env::var(name).unwrap_or_else(|_| panic!("{name} is set: run the tests by scripts/test"));
-            stage.env(name, value)
+            stage.env(name, std::env::var(name).expect("scripts/stack start s3 aws nagios kafka search sets it"))
         })
     }
 
@@ -226,7 +228,7 @@ fn with_store(stage: Stage) -> Stage {
     let names = ["AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"];
     let bucket = format!("documents-{}", uuid::Uuid::new_v4());
     let own = format!("s3://{bucket}/");
-    let stage = stage.from_stack(&names).with("s3://build/", own).env("BUILD_NUMBER", "117");
+    let stage = stage.with_variables(&names).with("s3://build/", own).env("BUILD_NUMBER", "117");
     let stage = stage.before(&format!(
         "curl -fsS --aws-sigv4 aws:amz:us-east-1:s3 -u \"$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY\" -X PUT \"$AWS_ENDPOINT_URL_S3/{bucket}\""
     ));
@@ -313,7 +315,7 @@ fn asg_hosts(stage: Stage) -> Finished {
 
 fn nagios_gen(stage: Stage) -> Finished {
     let model = fleet();
-    let stage = with_fleet(stage, &model).from_stack(&["NAGIOS_RELOAD", "NAGIOS_FILE"]);
+    let stage = with_fleet(stage, &model).with_variables(&["NAGIOS_RELOAD", "NAGIOS_FILE"]);
     let stack = |name: &str| std::env::var(name).expect("scripts/stack start nagios sets it");
     let stage = stage.with("/etc/nagios4/conf.d/fleet.cfg", stack("NAGIOS_FILE"));
     let stage = stage.with("/etc/nagios4/nagios.cfg", stack("NAGIOS_CFG"));
