@@ -177,6 +177,16 @@ fn docs_count_the_crates_of_each_tool() {
     }
 }
 
+/// The anchor of a heading.
+fn slug(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    words
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
 /// Links between pages, and the files that they name in passing, are there.
 #[test]
 fn pages_lead_to_files_that_exist() {
@@ -193,6 +203,15 @@ fn pages_lead_to_files_that_exist() {
             if !path.is_empty() && !link.contains("://") {
                 assert!(dir.join(path).exists(), "{page} leads to {link}");
                 count += 1;
+            }
+            if let Some((path, anchor)) = link.split_once('#').filter(|_| !link.contains("://")) {
+                let target = if path.is_empty() { root().join(page) } else { dir.join(path) };
+                let target = fs::read_to_string(target).unwrap();
+                let mut headings = target.lines().filter(|line| line.starts_with('#'));
+                assert!(
+                    headings.any(|heading| slug(heading) == anchor),
+                    "{page} leads to {link}, which has no such heading"
+                );
             }
         }
         for named in text.split('`').filter(|word| word.starts_with("scripts/") || word.starts_with("docs/")) {
