@@ -124,7 +124,7 @@ pub fn described(site: &Site, brokers: &str) -> String {
     let job = Job { brokers, topic: "TOPIC", host: "HOST", file: "FILE", dir: Path::new("DIR") };
     let mut text = format!("`{}`\n\n", Shipper::Kcat.command(site, &job).unwrap_or_default().join(" "));
     for (name, tuned) in [("plain", false), ("tuned", true)] {
-        let _ = writeln!(text, "rsyslog, {name}:\n\n```\n{}```\n", configuration(tuned, &job));
+        let _ = writeln!(text, "rsyslog, {name}:\n\n```text\n{}```\n", configuration(tuned, &job));
     }
     text
 }
