@@ -6,7 +6,8 @@ pub mod tree;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use testkit::Tool;
+use std::time::Duration;
+use testkit::{Running, Tool, wait_until};
 
 /// Whether the larger figures were asked for.
 #[must_use]
@@ -64,4 +65,19 @@ pub fn stack_tool(requirement: &str) -> PathBuf {
     let install = install.expect("scripts/stack can be run");
     assert!(install.status.success(), "{requirement}: {}", String::from_utf8_lossy(&install.stderr));
     PathBuf::from(String::from_utf8_lossy(&install.stdout).trim())
+}
+
+/// A moto of the caller's own: its endpoint, and the server, which ends when it is dropped.
+///
+/// # Panics
+/// It can't be installed, or does not come up.
+pub fn moto() -> (String, Running) {
+    let server = Tool::new(stack_tool("moto[server]==5.2.5").join("moto_server")).args(["-H", "127.0.0.1", "-p", "0"]);
+    let server = server.deadline(Duration::from_secs(900)).start();
+    let endpoint = wait_until("moto to listen", Duration::from_secs(60), || {
+        let said = String::from_utf8_lossy(&server.stderr_so_far()).into_owned();
+        let url = said.split_once("Running on ").and_then(|(_, rest)| rest.split_once('\n'));
+        url.map(|(url, _)| url.trim().to_owned()).ok_or(said)
+    });
+    (endpoint, server)
 }

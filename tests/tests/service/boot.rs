@@ -3,13 +3,12 @@
 use crate::cloud::Cloud;
 use crate::template::{Stack, Template};
 use base64::prelude::{BASE64_STANDARD, Engine};
-use end_to_end::{stack_tool, tool};
+use end_to_end::tool;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
-use testkit::{Running, Tool, wait_until};
+use testkit::{Running, Tool};
 
 impl Cloud {
     /// A promoted release of the service, and one of its Ansible code.
@@ -61,14 +60,7 @@ struct Strict {
 
 impl Strict {
     fn start() -> Self {
-        let server =
-            Tool::new(stack_tool("moto[server]==5.2.5").join("moto_server")).args(["-H", "127.0.0.1", "-p", "0"]);
-        let server = server.deadline(Duration::from_secs(600)).start();
-        let endpoint = wait_until("moto to listen", Duration::from_secs(60), || {
-            let said = String::from_utf8_lossy(&server.stderr_so_far()).into_owned();
-            let url = said.split_once("Running on ").and_then(|(_, rest)| rest.split_once('\n'));
-            url.map(|(url, _)| url.trim().to_owned()).ok_or(said)
-        });
+        let (endpoint, server) = end_to_end::moto();
         Self { endpoint, _server: server }
     }
 
