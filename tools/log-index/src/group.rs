@@ -13,8 +13,10 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -268,6 +270,17 @@ fn list(topic: &str, positions: &[(i32, i64)]) -> TopicPartitionList {
     list
 }
 
+/// What the member is known as in its group. The topic is part of it: to a member that comes back within its session the broker
+/// gives the partitions that it had, also if they are those of another topic than it asks for by then.
+fn instance(member: &str, topic: &str) -> String {
+    let mut instance = format!("{member}-");
+    for byte in Sha256::digest(topic).iter().take(4) {
+        // Writing to a String can't fail.
+        let _ = write!(instance, "{byte:02x}");
+    }
+    instance
+}
+
 fn config(args: &Args) -> ClientConfig {
     let kafka = &args.kafka;
     let mut config = ClientConfig::new();
@@ -298,11 +311,11 @@ fn config(args: &Args) -> ClientConfig {
         config.set(key, value);
     }
     let once = args.once.to_string();
-    let member = args.member();
+    let instance = instance(&args.member(), &kafka.topic);
     for (key, value) in [
         ("bootstrap.servers", kafka.brokers.as_str()),
         ("group.id", &kafka.group),
-        ("group.instance.id", &member),
+        ("group.instance.id", &instance),
         // Not the cooperative one, which takes two rounds to move a partition: a member that is killed between them and
         // comes back under its name starts no second one, and nobody has the partition.
         ("partition.assignment.strategy", "range"),

@@ -54,6 +54,26 @@ fn members_share_the_partitions_and_come_and_go() {
     assert_eq!(committed, Some(6000));
 }
 
+/// A member's place in its group is one of its topic.
+#[test]
+fn another_topic_of_the_same_group_and_member() {
+    let lines = |from: usize, to: usize| -> Vec<Record> {
+        (from..to).map(|n| Record::line(&format!("{n:06}"), format!("line {n}"))).collect()
+    };
+    let one = Stage::new(1);
+    one.produce(&lines(0, 10));
+    one.once();
+    let two = Stage { group: one.group.clone(), ..Stage::new(1) };
+    // What the first topic gets meanwhile is none of the second's.
+    one.produce(&lines(10, 20));
+    two.produce(&lines(20, 25));
+    two.once();
+    assert_eq!((two.ids().len(), two.committed(0)), (5, Some(5)));
+    assert_eq!((one.ids().len(), one.committed(0)), (10, Some(10)));
+    one.once();
+    assert_eq!((one.ids().len(), one.committed(0)), (20, Some(20)));
+}
+
 /// Partitions that are taken away while nothing can be sent come back later: they are read on.
 #[test]
 fn taken_away_while_waiting() {
