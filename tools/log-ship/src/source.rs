@@ -279,7 +279,7 @@ impl Source {
     /// What is remembered of it, for the disk. `reach`: what may be sent until the next time.
     pub(crate) fn remembered(&self, reach: u64) -> Remembered {
         let mut memory = self.memory.clone();
-        memory.sent = self.read.max(memory.acked + reach).max(self.resent);
+        memory.sent = self.read.max(memory.acked.saturating_add(reach)).max(self.resent);
         memory.hours.forget(memory.acked);
         memory
     }
@@ -332,6 +332,7 @@ mod tests {
     fn what_is_remembered_covers_what_may_be_sent() {
         let source = source(100, 300);
         assert_eq!(source.remembered(1000).sent, 1100);
+        assert_eq!(source.remembered(u64::MAX).sent, u64::MAX, "a window without end");
         assert_eq!(source.remembered(0).sent, 300, "not sent again yet");
     }
 }

@@ -38,7 +38,7 @@ impl Ship<'_> {
 
     /// How far behind what is saved lines can be sent until the next time.
     pub(super) fn reach(&self) -> u64 {
-        (self.window + self.unsaved_limit()) as u64
+        self.window.saturating_add(self.unsaved_limit()) as u64
     }
 
     /// Begins to save all positions; `reach` is what may be sent until the next time.
