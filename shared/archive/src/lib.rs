@@ -1,6 +1,7 @@
 //! Release archives: what may stand in one, its exact bytes, and unpacking one that nobody has to trust.
 
 mod format;
+mod ground;
 mod links;
 mod member;
 mod unpack;
@@ -8,4 +9,4 @@ mod unpack;
 pub use format::Format;
 pub use links::{LinkError, Links};
 pub use member::{Kind, Member, NameError, TRAILER_LEN, member_name};
-pub use unpack::{Limits, UnpackError, read_member, unpack};
+pub use unpack::{Limits, UnpackError, inspect, unpack};

@@ -20,6 +20,9 @@ pub enum LinkError {
     /// Linux takes no such target.
     #[error("the link's target is longer than 4095 bytes")]
     Long,
+    /// It has another link's name for a directory; the name is that link's.
+    #[error("another link has a name below it")]
+    Below,
 }
 
 /// The symbolic links of a tree by their names.
@@ -54,7 +57,9 @@ impl Links {
             usable(target).map_err(|error| (name.clone(), error))?;
         }
         let mut map = Map::default();
-        let links: Vec<usize> = self.iter().map(|(name, target)| map.add(name, target)).collect();
+        // A link comes before what has its name for a directory.
+        let added = self.iter().map(|(name, target)| map.add(name, target).map_err(|link| (link, LinkError::Below)));
+        let links = added.collect::<Result<Vec<usize>, _>>()?;
         for (link, name) in links.into_iter().zip(self.targets.keys()) {
             map.resolve(link).map_err(|error| (name.clone(), error))?;
         }
@@ -122,9 +127,15 @@ impl Default for Map<'_> {
 }
 
 impl<'a> Map<'a> {
-    fn add(&mut self, name: &'a [u8], target: &'a [u8]) -> usize {
+    /// Notes a link; fails with the name of one that it is below.
+    fn add(&mut self, name: &'a [u8], target: &'a [u8]) -> Result<usize, Vec<u8>> {
         let mut spot = 0;
+        let mut length = 0;
         for part in name.split(|&byte| byte == b'/') {
+            if self.spots[spot].link.is_some() {
+                return Err(name[..length - 1].to_vec());
+            }
+            length += part.len() + 1;
             let numbered = self.parts.len();
             let part = *self.parts.entry(part).or_insert(numbered);
             let next = self.spots.len();
@@ -135,7 +146,7 @@ impl<'a> Map<'a> {
             }
         }
         self.spots[spot].link = Some((target, Lead::Unknown));
-        spot
+        Ok(spot)
     }
 
     /// Walks as the kernel would. The links that others lead over are walked on a stack of our own: a chain may be longer

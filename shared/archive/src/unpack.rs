@@ -1,16 +1,12 @@
-//! Unpacking an archive that nobody has to trust, into a directory that nobody else sees yet.
+//! Unpacking an archive that nobody has to trust, into a directory that nobody else sees yet, or only asking whether it
+//! could be.
 
+use crate::ground::{Disk, Ground, Paper, parent};
 use crate::links::{LinkError, Links};
 use crate::member::{NameError, member_name, shown};
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt, Permissions};
-use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT};
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 use tar::{Archive, Entry, EntryType};
@@ -29,12 +25,19 @@ const MOST_NAMES: usize = 64 << 20;
 const PART: usize = 64;
 
 /// How much an archive may hold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of all files together.
     pub bytes: u64,
     /// Members.
     pub members: u64,
+}
+
+impl Default for Limits {
+    /// What a host takes that was told nothing else.
+    fn default() -> Self {
+        Self { bytes: 64 << 30, members: 1_000_000 }
+    }
 }
 
 /// Why an archive was not unpacked.
@@ -77,7 +80,7 @@ pub enum UnpackError {
         name: String,
     },
     /// More than the limits allow.
-    #[error("refused: the archive holds more than {what} (--max-size and --max-entries set the limits)")]
+    #[error("refused: the archive holds more than {what}")]
     TooMuch {
         /// The limit.
         what: String,
@@ -103,31 +106,24 @@ pub enum UnpackError {
 /// # Errors
 /// What was refused or failed. `into` then holds a part of the tree and should be removed.
 pub fn unpack(from: impl Read, into: &Path, limits: Limits) -> Result<(), UnpackError> {
-    let dir = Dir::open_ambient_dir(into, ambient_authority())
-        .map_err(|source| UnpackError::Write { name: into.display().to_string(), source })?;
-    let mut tree =
-        Tree { dir, links: Links::default(), modes: BTreeMap::new(), left: limits, limits, names_left: MOST_NAMES };
-    each_member(from, |entry| tree.add(entry))?;
-    tree.finish()
+    let ground = Disk::open(into).map_err(|source| UnpackError::Write { name: into.display().to_string(), source })?;
+    read_tree(from, ground, limits).map(drop)
 }
 
-/// The content of the first plain file named `wanted` at the root of the tar `from`, at most 64 KiB of it.
-/// Reads `from` to its end.
+/// Asks of the plain tar `from` all that [`unpack`] asks, and writes nothing. Returns the content of its plain file
+/// `wanted`, at most a byte more than 64 KiB of it. Reads `from` to its end.
 ///
 /// # Errors
-/// The archive can't be read or is cut short.
-pub fn read_member(from: impl Read, wanted: &str) -> Result<Option<Vec<u8>>, UnpackError> {
-    let mut found = None;
-    each_member(from, |entry| {
-        let named = member_name(&entry.path_bytes()).is_ok_and(|name| name == wanted.as_bytes());
-        if named && found.is_none() && entry.header().entry_type() == EntryType::Regular {
-            let mut content = Vec::new();
-            entry.take(64 * 1024).read_to_end(&mut content).map_err(UnpackError::Read)?;
-            found = Some(content);
-        }
-        Ok(())
-    })?;
-    Ok(found)
+/// What [`unpack`] refuses or can't read, and nothing else.
+pub fn inspect(from: impl Read, wanted: &'static [u8], limits: Limits) -> Result<Option<Vec<u8>>, UnpackError> {
+    read_tree(from, Paper::new(wanted), limits).map(Paper::into_content)
+}
+
+fn read_tree<G: Ground>(from: impl Read, ground: G, limits: Limits) -> Result<G, UnpackError> {
+    let mut tree =
+        Tree { ground, links: Links::default(), modes: BTreeMap::new(), left: limits, limits, names_left: MOST_NAMES };
+    each_member(from, |entry| tree.add(entry))?;
+    tree.finish()
 }
 
 /// Gives every member of the tar `from` to `take`, and reads `from` to its end.
@@ -183,8 +179,8 @@ impl<R: Read> Read for Watched<R> {
 }
 
 /// The tree as far as it is unpacked.
-struct Tree {
-    dir: Dir,
+struct Tree<G> {
+    ground: G,
     links: Links,
     /// Modes of directories, set when nothing more is written into them.
     modes: BTreeMap<Vec<u8>, u32>,
@@ -193,7 +189,7 @@ struct Tree {
     names_left: usize,
 }
 
-impl Tree {
+impl<G: Ground> Tree<G> {
     fn add(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<(), UnpackError> {
         self.count_member()?;
         // Of every kind: what is not written must be read all the same.
@@ -241,6 +237,9 @@ impl Tree {
                 Ok(())
             }
             EntryType::Link => {
+                if name.is_empty() {
+                    return Err(refuse("a link in place of the tree itself"));
+                }
                 let target = entry.link_name_bytes().unwrap_or_default().into_owned();
                 self.hard_link(&name, &target)
             }
@@ -274,18 +273,17 @@ impl Tree {
     }
 
     fn make_directories(&mut self, name: &[u8]) -> Result<(), UnpackError> {
-        match self.dir.create_dir(path(name)) {
+        match self.ground.make_dir(name) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 if let Some(parent) = parent(name) {
                     self.count_member()?;
                     self.make_directories(parent)?;
                 }
-                self.dir.create_dir(path(name)).map_err(|source| write_error(name, source))?;
+                self.ground.make_dir(name).map_err(|source| write_error(name, source))?;
             }
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => match self.dir.symlink_metadata(path(name)) {
-                Ok(meta) if meta.is_dir() => return Ok(()),
-                _ => return Err(UnpackError::Twice { name: shown(name) }),
-            },
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                return if self.ground.is_dir(name) { Ok(()) } else { Err(UnpackError::Twice { name: shown(name) }) };
+            }
             other => other.map_err(|source| write_error(name, source))?,
         }
         self.count_names(name.len() + PART)?;
@@ -298,66 +296,52 @@ impl Tree {
         parent(name).map_or(Ok(()), |parent| self.make_directories(parent))
     }
 
-    fn file(&mut self, name: &[u8], mode: u32, entry: &mut Entry<'_, impl Read>) -> Result<(), UnpackError> {
-        let mut file = self.create(name)?;
-        copy(entry, &mut file, name)?;
-        let finish = || -> io::Result<()> {
-            rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o777))?;
-            let seconds = entry.header().mtime().unwrap_or(0);
-            let mtime = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(0), tv_nsec: 0 };
-            let atime = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-            Ok(rustix::fs::futimens(&file, &Timestamps { last_access: atime, last_modification: mtime })?)
-        };
-        finish().map_err(|source| write_error(name, source))
-    }
-
-    fn create(&mut self, name: &[u8]) -> Result<File, UnpackError> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        let opened = match self.dir.open_with(path(name), &options) {
+    /// Makes what `name` is for; its directories first, where there are none yet.
+    fn make<T>(&mut self, name: &[u8], make: impl Fn(&mut G) -> io::Result<T>) -> Result<T, UnpackError> {
+        let made = match make(&mut self.ground) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.make_parents(name)?;
-                self.dir.open_with(path(name), &options)
+                make(&mut self.ground)
             }
             other => other,
         };
-        opened.map_err(|source| write_error(name, source))
+        made.map_err(|source| write_error(name, source))
+    }
+
+    fn file(&mut self, name: &[u8], mode: u32, entry: &mut Entry<'_, impl Read>) -> Result<(), UnpackError> {
+        let mut file = self.make(name, |ground| ground.make_file(name))?;
+        copy(entry, &mut file, name)?;
+        let mtime = i64::try_from(entry.header().mtime().unwrap_or(0)).unwrap_or(0);
+        self.ground.end_file(file, mode & 0o777, mtime).map_err(|source| write_error(name, source))
     }
 
     fn hard_link(&mut self, name: &[u8], target: &[u8]) -> Result<(), UnpackError> {
         let target = member_name(target).map_err(|error| UnpackError::Name { name: shown(target), error })?;
-        let plain = self.dir.symlink_metadata(path(&target)).is_ok_and(|meta| meta.is_file());
-        if !plain {
+        if !self.ground.is_file(&target) {
             return Err(UnpackError::Kind { name: shown(name), what: "a hard link to no file of the archive" });
         }
-        let link = |dir: &Dir| dir.hard_link(path(&target), dir, path(name));
-        let linked = match link(&self.dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.make_parents(name)?;
-                link(&self.dir)
-            }
-            other => other,
-        };
-        linked.map_err(|source| write_error(name, source))
+        self.make(name, |ground| ground.hard_link(&target, name))
     }
 
-    fn finish(mut self) -> Result<(), UnpackError> {
-        self.links.check().map_err(|(name, error)| UnpackError::Link { name: shown(&name), error })?;
+    fn finish(mut self) -> Result<G, UnpackError> {
+        self.links.check().map_err(|(name, error)| match error {
+            // Its directory would have the name of that link.
+            LinkError::Below => UnpackError::Twice { name: shown(&name) },
+            error => UnpackError::Link { name: shown(&name), error },
+        })?;
         for (name, target) in std::mem::take(&mut self.links).iter() {
             self.make_parents(name)?;
-            let made = self.dir.symlink_contents(path(target), path(name));
-            made.map_err(|source| write_error(name, source))?;
+            self.ground.symlink(target, name).map_err(|source| write_error(name, source))?;
         }
         // Deepest first, so that a directory is still open to us when its own turn comes.
         for (name, mode) in self.modes.iter().rev() {
-            let set = self.dir.set_permissions(path(name), Permissions::from_std(PermissionsExt::from_mode(*mode)));
-            set.map_err(|source| write_error(name, source))?;
+            self.ground.set_dir_mode(name, *mode).map_err(|source| write_error(name, source))?;
         }
-        Ok(())
+        Ok(self.ground)
     }
 }
 
-fn copy(from: &mut impl Read, to: &mut File, name: &[u8]) -> Result<(), UnpackError> {
+fn copy(from: &mut impl Read, to: &mut impl Write, name: &[u8]) -> Result<(), UnpackError> {
     let mut buffer = [0; 64 * 1024];
     loop {
         let length = from.read(&mut buffer).map_err(UnpackError::Read)?;
@@ -376,12 +360,4 @@ fn write_error(name: &[u8], source: io::Error) -> UnpackError {
         }
         _ => UnpackError::Write { name: shown(name), source },
     }
-}
-
-fn parent(name: &[u8]) -> Option<&[u8]> {
-    name.iter().rposition(|&b| b == b'/').map(|slash| &name[..slash])
-}
-
-fn path(name: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(name))
 }

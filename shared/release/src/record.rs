@@ -245,6 +245,20 @@ impl Record {
         record
     }
 
+    /// Whether this record, which named a release elsewhere, is the sealed one of that release: line by line, and then what
+    /// a promotion adds. An old script's has the first five lines alone.
+    #[must_use]
+    pub fn is_of(&self, sealed: &Self) -> bool {
+        if self.artifact.is_none() {
+            return self.original_lines() == sealed.original_lines();
+        }
+        let (mut own, mut lines) = (self.without_promotion().fields, sealed.without_promotion().fields);
+        // Each has a hash of its own, behind whatever else there is.
+        own.pop();
+        lines.pop();
+        own.starts_with(&lines)
+    }
+
     /// The promotion that this pointer's record speaks of.
     #[must_use]
     pub fn promotion(&self) -> Option<Promotion> {
@@ -383,6 +397,27 @@ mod tests {
         let parsed = Record::parse(&pointer.to_bytes()).unwrap();
         assert_eq!(parsed.promotion(), Some(promotion));
         assert_eq!(parsed.without_promotion(), sealed);
+    }
+
+    #[test]
+    fn a_pointer_is_of_the_record_that_it_was_made_from() {
+        let sealed = record().sealed(artifact()).unwrap();
+        let promotion = Promotion { n: 3, at: "t".into(), by: "me@host".into(), reason: String::new() };
+        let pointer = sealed.promoted(&promotion).unwrap();
+        assert!(sealed.is_of(&sealed) && pointer.is_of(&sealed) && record().is_of(&sealed));
+        // Lines that a later version adds behind those of the release.
+        let mut later = pointer.clone();
+        later.fields.insert(later.fields.len() - 1, ("BEFORE".into(), "41".into()));
+        assert!(later.is_of(&sealed));
+        let other = Record::new("obelix", sealed.number(), "117", "8f3d", "Mon Jan 23 11:20:02 IST 2016").unwrap();
+        assert!(!other.is_of(&sealed) && !other.sealed(artifact()).unwrap().is_of(&sealed));
+        let bytes = record().sealed(Artifact { size: 1, ..artifact() }).unwrap();
+        assert!(!bytes.is_of(&sealed) && !bytes.promoted(&promotion).unwrap().is_of(&sealed));
+        // A line of the release that the pointer lacks, or one before its end that the release lacks.
+        let mut more = record();
+        more.fields.push(("TEAM".into(), "x".into()));
+        let more = more.sealed(artifact()).unwrap();
+        assert!(!pointer.is_of(&more) && more.is_of(&sealed));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Test support, never shipped: processes in a cleared environment, waiting on states, replayable randomness,
 //! an S3, an Auto Scaling and an instance metadata service that follow AWS's rules, an S3 that throws bodies away, and a
 //! proxy that fails on demand; a Kafka broker to kill, and a link to it that freezes, breaks and lies; a proxy in front of a
-//! search server that fails on demand, a search server that throws documents away, and what stands in a real one.
+//! search server that fails on demand, a search server that throws documents away, and what stands in a real one; archives
+//! that nobody honest packs.
 
 pub mod bulk;
 pub mod clock;
 pub(crate) mod exchange;
 pub mod fleet;
+pub mod hostile;
 pub mod http;
 pub mod imds;
 pub mod kafka;
@@ -17,6 +19,7 @@ pub mod scaling;
 pub mod search;
 pub mod seed;
 pub mod sink;
+pub mod tars;
 pub mod wait;
 
 pub use bulk::{BulkFault, BulkItem, BulkPlan, BulkProxy, BulkRequest, BulkSink, Dialect};

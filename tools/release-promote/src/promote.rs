@@ -8,7 +8,7 @@ mod follow;
 mod rehearsal;
 mod rows;
 
-use self::choice::same_release;
+use self::choice::{Asked, same_release};
 use self::rows::{has_row_of, read_history};
 use crate::args::Args;
 use crate::seal::{self, Candidate};
@@ -23,7 +23,7 @@ use release::pointer::{self, Pointer};
 use release::record::Promotion;
 use release::settle::{self, Settled};
 use release::store::{Attributes, Condition, Store};
-use release::{Layout, Record, ReleaseNumber, Selector};
+use release::{Layout, Record, Selector};
 use std::sync::Arc;
 
 /// Rounds against others who promote at the same moment.
@@ -96,7 +96,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn promote(&self, selector: &Selector, given: Option<&Record>) -> Result<Record, Failure> {
-        let mut target: Option<ReleaseNumber> = None;
+        let mut target: Option<Asked> = None;
         let mut attempted: Option<Record> = None;
         for round in 0..ROUNDS {
             let standing = pointer::read(self.store.as_ref(), &self.pointer_key).await?;
@@ -141,11 +141,12 @@ impl Run<'_> {
                 return Ok(pointer.record.clone());
             }
             // Settled once: `previous` must not come to mean another release because somebody else promoted meanwhile.
-            let number = match target {
-                Some(number) => number,
-                None => *target.insert(self.resolve(selector, given, &history.list).await?),
+            let asked = match &target {
+                Some(asked) => asked,
+                None => target.insert(self.resolve(selector, given, &history.list).await?),
             };
-            let candidate = self.candidate(number, given, &history.list).await?;
+            let number = asked.number;
+            let candidate = self.candidate(asked, standing.as_ref(), &history.list).await?;
             self.console.step(format!("release {number} is there and fits its record"));
             let stands = |pointer: &&Pointer| history.current && same_release(&pointer.record, &candidate.record);
             if let Some(pointer) = standing.as_ref().filter(stands) {

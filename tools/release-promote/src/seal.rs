@@ -1,6 +1,6 @@
 //! The release to promote: found, checked against its artifact, and sealed if an old script built it.
 
-use archive::{Format, UnpackError, read_member};
+use archive::{Format, Limits, UnpackError, inspect};
 use cli::{Console, Failure};
 use release::pointer;
 use release::record::{Artifact, MAX_BYTES};
@@ -30,21 +30,30 @@ pub(crate) fn from_stdin(layout: &Layout) -> Result<Record, Failure> {
     Ok(record)
 }
 
-/// Finds release `number` and makes sure that its artifact is there and is what its record says. `known` tells that it
-/// was promoted before, so that going back to it needs no second look at its bytes.
+/// What is known of a release before its record is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    /// It was promoted before, so that going back to it needs no second look at its bytes.
+    pub(crate) promoted: bool,
+    /// What another record said that its archive is.
+    pub(crate) artifact: Option<&'a Artifact>,
+}
+
+/// Finds release `number` and makes sure that its artifact is there, is what its record says, and, where its bytes are
+/// read, that hosts will unpack it.
 ///
 /// # Errors
-/// There is no such release, or it is not whole.
+/// There is no such release, it is not whole, or artifact-fetch would refuse it.
 pub(crate) async fn candidate(
     store: &Arc<dyn Store>,
     layout: &Layout,
     number: ReleaseNumber,
-    known: bool,
+    known: Known<'_>,
     dry_run: bool,
     console: Console,
 ) -> Result<Candidate, Failure> {
     let Some(found) = pointer::read_release(store.as_ref(), layout, number).await? else {
-        return seal_old(store, layout, number, dry_run, console).await;
+        return seal_old(store, layout, number, known.artifact, dry_run, console).await;
     };
     let artifact =
         found.record.artifact().ok_or_else(|| Failure::permanent(format!("release {number} is not sealed")))?;
@@ -55,45 +64,48 @@ pub(crate) async fn candidate(
     match (head.crc64nvme, artifact.crc64nvme) {
         (Some(kept), Some(recorded)) if kept == recorded => {}
         (Some(_), Some(_)) => return Err(mismatch(store, artifact, "its CRC-64/NVME differs")),
-        _ if known => {}
+        _ if known.promoted => {}
         // A store that keeps no checksum vouches for nothing, so the bytes themselves are looked at once.
         _ => {
             console.step(format!("{} keeps no checksum, reading it in full", store.url(&artifact.file)));
-            let (sums, _) = read_release_file(store, &artifact.file, &head, artifact.format, console).await?;
+            let (sums, inside) = read_release_file(store, &artifact.file, &head, artifact.format, console).await?;
             if !sums.are_of(artifact) {
                 return Err(mismatch(store, artifact, "its SHA-256 differs"));
             }
+            inside.map_err(|error| refused(store, &artifact.file, &error))?;
         }
     }
     Ok(Candidate { record: found.record.without_promotion(), attributes: found.object.attributes })
 }
 
-/// Seals a release of the old scripts: its archive is read once, and verified from then on.
+/// Seals a release of the old scripts: its archive is read once, and verified from then on. If it is not what `artifact`
+/// says, its record was no old script's: it had one, which is gone, and its archive is another now.
 async fn seal_old(
     store: &Arc<dyn Store>,
     layout: &Layout,
     number: ReleaseNumber,
+    artifact: Option<&Artifact>,
     dry_run: bool,
     console: Console,
 ) -> Result<Candidate, Failure> {
-    let key = layout.archive(number, Format::Tar);
+    let format = artifact.map_or(Format::Tar, |artifact| artifact.format);
+    let key = layout.archive(number, format);
     let head = look(store, layout, number, &key).await?;
     console.step(format!("{} has no record of its own, reading it in full", store.url(&key)));
-    let (sums, inside) = read_release_file(store, &key, &head, Format::Tar, console).await?;
+    let (sums, inside) = read_release_file(store, &key, &head, format, console).await?;
+    if let Some(artifact) = artifact.filter(|artifact| artifact.size != head.size || !sums.are_of(artifact)) {
+        let record = store.url(&layout.record(number));
+        return Err(mismatch(store, artifact, &format!("{record} is gone, and the archive is another than it was")));
+    }
     let damaged = |why: String| Failure::permanent(format!("{}: {why}", store.url(&key)));
-    let inside = inside.map_err(|error| damaged(error.to_string()))?;
+    let inside = inside.map_err(|error| refused(store, &key, &error))?;
     let inside = inside.ok_or_else(|| damaged("there is no RELEASE in it".to_owned()))?;
     let old = Record::parse(&inside).map_err(|error| damaged(format!("its RELEASE is not a record: {error}")))?;
     if old.number() != number {
         return Err(damaged(format!("its RELEASE names release {}", old.number())));
     }
-    let artifact = Artifact {
-        file: key.clone(),
-        size: head.size,
-        sha256: sums.sha256,
-        crc64nvme: Some(sums.crc64nvme),
-        format: Format::Tar,
-    };
+    let artifact =
+        Artifact { file: key.clone(), size: head.size, sha256: sums.sha256, crc64nvme: Some(sums.crc64nvme), format };
     let sealed = old.sealed(artifact).map_err(|error| damaged(format!("its RELEASE can't be sealed: {error}")))?;
     let candidate = Candidate { record: sealed, attributes: head.attributes };
     if dry_run {
@@ -113,7 +125,7 @@ async fn seal_old(
 
 type Inside = Result<Option<Vec<u8>>, UnpackError>;
 
-/// Reads an archive from end to end: its checksums and the `RELEASE` inside.
+/// Reads an archive from end to end: its checksums, whether a host would unpack it, and the `RELEASE` inside.
 async fn read_release_file(
     store: &Arc<dyn Store>,
     key: &str,
@@ -122,7 +134,8 @@ async fn read_release_file(
     console: Console,
 ) -> Result<(Sums, Inside), Failure> {
     let progress = console.progress(Some(head.size));
-    let consume = move |packed| read_member(format.reader(packed).map_err(UnpackError::Read)?, "RELEASE");
+    let consume =
+        move |packed| inspect(format.reader(packed).map_err(UnpackError::Read)?, b"RELEASE", Limits::default());
     read_through(store, key, head, |bytes| progress.add(bytes), consume).await
 }
 
@@ -131,6 +144,11 @@ async fn look(store: &Arc<dyn Store>, layout: &Layout, number: ReleaseNumber, ke
     head.ok_or_else(|| {
         Failure::permanent(format!("there is no release {number} of {layout}: {} does not exist", store.url(key)))
     })
+}
+
+/// What no host could fetch, no host is pointed at.
+fn refused(store: &Arc<dyn Store>, key: &str, error: &UnpackError) -> Failure {
+    Failure::permanent(format!("{}: no host would unpack it: {error}", store.url(key)))
 }
 
 fn mismatch(store: &Arc<dyn Store>, artifact: &Artifact, why: &str) -> Failure {

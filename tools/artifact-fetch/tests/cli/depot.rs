@@ -10,6 +10,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use testkit::Tool;
+use testkit::tars::{EntryType, Tar};
 
 pub const ARTIFACT: &str = "app";
 
@@ -149,7 +150,17 @@ pub fn fetch(store: &str, into: &Path) -> Tool {
 }
 
 pub fn plain(number: u64) -> Vec<u8> {
-    crate::tars::plain(number, 3)
+    tree(number, 3)
+}
+
+/// An archive whose every file says which release it is, as many files as asked for.
+pub fn tree(number: u64, files: usize) -> Vec<u8> {
+    let mut tar = Tar::new().file("RELEASE", &five_lines(number)).dir("bin").dir("empty");
+    tar = tar.member(b"bin/run", EntryType::Regular, number.to_string().as_bytes(), |header| header.set_mode(0o755));
+    for index in 0..files {
+        tar = tar.file(&format!("f{index}"), number.to_string().as_bytes());
+    }
+    tar.symlink("link", "bin/run").end()
 }
 
 /// Sorted names in a directory.

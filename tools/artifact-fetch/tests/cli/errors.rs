@@ -2,11 +2,11 @@
 
 use crate::depot::{Depot, fetch, five_lines, plain, sealed, snapshot};
 use crate::s3::{BUCKET, Remote, large};
-use crate::tars::{Tar, gzip};
 use archive::Format;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use testkit::tars::{Tar, gzip};
 use testkit::{Fault, Plan, Tool};
 
 /// The run fails with this code and these words on one line, and changes nothing in the depot.

@@ -1,8 +1,7 @@
 //! SIGKILL at any moment: no half tree is ever visible, and the next run needs no help and leaves nothing lying about.
 
-use crate::depot::{ARTIFACT, Depot, names, times};
+use crate::depot::{ARTIFACT, Depot, names, times, tree};
 use crate::s3::{LIMIT, Remote, large};
-use crate::tars;
 use rand::RngExt;
 use std::fs;
 use std::sync::{Arc, Mutex};
@@ -92,14 +91,14 @@ fn killed_at_any_moment() {
     let fetch = || depot.fetch().args(["--keep", "2"]);
     let mut longest = std::time::Duration::ZERO;
     for number in 1..=4 {
-        depot.publish(number, tars::plain(number, FILES));
+        depot.publish(number, tree(number, FILES));
         let started = Instant::now();
         let _run = fetch().run().succeeds();
         longest = longest.max(started.elapsed());
     }
     let (mut before, mut after) = (0, 0);
     for number in 5..5 + times(50, 1_000) {
-        depot.publish(number, tars::plain(number, FILES));
+        depot.publish(number, tree(number, FILES));
         let moment = longest.mul_f64(rng.random_range(0.0..1.0));
         let started = Instant::now();
         let mut run = fetch().start();

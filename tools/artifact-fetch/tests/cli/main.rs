@@ -11,5 +11,4 @@ mod old;
 mod readers;
 mod s3;
 mod shelf;
-mod tars;
 mod trees;

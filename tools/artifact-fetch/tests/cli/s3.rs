@@ -1,11 +1,11 @@
 //! Fetching over S3: bodies that are damaged, cut off, slow or never come.
 
 use crate::depot::{ARTIFACT, Depot, Sealed, fetch, five_lines, sealed, snapshot};
-use crate::tars::Tar;
 use archive::Format;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
+use testkit::tars::Tar;
 use testkit::{Fault, FaultProxy, Plan, RequestInfo, Rules, S3Model, Tool, wait_until};
 
 pub const BUCKET: &str = "b";

@@ -279,7 +279,7 @@ fn the_path_is_printed_as_it_is() {
 #[test]
 fn another_release_of_the_same_number_is_refused() {
     let depot = Depot::with_first();
-    depot.publish(1, crate::tars::plain(1, 9));
+    depot.publish(1, crate::depot::tree(1, 9));
     let before = snapshot(&depot.into);
     let _run = depot.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("its SHA-256 differs");
     assert!(snapshot(&depot.into) == before);

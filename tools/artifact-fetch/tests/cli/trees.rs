@@ -1,14 +1,14 @@
 //! What an unpacked tree looks like: modes, times, names, links, in every format.
 
 use crate::depot::{Depot, five_lines};
-use crate::tars::{Tar, gzip, zstd};
 use archive::Format;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use tar::EntryType;
 use testkit::Tool;
+use testkit::tars::EntryType;
+use testkit::tars::{Tar, gzip, zstd};
 
 fn tree() -> Vec<u8> {
     let name = [b"long/".repeat(60), b"name".to_vec()].concat();

@@ -1,28 +1,42 @@
 //! Which release is promoted, and whether it may be.
 
 use super::Run;
-use crate::seal::{self, Candidate};
+use crate::seal::{self, Candidate, Known};
 use cli::Failure;
 use release::history::History;
 use release::layout;
-use release::pointer;
+use release::pointer::{self, Pointer};
 use release::{Record, ReleaseNumber, Selector};
 
+/// What is asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) number: ReleaseNumber,
+    /// The record that named it, and where that was.
+    named: Option<(Record, String)>,
+}
+
+impl Asked {
+    fn by_number(number: ReleaseNumber) -> Self {
+        Self { number, named: None }
+    }
+}
+
 impl Run<'_> {
-    /// The number that is asked for.
+    /// The release that is asked for.
     pub(super) async fn resolve(
         &self,
         selector: &Selector,
         given: Option<&Record>,
         history: &History,
-    ) -> Result<ReleaseNumber, Failure> {
+    ) -> Result<Asked, Failure> {
         match selector {
-            Selector::Number(number) => Ok(*number),
+            Selector::Number(number) => Ok(Asked::by_number(*number)),
             Selector::Pointer(name) => {
                 let key = layout::pointer(name);
                 let found = pointer::read(self.store.as_ref(), &key).await?;
-                let number = found.map(|pointer| pointer.record.number());
-                number.ok_or_else(|| pointer::missing(self.store.as_ref(), name))
+                let record = found.ok_or_else(|| pointer::missing(self.store.as_ref(), name))?.record;
+                Ok(Asked { number: record.number(), named: Some((record, self.store.url(&key))) })
             }
             Selector::Previous => {
                 let (channel, place) = (&self.args.channel, self.store.url(""));
@@ -42,32 +56,35 @@ impl Run<'_> {
                         last.n
                     )));
                 }
-                last.from.parse().map_err(|_| none())
+                last.from.parse().map(Asked::by_number).map_err(|_| none())
             }
             Selector::Stdin => {
-                given.map(Record::number).ok_or_else(|| Failure::temporary("no release record on stdin"))
+                let record = given.ok_or_else(|| Failure::temporary("no release record on stdin"))?;
+                Ok(Asked { number: record.number(), named: Some((record.clone(), "the record on stdin".to_owned())) })
             }
         }
     }
 
     pub(super) async fn candidate(
         &self,
-        number: ReleaseNumber,
-        given: Option<&Record>,
+        asked: &Asked,
+        standing: Option<&Pointer>,
         history: &History,
     ) -> Result<Candidate, Failure> {
-        let known = history.rows().iter().any(|row| row.to == number.to_string());
+        let number = asked.number;
+        let named = asked.named.as_ref().map(|(record, _)| record);
+        let artifact = [named, standing.map(|pointer| &pointer.record)].into_iter().flatten();
+        let known = Known {
+            promoted: history.rows().iter().any(|row| row.to == number.to_string()),
+            artifact: artifact.filter(|record| record.number() == number).find_map(Record::artifact),
+        };
         let candidate =
             seal::candidate(self.store, self.layout, number, known, self.args.dry_run, self.console).await?;
-        let same = |given: &Record| match given.artifact() {
-            Some(_) => same_release(given, &candidate.record),
-            None => given.original_lines() == candidate.record.original_lines(),
-        };
-        if given.is_some_and(|given| !same(given)) {
+        if let Some((record, origin)) = &asked.named
+            && !record.is_of(&candidate.record)
+        {
             let place = self.store.url(&self.layout.record(number));
-            return Err(Failure::permanent(format!(
-                "the record on stdin is not the one of release {number} in {place}"
-            )));
+            return Err(Failure::permanent(format!("{origin} is not the one of release {number} in {place}")));
         }
         if let Some(tag) = &self.tag {
             let commit = candidate.record.git_commit();

@@ -59,8 +59,8 @@ impl Run<'_> {
     ) -> Failure {
         let Some(standing) = history.list.last() else { return failure };
         match self.resolve(selector, given, &history.list).await {
-            Ok(asked) if asked.to_string() == standing.to => failure,
-            Ok(asked) => failure.context(format!("release {asked} was not promoted")),
+            Ok(asked) if asked.number.to_string() == standing.to => failure,
+            Ok(asked) => failure.context(format!("release {} was not promoted", asked.number)),
             Err(_) => failure.context("nothing was promoted"),
         }
     }

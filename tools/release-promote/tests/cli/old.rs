@@ -1,15 +1,10 @@
 //! Stores of the old scripts: archives without a record, and pointers that the scripts go on writing.
 
-use crate::stage::{Repo, Store, commit_of, git};
+use crate::stage::{Repo, Store, commit_of, five, git};
 use release::record::{Record, hex, sha256};
 use std::fs;
 use std::path::Path;
 use testkit::{S3Model, Tool};
-
-fn five(number: u64, commit: Option<&str>) -> String {
-    let commit = commit.map(|commit| format!("GIT_COMMIT={commit}\n")).unwrap_or_default();
-    format!("MODULE=obelix\nVERSION={number}\nBUILD=9\n{commit}TIMESTAMP=Mon Jan 23 11:20:02 IST 2016\n")
-}
 
 /// What the old build job left: the archive by the real tar, and latest.txt. Returns the archive.
 fn old_release(store: &Store, number: u64, commit: Option<&str>) -> Vec<u8> {

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
+use testkit::tars::Tar;
 use testkit::{FaultProxy, Plan, S3Model, Tool};
 
 pub const ARTIFACT: &str = "obelix";
@@ -218,7 +219,8 @@ impl Store {
 
     /// Puts a sealed release of that commit into the store.
     pub fn release(&self, number: u64, commit: &str) -> Record {
-        let bytes = format!("archive of release {number}, {}", "x".repeat(2000)).into_bytes();
+        let lines = sealed(number, commit, b"").original_lines();
+        let bytes = Tar::new().file("RELEASE", &lines).file("data", &[b'x'; 2000]).end();
         self.put(&format!("{ARTIFACT}-{number}.tar"), &bytes);
         let sealed = sealed(number, commit, &bytes);
         self.put(&format!("{ARTIFACT}-{number}.release"), &sealed.to_bytes());
@@ -274,6 +276,12 @@ impl Store {
 
 fn full(key: &str) -> String {
     format!("{PREFIX}{key}")
+}
+
+/// The five lines of a release, as the old build job wrote them; four without a commit.
+pub fn five(number: u64, commit: Option<&str>) -> String {
+    let commit = commit.map(|commit| format!("GIT_COMMIT={commit}\n")).unwrap_or_default();
+    format!("MODULE=obelix\nVERSION={number}\nBUILD=9\n{commit}TIMESTAMP=Mon Jan 23 11:20:02 IST 2016\n")
 }
 
 pub fn sealed(number: u64, commit: &str, bytes: &[u8]) -> Record {

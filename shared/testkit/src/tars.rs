@@ -1,18 +1,26 @@
 //! Archives built block by block, so that a test can write what no honest packer would.
 
 use std::io::Write;
-use tar::{EntryType, Header};
+use tar::Header;
+
+pub use tar::EntryType;
 
 /// A tar under construction.
 #[derive(Clone, Default)]
 pub struct Tar(Vec<u8>);
 
 impl Tar {
+    /// Nothing yet.
+    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// A member with a GNU header; `change` may bend what the header says before its checksum is made.
+    ///
+    /// # Panics
+    /// The name does not fit the header.
+    #[must_use]
     pub fn member(mut self, name: &[u8], kind: EntryType, body: &[u8], change: impl FnOnce(&mut Header)) -> Self {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
@@ -30,18 +38,26 @@ impl Tar {
         self.pad()
     }
 
+    /// A plain file.
+    #[must_use]
     pub fn file(self, name: &str, body: &[u8]) -> Self {
         self.member(name.as_bytes(), EntryType::Regular, body, |_| {})
     }
 
+    /// A directory.
+    #[must_use]
     pub fn dir(self, name: &str) -> Self {
         self.member(name.as_bytes(), EntryType::Directory, b"", |_| {})
     }
 
+    /// A symbolic link.
+    #[must_use]
     pub fn symlink(self, name: &str, target: &str) -> Self {
         self.link(EntryType::Symlink, name, target)
     }
 
+    /// A hard link to another member.
+    #[must_use]
     pub fn hard_link(self, name: &str, target: &str) -> Self {
         self.link(EntryType::Link, name, target)
     }
@@ -53,23 +69,27 @@ impl Tar {
     }
 
     /// The header that says the next member's name (`L`) or link target (`K`), however long.
+    #[must_use]
     pub fn long(self, kind: EntryType, text: &[u8]) -> Self {
         self.member(b"././@LongLink", kind, &[text, b"\0"].concat(), |_| {})
     }
 
     /// A PAX header with these keys for the next member.
+    #[must_use]
     pub fn pax(self, fields: &[(&str, &[u8])]) -> Self {
         let body: Vec<u8> = fields.iter().flat_map(|(key, value)| pax_line(key, value)).collect();
         self.member(b"PaxHeaders/x", EntryType::XHeader, &body, |_| {})
     }
 
     /// The archive with its end mark.
+    #[must_use]
     pub fn end(mut self) -> Vec<u8> {
         self.0.extend_from_slice(&[0; 1024]);
         self.0
     }
 
     /// The archive without its end mark.
+    #[must_use]
     pub fn cut(self) -> Vec<u8> {
         self.0
     }
@@ -90,22 +110,22 @@ fn pax_line(key: &str, value: &[u8]) -> Vec<u8> {
     [format!("{length} {key}=").as_bytes(), value, b"\n"].concat()
 }
 
+/// `bytes` as zstd packs them.
+///
+/// # Panics
+/// Never: memory takes every byte.
+#[must_use]
 pub fn zstd(bytes: &[u8]) -> Vec<u8> {
-    zstd::encode_all(bytes, 3).unwrap()
+    zstd::encode_all(bytes, 3).expect("memory takes every byte")
 }
 
+/// `bytes` as gzip packs them.
+///
+/// # Panics
+/// Never: memory takes every byte.
+#[must_use]
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packer.write_all(bytes).unwrap();
-    packer.finish().unwrap()
-}
-
-/// An archive whose every file says which release it is, as many files as asked for.
-pub fn plain(number: u64, files: usize) -> Vec<u8> {
-    let mut tar = Tar::new().file("RELEASE", &crate::depot::five_lines(number)).dir("bin").dir("empty");
-    tar = tar.member(b"bin/run", EntryType::Regular, number.to_string().as_bytes(), |header| header.set_mode(0o755));
-    for index in 0..files {
-        tar = tar.file(&format!("f{index}"), number.to_string().as_bytes());
-    }
-    tar.symlink("link", "bin/run").end()
+    packer.write_all(bytes).expect("memory takes every byte");
+    packer.finish().expect("memory takes every byte")
 }
