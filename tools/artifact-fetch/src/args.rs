@@ -40,6 +40,12 @@ pub(crate) struct Args {
     /// Releases to keep beside the current one
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) keep: u32,
+    /// Take a release that has no checksum: one of an old script that was never promoted
+    #[arg(long)]
+    unverified: bool,
+    /// Take a promotion that is older than one seen on this host, and remember its number from now on
+    #[arg(long)]
+    allow_rollback: bool,
     /// Print the directory instead of the record
     #[arg(long)]
     pub(crate) print_path: bool,
@@ -56,7 +62,29 @@ pub(crate) struct Args {
     pub(crate) verbosity: Verbosity,
 }
 
+/// What becomes of a release that has no checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WithoutChecksum {
+    Refused,
+    Taken,
+}
+
+/// What becomes of a promotion older than one that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rollback {
+    Refused,
+    Taken,
+}
+
 impl Args {
+    pub(crate) fn without_checksum(&self) -> WithoutChecksum {
+        if self.unverified { WithoutChecksum::Taken } else { WithoutChecksum::Refused }
+    }
+
+    pub(crate) fn rollback(&self) -> Rollback {
+        if self.allow_rollback { Rollback::Taken } else { Rollback::Refused }
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         Limits { bytes: self.max_size.as_u64(), members: self.max_entries }
     }
@@ -79,5 +107,12 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    /// release-promote refuses what goes beyond these.
+    #[test]
+    fn limits_are_those_of_every_host() {
+        let args = Args::parse_from(["artifact-fetch", "--artifact", "a", "--store", "file:///s", "--into", "d"]);
+        assert_eq!(args.limits(), Limits::default());
     }
 }

@@ -1,11 +1,13 @@
 //! A fetch from its first question to the switched link.
 
-use crate::args::Args;
+use crate::args::{Args, Rollback};
 use crate::resolve::{Wanted, resolve};
+use crate::seen::Channel;
 use crate::shelf::{Draft, Shelf};
 use crate::writeback::Writeback;
 use archive::{UnpackError, unpack};
 use cli::{Console, Failure, Interrupts, Output};
+use release::layout::LATEST;
 use release::record::Artifact;
 use release::store::{Head, Store};
 use release::transfer::{Sums, read_through};
@@ -16,6 +18,8 @@ use std::sync::Arc;
 
 /// Times that other runs may take the release off the shelf again before the switch to it, when many share a small one.
 const TRIES: u32 = 5;
+/// Readings of a pointer while other runs of this host see it promoted.
+const ROUNDS: u32 = 20;
 
 /// Fetches the release and makes it the current one.
 ///
@@ -24,13 +28,13 @@ const TRIES: u32 = 5;
 pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
     let mut interrupts = Interrupts::catch()?;
     let shelf = Shelf::new(&args.into, &args.store.artifact);
-    let (wanted, mut here) = interrupts.or(find(args, &shelf, console)).await?;
-    let number = wanted.number;
+    let (mut wanted, mut here) = interrupts.or(find(args, &shelf, console)).await?;
     if args.dry_run {
         return foretell(&shelf, wanted, here, args.print_path, console, out);
     }
     let before = shelf.current();
     for _ in 0..TRIES {
+        let number = wanted.number;
         let record = match here.take() {
             Some(record) => {
                 console.step(format!("release {number} is here already"));
@@ -41,6 +45,14 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
         let lock = interrupts.or(shelf.lock()).await?;
         // The last moment to end without a change: from here to the record nothing is waited for.
         interrupts.check().await?;
+        if let Some(channel) = &wanted.channel
+            && shelf.seen()?.last(channel) > wanted.promotion
+        {
+            drop(lock);
+            console.step(format!("release {number} is overtaken: another run saw a later promotion"));
+            (wanted, here) = interrupts.or(find(args, &shelf, console)).await?;
+            continue;
+        }
         let switched = shelf.switch(&lock, number, args.keep as usize)?;
         drop(lock);
         if let Some(retired) = switched {
@@ -58,7 +70,7 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
             return interrupts.check().await;
         }
     }
-    let into = args.into.display();
+    let (into, number) = (args.into.display(), wanted.number);
     Err(Failure::temporary(format!("other runs keep taking release {number} off {into}: is --keep too small?")))
 }
 
@@ -83,28 +95,91 @@ fn printed(shelf: &Shelf, number: ReleaseNumber, record: &Record, print_path: bo
     if print_path { [shelf.tree(number).as_os_str().as_bytes(), b"\n"].concat() } else { record.to_bytes() }
 }
 
-/// The release asked for, and its record if it is on the shelf.
+/// The release asked for, and its record if it is on the shelf. Its promotion is remembered, unless this is a dry run.
 async fn find(args: &Args, shelf: &Shelf, console: Console) -> Result<(Wanted, Option<Record>), Failure> {
     // A number that is here needs no store: going back works while the store is away.
     if let Selector::Number(number) = args.release
         && let Some(record) = shelf.record(number)?
     {
-        return Ok((Wanted { number, record: Some(record.clone()) }, Some(record)));
+        return Ok((Wanted::here(&record), Some(record)));
     }
     let store = args.store.open().await?;
-    let wanted = resolve(store.as_ref(), &args.store.artifact, &args.release, console).await?;
+    let wanted = match channel(&args.release, store.as_ref()) {
+        Some(channel) => promoted(args, shelf, store.as_ref(), channel, console).await?,
+        None => ask(args, store.as_ref(), console).await?,
+    };
     let here = shelf.record(wanted.number)?;
     if let (Some(here), Some(there)) = (&here, &wanted.record)
-        && let (Some(here), Some(there)) = (here.artifact(), there.artifact())
-        && here.sha256 != there.sha256
+        && let Some(there) = there.artifact()
     {
-        let tree = shelf.tree(wanted.number);
-        return Err(Failure::permanent(format!(
-            "{} is another release than the store's: its SHA-256 differs",
-            tree.display()
-        )));
+        let (tree, number) = (shelf.tree(wanted.number), wanted.number);
+        match here.artifact() {
+            Some(here) if here.sha256 != there.sha256 => {
+                return Err(Failure::permanent(format!(
+                    "{} is another release than the store's: its SHA-256 differs",
+                    tree.display()
+                )));
+            }
+            Some(_) => {}
+            None => console.warn(format!(
+                "{} was fetched before release {number} had a checksum, and was never verified",
+                tree.display()
+            )),
+        }
     }
     Ok((wanted, here))
+}
+
+async fn ask(args: &Args, store: &dyn Store, console: Console) -> Result<Wanted, Failure> {
+    resolve(store, &args.store.artifact, &args.release, args.without_checksum(), console).await
+}
+
+/// The channel whose promotions count. The newest build is no promotion, and a record on stdin names no channel.
+fn channel(selector: &Selector, store: &dyn Store) -> Option<Channel> {
+    match selector {
+        Selector::Pointer(name) if name != LATEST => Some(Channel::new(name, &store.url(""))),
+        _ => None,
+    }
+}
+
+/// The release that is promoted, never by an older promotion than one that was seen here, unless that is asked for.
+async fn promoted(
+    args: &Args,
+    shelf: &Shelf,
+    store: &dyn Store,
+    channel: Channel,
+    console: Console,
+) -> Result<Wanted, Failure> {
+    for _ in 0..ROUNDS {
+        // What was seen before the pointer is read: a promotion seen meanwhile may be later than what is read here.
+        let last = shelf.seen()?.last(&channel);
+        let mut wanted = ask(args, store, console).await?;
+        // An old script's release and pointer, taken on trust: there is neither a checksum nor a number to hold it to.
+        if wanted.record.as_ref().and_then(Record::artifact).is_none() {
+            return Ok(wanted);
+        }
+        let found = wanted.promotion;
+        if found < last {
+            let place = store.url(&release::layout::pointer(&args.release.to_string()));
+            let found = if found == 0 { "no promotion".to_owned() } else { format!("promotion {found}") };
+            let what = format!("{place} carries {found}, and promotion {last} was seen on this host");
+            match args.rollback() {
+                Rollback::Refused => {
+                    return Err(Failure::permanent(format!(
+                        "{what}: an older pointer was put back; promote the release again, or take it with --allow-rollback"
+                    )));
+                }
+                Rollback::Taken if args.dry_run => console.warn(format!("{what}: it would be forgotten")),
+                Rollback::Taken => console.warn(format!("{what}: it is forgotten, since --allow-rollback says so")),
+            }
+        }
+        if args.dry_run || shelf.remember(&channel, last, wanted.promotion).await? {
+            wanted.channel = Some(channel);
+            return Ok(wanted);
+        }
+    }
+    let into = args.into.display();
+    Err(Failure::temporary(format!("other runs keep changing which promotion was seen last in {into}")))
 }
 
 /// Downloads, verifies and unpacks a release, and puts it on the shelf.
@@ -176,6 +251,9 @@ async fn pass(
 fn refused(url: &str, error: UnpackError) -> Failure {
     match error {
         UnpackError::Write { name, source } => Failure::io(format!("unable to write {name} of {url}"), source),
+        UnpackError::TooMuch { .. } => {
+            Failure::permanent(format!("{url}: {error} (--max-size and --max-entries set the limits)"))
+        }
         other => Failure::permanent(format!("{url}: {other}")),
     }
 }

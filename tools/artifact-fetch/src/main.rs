@@ -4,6 +4,7 @@ mod args;
 mod fetch;
 mod removal;
 mod resolve;
+mod seen;
 mod shelf;
 mod writeback;
 

@@ -1,9 +1,11 @@
 //! The directory of releases on a host: `<artifact>-<n>`, each whole, and the link `current`.
 //!
-//! All that is not for others to see lies under `.artifact-fetch`: a lock, the record of every release on the shelf, and
-//! trees that are being unpacked or removed, each with a lock of its own so that the ones of dead runs can be told.
+//! All that is not for others to see lies under `.artifact-fetch`: a lock, the record of every release on the shelf, the
+//! promotions seen here, and trees that are being unpacked or removed, each with a lock of its own so that the ones of dead
+//! runs can be told.
 
 use crate::removal::remove_tree;
+use crate::seen::{Channel, Seen};
 use crate::writeback::Writeback;
 use cli::Failure;
 use durable::Lock;
@@ -17,6 +19,7 @@ use std::time::{Duration, SystemTime};
 
 const HIDDEN: &str = ".artifact-fetch";
 const CURRENT: &str = "current";
+const SEEN: &str = "promotions";
 /// Only renames and small writes happen under the lock.
 const LOCK_LIMIT: Duration = Duration::from_secs(60);
 /// Tells two times of a file apart.
@@ -110,6 +113,34 @@ impl Shelf {
         let target = fs::read_link(self.dir.join(CURRENT)).ok()?;
         let name = target.to_str()?.strip_prefix(&self.layout.prefix())?.to_owned();
         name.parse().ok()
+    }
+
+    /// The promotions seen here.
+    ///
+    /// # Errors
+    /// They can't be read, or are damaged.
+    pub(crate) fn seen(&self) -> Result<Seen, Failure> {
+        Seen::read(&self.hidden().join(SEEN))
+    }
+
+    /// Remembers promotion `number` in place of `last`. False: another run remembered another one meanwhile, and nothing
+    /// is changed.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub(crate) async fn remember(&self, channel: &Channel, last: u64, number: u64) -> Result<bool, Failure> {
+        if number == last {
+            return Ok(true);
+        }
+        let hidden = self.hidden();
+        fs::create_dir_all(&hidden).map_err(|error| unable("write", &hidden, error))?;
+        let _lock = self.lock().await?;
+        let seen = self.seen()?;
+        match seen.last(channel) {
+            now if now == number => Ok(true),
+            now if now == last => seen.remember(channel.clone(), number).map(|()| true),
+            _ => Ok(false),
+        }
     }
 
     /// An empty directory to unpack into, on the same file system.

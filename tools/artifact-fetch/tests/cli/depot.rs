@@ -13,6 +13,8 @@ use testkit::Tool;
 use testkit::tars::{EntryType, Tar};
 
 pub const ARTIFACT: &str = "app";
+/// What the tool remembers of promotions, in its own directory.
+pub const SEEN: &str = "promotions";
 
 /// The larger figures are asked for.
 pub fn long() -> bool {
@@ -61,7 +63,12 @@ pub fn sealed(number: u64, archive: Vec<u8>, format: Format) -> Sealed {
 impl Sealed {
     /// The bytes that latest-stable.txt holds once the release is promoted.
     pub fn promoted(&self) -> Vec<u8> {
-        let promotion = Promotion { n: 1, at: "2026-01-02T03:04:05Z".into(), by: "a@b".into(), reason: "test".into() };
+        self.promoted_as(1)
+    }
+
+    /// The same by promotion `n`.
+    pub fn promoted_as(&self, n: u64) -> Vec<u8> {
+        let promotion = Promotion { n, at: "2026-01-02T03:04:05Z".into(), by: "a@b".into(), reason: "test".into() };
         self.record.promoted(&promotion).unwrap().to_bytes()
     }
 }
@@ -137,7 +144,8 @@ impl Depot {
         let mut expected: Vec<String> = self.shelf().iter().map(|number| format!("app-{number}.release")).collect();
         expected.push("lock".to_owned());
         expected.sort();
-        assert_eq!(names(&self.into.join(".artifact-fetch")), expected);
+        let own = names(&self.into.join(".artifact-fetch")).into_iter().filter(|name| name != SEEN);
+        assert_eq!(own.collect::<Vec<_>>(), expected);
         let mut visible: Vec<String> = self.shelf().iter().map(|number| format!("app-{number}")).collect();
         visible.extend([".artifact-fetch".to_owned(), "current".to_owned()]);
         visible.sort();
@@ -172,7 +180,8 @@ pub fn names(dir: &Path) -> Vec<String> {
 }
 
 /// Everything below a directory, by name: kind, mode, times and content of files, targets of links. Directories' times
-/// are left out, since a file made and removed again is no change.
+/// are left out, since a file made and removed again is no change, and so are the promotions seen: one counts before its
+/// release is there.
 pub fn snapshot(dir: &Path) -> BTreeMap<Vec<u8>, (String, Vec<u8>)> {
     let mut all = BTreeMap::new();
     add(dir, dir, &mut all);
@@ -182,6 +191,9 @@ pub fn snapshot(dir: &Path) -> BTreeMap<Vec<u8>, (String, Vec<u8>)> {
 fn add(root: &Path, dir: &Path, all: &mut BTreeMap<Vec<u8>, (String, Vec<u8>)>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
+        if path.ends_with(Path::new(".artifact-fetch").join(SEEN)) {
+            continue;
+        }
         let meta = fs::symlink_metadata(&path).unwrap();
         let name = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
         let mode = meta.permissions().mode();

@@ -25,8 +25,9 @@ fn what_is_not_in_the_store() {
         fails(&depot, tool.clone().args(["--release", "9"]), 1, "there is no release 9 of app");
         fails(&depot, tool.clone().args(["--release", "canary"]), 1, "there is no channel canary");
         let record = sealed(9, plain(9), Format::Tar).record.to_bytes();
-        fails(&depot, tool.clone().args(["--release", "-"]).stdin(record), 1, "app-9.tar does not exist");
-        fails(&depot, tool.args(["--release", "-", "-q"]).stdin(five_lines(9)), 1, "app-9.tar does not exist");
+        fails(&depot, tool.clone().args(["--release", "-"]).stdin(record), 1, "app-9.release does not exist");
+        let five = tool.args(["--release", "-", "-q", "--unverified"]).stdin(five_lines(9));
+        fails(&depot, five, 1, "app-9.tar does not exist");
     }
     let elsewhere = fetch("s3://wrong/p", &depot.into).aws(remote.proxy.endpoint());
     fails(&depot, elsewhere, 1, "NoSuchBucket");

@@ -12,3 +12,4 @@ mod readers;
 mod s3;
 mod shelf;
 mod trees;
+mod trust;

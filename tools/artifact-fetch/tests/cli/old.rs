@@ -26,7 +26,7 @@ fn old_store(depot: &Depot, number: u64, tar_args: &[&str]) {
 }
 
 #[test]
-fn an_old_release_is_fetched_with_a_warning() {
+fn an_old_release_is_fetched_with_leave_and_a_warning() {
     for tar_args in [
         &["RELEASE", "bin", "empty", "link"][..],
         &["."],
@@ -39,11 +39,15 @@ fn an_old_release_is_fetched_with_a_warning() {
         for release in ["latest-stable", "latest", "7", "-"] {
             let depot = Depot::new();
             old_store(&depot, 7, tar_args);
-            let run = depot
-                .fetch()
-                .args(["--release", release])
-                .stdin(if release == "-" { five_lines(7) } else { vec![] })
-                .run();
+            let before = snapshot(depot.root.path());
+            let fetch = || depot.fetch().args(["--release", release]);
+            let run = fetch().stdin(if release == "-" { five_lines(7) } else { vec![] }).run();
+            let run = run.fails_with(1).stdout_is("").stderr_is_one_line();
+            let run =
+                run.stderr_contains("release 7 of app has no checksum").stderr_contains("app-7.release does not exist");
+            let _run = run.stderr_contains("release-promote --release 7").stderr_contains("--unverified");
+            assert!(snapshot(depot.root.path()) == before);
+            let run = fetch().arg("--unverified").stdin(if release == "-" { five_lines(7) } else { vec![] }).run();
             let record = String::from_utf8(five_lines(7)).unwrap();
             let run = run.succeeds().stdout_is(&record).stderr_is_one_line();
             let _run = run.stderr_contains("release 7 of app has no checksum");
@@ -85,7 +89,7 @@ fn an_old_archive_that_was_cut_is_refused() {
     let before = snapshot(&depot.into);
     for end in (0..=content).step_by(512).chain((100..content).step_by(997)) {
         fs::write(&path, &whole[..end]).unwrap();
-        let run = depot.fetch().arg("-q").run().fails_with(1).stderr_is_one_line().stdout_is("");
+        let run = depot.fetch().args(["-q", "--unverified"]).run().fails_with(1).stderr_is_one_line().stdout_is("");
         assert!(snapshot(&depot.into) == before, "cut at {end}\n{}", run.report());
     }
 }
@@ -101,7 +105,7 @@ fn an_old_archive_must_speak_of_itself() {
         let before = snapshot(&depot.into);
         let _run = depot
             .fetch()
-            .args(["-q", "--release", release])
+            .args(["-q", "--unverified", "--release", release])
             .run()
             .fails_with(1)
             .stderr_is_one_line()
@@ -126,12 +130,37 @@ fn an_old_archive_must_speak_of_itself() {
     );
 }
 
+/// The table that release-promote refuses too.
+#[test]
+fn an_old_archive_of_another_release_is_refused() {
+    for (what, archive) in testkit::hostile::of_another_release(&five_lines(8)) {
+        let depot = Depot::with_first();
+        fs::write(depot.store.join("app-7.tar"), archive).unwrap();
+        let before = snapshot(&depot.into);
+        let run = depot.fetch().args(["-q", "--unverified", "--release", "7"]).run();
+        assert!(run.code == Some(1) && run.stdout.is_empty(), "{what}\n{}", run.report());
+        assert!(snapshot(&depot.into) == before, "{what}");
+    }
+}
+
+/// What was taken unverified stays so when the release gets its checksum, and whoever fetches it again is told.
+#[test]
+fn a_release_that_was_taken_unverified_is_named() {
+    let depot = Depot::new();
+    old_store(&depot, 7, &["."]);
+    let _run = depot.fetch().arg("--unverified").run().succeeds();
+    let archive = fs::read(depot.store.join("app-7.tar")).unwrap();
+    depot.publish(7, archive);
+    let run = depot.fetch().run().succeeds().stderr_is_one_line();
+    let _run = run.stderr_contains("app-7 was fetched before release 7 had a checksum, and was never verified");
+}
+
 #[test]
 fn the_store_itself_is_only_read() {
     let depot = Depot::new();
     old_store(&depot, 7, &["."]);
     let before = snapshot(&depot.store);
-    let _run = depot.fetch().run().succeeds();
+    let _run = depot.fetch().arg("--unverified").run().succeeds();
     assert!(snapshot(&depot.store) == before);
     assert_eq!(names(&depot.store), ["app-7.tar", "latest-stable.txt", "latest.txt"]);
 }

@@ -188,6 +188,7 @@ fn the_bucket_needs_no_prefix() {
     let remote = Remote::new();
     let sealed = sealed(1, crate::depot::plain(1), Format::Tar);
     remote.model.put_raw(BUCKET, &sealed.file, sealed.archive.clone());
+    remote.model.put_raw(BUCKET, &sealed.record_key, sealed.record.to_bytes());
     remote.model.put_raw(BUCKET, "canary.txt", sealed.promoted());
     let run = fetch("s3://b", &depot.into).aws(remote.proxy.endpoint()).args(["--release", "canary"]).run();
     let _run = run.succeeds().stdout_is(&String::from_utf8(sealed.record.to_bytes()).unwrap()).stderr_is_empty();

@@ -169,14 +169,15 @@ fn what_is_there_is_not_downloaded() {
         let _run = fetch().args(["--release", release]).run().succeeds().stdout_is(&text).stderr_is_empty();
         let asked: Vec<String> =
             proxy.log().split_off(usize::try_from(first).unwrap()).into_iter().map(|seen| seen.path).collect();
-        assert_eq!(asked, [format!("/b/p/{release}.txt")], "the pointer alone");
+        let pointer = format!("/b/p/{release}.txt");
+        assert_eq!(asked, [pointer.as_str(), "/b/p/app-1.release"], "the pointer and its record alone");
     }
     let first = proxy.count();
     let path = format!("{}\n", depot.into.join("app-1").display());
     let _run = fetch().args(["--release", "1", "--print-path"]).run().succeeds().stdout_is(&path);
     assert_eq!(proxy.count(), first, "a number that is here asks nobody");
     let _run = fetch().args(["--release", "-"]).stdin(sealed.promoted()).run().succeeds().stdout_is(&text);
-    assert_eq!(proxy.count(), first, "nor does a record on stdin");
+    assert_eq!(proxy.count(), first + 1, "a record on stdin is compared with the store's");
     assert!(snapshot(&depot.into) == before);
 }
 
