@@ -168,6 +168,8 @@ fn only_hosts_that_are_there_and_only_releases_that_are_there() {
 
     let gone = format!("{},192.0.2.1", service.hosts[0]);
     let _run = service.push("2", "2").env("HOSTS", gone).run().fails_with(2).stdout_contains("192.0.2.1");
+    let wrong = service.push("2", "2").arg("--no-such-option").run().fails_with(2);
+    let _run = wrong.stderr_contains("unrecognized arguments: --no-such-option");
     let _run = service.push("9", "2").run().fails_with(1).stderr_contains("release 9");
     let _run = service.push("2", "2").env("AWS_ENDPOINT_URL", "http://127.0.0.1:9").run().fails_with(75);
     assert_eq!(service.releases(), [0, 3, 0, 3], "nothing was touched");

@@ -101,6 +101,10 @@ impl Job {
     /// A release of the service and one of its Ansible code, neither promoted.
     fn build_both(&self) {
         self.create_build("1").succeeds();
+        self.build_ansible();
+    }
+
+    fn build_ansible(&self) {
         let ansible = format!("file://{}", self.dir.path().join("ansible-store").display());
         let pack = ["--artifact", "ansible", "--store", &ansible, "-C"];
         end_to_end::tool("artifact-pack").args(pack).arg(self.checkout()).arg("common").run().succeeds();
@@ -204,7 +208,7 @@ fn an_instance_boots_from_buckets_alone() {
     };
     boot("latest-stable").succeeds();
     assert_eq!(fs::read_to_string(job.srv().join("healthy")).unwrap(), format!("{ARTIFACT}-1\n"));
-    let missing = job.script("instance-boot").env("PATH", &path).env("SERVICE", ARTIFACT);
+    let missing = job.script("instance-boot").env("PATH", &path).env("SERVICE", ARTIFACT).env("ANS_STORE", &ansible);
     let nowhere = format!("{}/nowhere", job.place.url());
     let missing = missing.env("DEPLOY_SCRIPTS", &nowhere).env("INSTALL_DIR", job.srv()).run().fails_with(75);
     let words = format!("\ninstance-boot: unable to copy {nowhere}/{ARTIFACT}.sh: aws s3 cp ended with 1\n");
@@ -226,6 +230,10 @@ fn a_boot_that_fails_is_not_healthy_and_says_so() {
     assert!(!job.srv().join("healthy").exists());
     let mail = job.mail();
     assert!(mail.contains("exit code 7") && mail.contains("the play broke"), "{mail}");
+    // A set-up script that says nothing of itself is named all the same.
+    let run = job.boot("1", "exit 7\n").fails_with(7);
+    let words = format!("/{ARTIFACT}.sh failed with exit code 7: {ARTIFACT}-1 is fetched but not set up\n");
+    assert!(run.stderr_str().ends_with(&words) && job.mail().contains(&words), "{}", run.report());
     // Nothing is promoted: the release can't be resolved.
     job.boot("latest-stable", "true\n").fails_with(1);
     assert!(!job.srv().join("healthy").exists());
@@ -319,11 +327,12 @@ fn a_failing_build_fails_the_pipe_and_promotes_nothing() {
 /// A job that was set up wrong is told how, before anything is touched.
 #[test]
 fn a_missing_variable_is_wrong_usage() {
+    // A store has no default: a bucket's name belongs to whoever took it first.
     let cases: [(&str, &[&str]); 4] = [
-        ("asg-code-push", &["SERVICE"]),
-        ("create-build", &["WORKSPACE", "ARTIFACT"]),
-        ("promote-build", &["ARTIFACT", "RELEASE_VERSION", "WORKSPACE"]),
-        ("instance-boot", &["SERVICE"]),
+        ("asg-code-push", &["SERVICE", "STORE", "ANS_STORE", "DEPLOY_SCRIPTS"]),
+        ("create-build", &["WORKSPACE", "ARTIFACT", "STORE"]),
+        ("promote-build", &["ARTIFACT", "RELEASE_VERSION", "WORKSPACE", "STORE"]),
+        ("instance-boot", &["SERVICE", "STORE", "ANS_STORE", "DEPLOY_SCRIPTS"]),
     ];
     for (script, names) in cases {
         for missing in names {
@@ -338,6 +347,119 @@ fn a_missing_variable_is_wrong_usage() {
             assert!(!said.contains("set -euo") && !said.contains("\n#"), "{said}");
         }
     }
+}
+
+/// User data that relied on a default has nobody at a terminal: the mail says what is missing.
+#[test]
+fn a_boot_without_a_store_is_mailed() {
+    let job = Job::new(Place::files());
+    job.build_both();
+    for name in ["STORE", "ANS_STORE", "DEPLOY_SCRIPTS"] {
+        job.boot("1", "true\n").succeeds();
+        job.boot_tool("1", "true\n").env(name, "").run().fails_with(2);
+        let mail = job.mail();
+        assert!(
+            mail.contains(&format!("instance-boot: {name} is not set")) && mail.contains("exit code 2\n"),
+            "{mail}"
+        );
+        assert!(job.srv().join("healthy").exists(), "nothing was begun");
+    }
+}
+
+/// Every script that somebody runs, with what it needs before it would begin its job.
+const SCRIPTS: [(&str, &[&str]); 17] = [
+    ("asg-code-push", &["SERVICE", "STORE", "ANS_STORE", "DEPLOY_SCRIPTS"]),
+    ("bench", &[]),
+    ("create-build", &["WORKSPACE", "ARTIFACT", "STORE"]),
+    ("dashboard", &["SERVICE", "LOAD_BALANCER", "TARGET_GROUP"]),
+    ("demo", &[]),
+    ("downtime-reclaimed", &[]),
+    ("install", &[]),
+    ("instance-boot", &["SERVICE", "STORE", "ANS_STORE", "DEPLOY_SCRIPTS"]),
+    ("mirror-yum", &["ORIGIN", "STORE"]),
+    ("package", &[]),
+    ("peers", &[]),
+    ("pictures", &[]),
+    ("promote-build", &["ARTIFACT", "RELEASE_VERSION", "WORKSPACE", "STORE"]),
+    ("refresh-nagios", &[]),
+    ("ship-logs", &["KAFKA_BROKERS", "SERVICE"]),
+    ("stack", &[]),
+    ("test", &[]),
+];
+
+/// Help is printed, and nothing else is done. An option that nobody knows is wrong usage, said by the script or by the tool
+/// that it hands its options to.
+#[test]
+fn help_and_unknown_options_run_no_job() {
+    let all = fs::read_dir(root().join("scripts")).unwrap().map(|entry| entry.unwrap());
+    let files = all.filter(|entry| entry.file_type().unwrap().is_file());
+    let mut found: Vec<String> = files.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    found.sort();
+    assert_eq!(found, SCRIPTS.map(|(script, _)| script.to_owned()), "a script is missing in this table");
+
+    let dir = tempfile::tempdir().unwrap();
+    let bin = dir.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    for name in ["bash", "dirname", "env", "mktemp", "realpath", "rm", "sed"] {
+        std::os::unix::fs::symlink(program(name), bin.join(name)).unwrap();
+    }
+    // Whoever starts one of these has begun its job.
+    let tried = dir.path().join("tried");
+    let note = format!("#!/bin/sh\necho \"$0 $*\" >>'{}'\n", tried.display());
+    for name in ["ansible-playbook", "artifact-fetch", "aws", "cargo", "curl", "dnf", "git", "jq", "mkdir", "unshare"] {
+        fs::write(bin.join(name), &note).unwrap();
+    }
+    for name in ["artifact-pack", "release-promote", "asg-hosts", "nagios-gen", "log-ship"] {
+        fs::write(bin.join(name), "#!/bin/sh\necho \"$0: wrong usage\" >&2\nexit 2\n").unwrap();
+    }
+    for name in fs::read_dir(&bin).unwrap().map(|entry| entry.unwrap().path()).filter(|path| !path.is_symlink()) {
+        fs::set_permissions(name, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    for (script, names) in SCRIPTS {
+        let run = |option: &str| {
+            let tool = Tool::new(root().join("scripts").join(script)).cwd(dir.path()).env("PATH", &bin).arg(option);
+            let tool = tool.env("HOME", dir.path()).env("WORK", dir.path().join("work"));
+            let value = |name: &str| match name {
+                "ORIGIN" => "http://127.0.0.1:1/".to_owned(),
+                "STORE" | "ANS_STORE" | "DEPLOY_SCRIPTS" => format!("file://{}", dir.path().display()),
+                _ => "x".to_owned(),
+            };
+            names.iter().fold(tool, |tool, name| tool.env(name, value(name))).run()
+        };
+        for option in ["--help", "-h"] {
+            let run = run(option).succeeds().stderr_is_empty();
+            let said = run.stdout_str();
+            for name in names {
+                assert!(said.contains(name), "{script}: {name}: {said}");
+            }
+            assert!(!said.is_empty() && !said.contains("set -euo") && !said.contains("\n#"), "{script}: {said}");
+            assert!(!tried.exists(), "{script} {option} began its job: {:?}", fs::read_to_string(&tried));
+        }
+        // Options of these two are Ansible's and dnf's, and have tests of their own with them.
+        if !matches!(script, "asg-code-push" | "mirror-yum") {
+            let run = run("--no-such-option").fails_with(2).stdout_is("");
+            assert!(!run.stderr.is_empty(), "{script}");
+            assert!(!tried.exists(), "{script}: {:?}", fs::read_to_string(&tried));
+        }
+    }
+}
+
+/// A boot that was asked for something else than a boot takes nothing down.
+#[test]
+fn a_boot_with_options_boots_nothing() {
+    let job = Job::new(Place::files());
+    job.build_both();
+    job.boot("1", "true\n").succeeds();
+    let healthy = job.srv().join("healthy");
+    for args in [&["--dry-run"][..], &["-n"], &["help"], &[ARTIFACT], &[ARTIFACT, "latest", "2"]] {
+        let run = job.boot_tool("1", "exit 9\n").args(args).run().fails_with(2).stdout_is("");
+        assert!(run.stderr_str().starts_with(&format!("instance-boot: no argument {}", args[0])), "{}", run.report());
+    }
+    job.boot_tool("1", "exit 9\n").arg("--help").run().succeeds().stderr_is_empty();
+    assert!(healthy.exists() && !job.dir.path().join("mail").exists());
+    // As asg-code-push runs it.
+    job.boot_tool("1", "exit 9\n").args([ARTIFACT, "latest", "1"]).run().fails_with(9);
+    assert!(!healthy.exists());
 }
 
 /// Options may come without folders, before them or behind them.
@@ -385,9 +507,17 @@ fn a_store_of_the_original_scripts_goes_on() {
     shell(old_build, &job.checkout());
     fs::copy(store.join("latest.txt"), store.join("latest-stable.txt")).unwrap();
 
-    // Fetched as it is, with a warning; continued at 42; the old release promoted and so sealed.
+    // Fetched as it is, with leave and a warning; continued at 42; the old release promoted and so sealed.
     let into = job.dir.path().join("old");
-    let fetched = job.place.tool("artifact-fetch").arg("--into").arg(&into).run().succeeds();
+    let fetch = || job.place.tool("artifact-fetch").arg("--into").arg(&into);
+    fetch().run().fails_with(1).stderr_contains("--unverified");
+    job.build_ansible();
+    let boot = |leave: &str| job.boot_tool("latest-stable", "true\n").env("UNVERIFIED", leave).run();
+    boot("").fails_with(1).stderr_contains("no checksum");
+    boot("no").fails_with(1).stderr_contains("no checksum");
+    boot("true").fails_with(2).stderr_contains("UNVERIFIED=true is neither yes nor no");
+    boot("yes").succeeds().stderr_contains("no checksum");
+    let fetched = fetch().arg("--unverified").run().succeeds();
     assert!(fetched.stderr_str().contains("no checksum"));
     assert!(into.join("current/code/run.sh").exists());
     let record = job.create_build("10").succeeds();
