@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 /// The columns, in the order of a full record. `tags` is one JSON object.
-pub const COLUMNS: [&str; 15] = [
+pub const COLUMNS: [&str; 16] = [
     "instance_id",
     "name",
     "asg",
@@ -22,6 +22,7 @@ pub const COLUMNS: [&str; 15] = [
     "launch_time",
     "image_id",
     "tags",
+    "ipv6",
 ];
 
 /// One instance as Auto Scaling and EC2 know it. What one of them does not know is empty.
@@ -57,6 +58,8 @@ pub struct Host {
     pub image_id: String,
     /// All tags.
     pub tags: BTreeMap<String, String>,
+    /// IPv6 address.
+    pub ipv6: String,
 }
 
 impl Host {
@@ -85,6 +88,7 @@ impl Host {
             "private_dns" => &self.private_dns,
             "launch_time" => &self.launch_time,
             "image_id" => &self.image_id,
+            "ipv6" => &self.ipv6,
             _ => return None,
         };
         Some(text.clone())
@@ -106,6 +110,7 @@ impl Host {
             "private_dns" => &mut self.private_dns,
             "launch_time" => &mut self.launch_time,
             "image_id" => &mut self.image_id,
+            "ipv6" => &mut self.ipv6,
             "tags" => {
                 let tags: BTreeMap<String, String> = serde_json::from_str(&text)
                     .map_err(|error| format!("tags are no JSON object of strings: {error}"))?;

@@ -1,5 +1,6 @@
 //! What was typed, checked without touching anything.
 
+use crate::address::{Addressing, Kind};
 use aws::RegionsArgs;
 use clap::{Args as Group, Parser, ValueEnum};
 use cli::{Failure, Verbosity};
@@ -85,6 +86,12 @@ pub(crate) struct Shape {
     /// End values with NUL instead of newline, for xargs -0; with --format ips or one column only
     #[arg(short = '0', long)]
     pub(crate) null: bool,
+    /// Address of hosts in --format ips, --list and --host [default: private]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) address: Option<Kind>,
+    /// Leave out instances in service that have no such address, or that EC2 does not know in time, instead of failing
+    #[arg(long)]
+    pub(crate) skip_unaddressed: bool,
 }
 
 /// The protocol of Ansible's inventory scripts.
@@ -155,6 +162,15 @@ impl Args {
         self.ansible.list || self.ansible.host.is_some()
     }
 
+    /// By which addresses hosts are printed, unless they are printed as records.
+    pub(crate) fn addressing(&self) -> Option<Addressing> {
+        let kind = self.shape.address.unwrap_or(Kind::Private);
+        if self.is_inventory() {
+            return Some(Addressing::Inventory(kind));
+        }
+        (self.shape.format == Format::Ips).then_some(Addressing::Ips(kind))
+    }
+
     /// What the parser can't check by itself.
     ///
     /// # Errors
@@ -166,6 +182,11 @@ impl Args {
         }
         if self.shape.format == Format::Ips && !self.shape.columns.is_empty() {
             return Err(Failure::usage("--format ips has no columns (see --help)"));
+        }
+        if self.addressing().is_none() && (self.shape.address.is_some() || self.shape.skip_unaddressed) {
+            return Err(Failure::usage(
+                "--address and --skip-unaddressed need --format ips, --list or --host (see --help)",
+            ));
         }
         if !self.is_inventory() && (self.ansible.full_hostvars || self.ansible.allow_merge) {
             return Err(Failure::usage("--full-hostvars and --allow-merge need --list or --host (see --help)"));

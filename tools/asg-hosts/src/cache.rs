@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// First line of a file of this version. The time, the answers, and the checksum of both follow, each on a line.
-const MAGIC: &str = "asg-hosts cache 2\n";
+const MAGIC: &str = "asg-hosts cache 3\n";
 
 /// What of the environment decides who is asked and as whom.
 const ENVIRONMENT: [&str; 12] = [

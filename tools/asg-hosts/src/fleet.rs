@@ -57,6 +57,7 @@ pub(crate) struct Instance {
     pub(crate) placement: Placement,
     pub(crate) private_ip_address: String,
     pub(crate) public_ip_address: String,
+    pub(crate) ipv6_address: String,
     pub(crate) private_dns_name: String,
     pub(crate) public_dns_name: String,
     pub(crate) launch_time: String,
@@ -75,6 +76,9 @@ pub(crate) struct Instance {
     pub(crate) kernel_id: String,
     pub(crate) metadata_options: Option<MetadataOptions>,
     pub(crate) monitoring: Monitoring,
+    /// Read only where EC2 does not give the instance's own IPv6 address.
+    #[serde(skip_serializing)]
+    pub(crate) network_interfaces: Vec<NetworkInterface>,
     pub(crate) platform: String,
     pub(crate) ramdisk_id: String,
     pub(crate) root_device_name: String,
@@ -97,6 +101,26 @@ pub(crate) struct State {
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Placement {
     pub(crate) availability_zone: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct NetworkInterface {
+    pub(crate) attachment: Attachment,
+    pub(crate) ipv6_addresses: Vec<Ipv6Address>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Attachment {
+    pub(crate) device_index: i32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Ipv6Address {
+    pub(crate) ipv6_address: String,
+    pub(crate) is_primary_ipv6: bool,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -133,6 +157,12 @@ pub(crate) struct MetadataOptions {
 #[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Present {}
 
+impl Member {
+    pub(crate) fn is_in_service(&self) -> bool {
+        self.lifecycle_state == "InService"
+    }
+}
+
 impl Instance {
     pub(crate) fn tag(&self, key: &str) -> Option<&str> {
         self.tags.iter().find(|tag| tag.key == key).map(|tag| tag.value.as_str())
@@ -141,6 +171,20 @@ impl Instance {
     /// `spot`, or `on-demand` where EC2 says nothing.
     pub(crate) fn lifecycle(&self) -> &str {
         if self.instance_lifecycle.is_empty() { "on-demand" } else { &self.instance_lifecycle }
+    }
+
+    /// Gives the instance the IPv6 address of its interfaces, unless EC2 has named its own: a primary one, else the first
+    /// of the first interface. Of the interfaces nothing else is of use.
+    pub(crate) fn take_ipv6_address(&mut self) {
+        let mut interfaces = std::mem::take(&mut self.network_interfaces);
+        if !self.ipv6_address.is_empty() {
+            return;
+        }
+        interfaces.sort_by_key(|interface| interface.attachment.device_index);
+        let mut addresses: Vec<Ipv6Address> =
+            interfaces.into_iter().flat_map(|interface| interface.ipv6_addresses).collect();
+        addresses.sort_by_key(|address| !address.is_primary_ipv6);
+        self.ipv6_address = addresses.into_iter().next().map(|address| address.ipv6_address).unwrap_or_default();
     }
 }
 
@@ -187,6 +231,23 @@ mod tests {
             assert_eq!(time(text), "2026-11-22T20:35:14.000Z");
         }
         assert_eq!(time("yesterday"), "yesterday");
+    }
+
+    #[test]
+    fn an_ipv6_address_is_the_instances_own_or_that_of_an_interface() {
+        let ipv6 = |own: &str, third: &str| {
+            let interface = |index: u8, addresses: &str| {
+                format!(r#"{{"Attachment":{{"DeviceIndex":{index}}},"Ipv6Addresses":[{addresses}]}}"#)
+            };
+            let (one, two) = (r#"{"Ipv6Address":"::1"}"#, r#"{"Ipv6Address":"::2"},{"Ipv6Address":"::3"}"#);
+            let interfaces = [interface(1, one), interface(0, two), interface(2, third)].join(",");
+            let text = format!(r#"{{"NetworkInterfaces":[{interfaces}],"Ipv6Address":"{own}"}}"#);
+            let mut instance: Instance = serde_json::from_str(&text).unwrap();
+            instance.take_ipv6_address();
+            instance.ipv6_address
+        };
+        let primary = r#"{"Ipv6Address":"::4","IsPrimaryIpv6":true}"#;
+        assert_eq!([ipv6("", ""), ipv6("", primary), ipv6("::5", primary)], ["::2", "::4", "::5"]);
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Ansible's dynamic inventory, with the groups that ec2.py made.
 
+use crate::address::{Addressing, is_address};
 use crate::fleet::{Instance, Tag};
 use crate::hostvars::{self, HostVars, Value, safe};
-use crate::listing::Row;
+use crate::listing::{LeftOut, Listing};
 use crate::terminal::Screen;
 use cli::Failure;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 /// Names that mean something to Ansible itself.
@@ -24,6 +24,10 @@ pub(crate) struct Inventory<'f> {
     groups: BTreeMap<String, Members<'f>>,
     /// Hosts that are several instances.
     shared: BTreeMap<&'f str, BTreeSet<&'f str>>,
+    /// Instances that were asked for and are no hosts.
+    unaddressed: Vec<&'f str>,
+    /// Those of them that EC2 does not know, or does not show running.
+    unresolved: Vec<&'f str>,
 }
 
 #[derive(Debug, Default)]
@@ -43,10 +47,21 @@ struct Hosts<'a> {
 impl<'f> Inventory<'f> {
     /// # Errors
     /// An address or a group name that Ansible would take for something else.
-    pub(crate) fn new(rows: &[Row<'f>]) -> Result<Self, Failure> {
-        let mut inventory = Self::default();
-        for instance in rows.iter().filter_map(|row| row.instance) {
-            let Some(host) = address(instance)? else { continue };
+    pub(crate) fn new(listing: &Listing<'f>, addressing: Addressing) -> Result<Self, Failure> {
+        let unresolved = listing.left_out.iter().filter(|left| left.is_unresolved());
+        let mut inventory = Self {
+            unaddressed: listing.left_out.iter().map(LeftOut::id).collect(),
+            unresolved: unresolved.map(LeftOut::id).collect(),
+            ..Self::default()
+        };
+        for instance in listing.rows.iter().filter_map(|row| row.instance) {
+            let Some(host) = addressing.of(instance) else { continue };
+            // Ansible takes a host's name for a template, and gives it to ssh: it can't be marked unsafe.
+            if !is_address(host) {
+                let id = &instance.instance_id;
+                let wrong = format!("unable to list {id}: {host} is neither an IP address nor a host name");
+                return Err(Failure::permanent(wrong));
+            }
             if let Some(other) = inventory.hosts.insert(host, instance) {
                 inventory.shared.entry(host).or_default().extend([&*other.instance_id, &*instance.instance_id]);
             }
@@ -95,6 +110,11 @@ impl<'f> Inventory<'f> {
         if let Some(age) = age {
             screen.write(&format!("\"age_seconds\":{},", age.as_secs()))?;
         }
+        for (name, ids) in [("unaddressed", &self.unaddressed), ("unresolved", &self.unresolved)] {
+            if !ids.is_empty() {
+                screen.write(&format!("\"{name}\":{},", json(ids)))?;
+            }
+        }
         screen.write("\"hostvars\":{")?;
         for (number, (host, instance)) in self.hosts.iter().enumerate() {
             let mut vars = variables(instance, full);
@@ -133,25 +153,6 @@ fn json(value: &impl Serialize) -> String {
 
 fn both(names: &BTreeSet<impl AsRef<str>>) -> String {
     names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" and ")
-}
-
-/// Where Ansible reaches an instance: its private address, outside of a VPC its public name. `None`: nowhere yet.
-fn address(instance: &Instance) -> Result<Option<&str>, Failure> {
-    let in_vpc = !instance.subnet_id.is_empty();
-    let address = if in_vpc { &instance.private_ip_address } else { &instance.public_dns_name };
-    if address.is_empty() {
-        return Ok(None);
-    }
-    // Ansible takes a host's name for a template, and gives it to ssh: it can't be marked unsafe.
-    let is_name = || {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-');
-        address.starts_with(|c: char| c.is_ascii_alphanumeric()) && address.chars().all(plain)
-    };
-    if address.parse::<IpAddr>().is_ok() || is_name() {
-        return Ok(Some(address));
-    }
-    let id = &instance.instance_id;
-    Err(Failure::permanent(format!("unable to list {id}: {address} is neither an IP address nor a host name")))
 }
 
 /// The groups of an instance: Ansible's name of each, and AWS's.

@@ -4,12 +4,14 @@ use crate::args::Args;
 use crate::cache::{Cache, Question};
 use crate::fleet::{Detail, Fleet};
 use crate::inventory::Inventory;
-use crate::listing::Listing;
+use crate::listing::{Listing, told};
 use crate::selection::Selection;
 use crate::terminal::Screen;
 use crate::{cloud, print, saved};
+use aws_config::SdkConfig;
 use cli::{Console, Failure, Output};
-use std::time::{Duration, SystemTime};
+use rand::RngExt;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Prints what was asked for. Nothing is printed before everything is known.
 ///
@@ -27,8 +29,16 @@ pub(crate) async fn run(args: &Args, out: Output) -> Result<(), Failure> {
     };
     selection.check(&fleet)?;
     let mut listing = Listing::new(&fleet, &selection);
-    if args.is_inventory() {
-        return inventory(args, &listing, age, Screen::new(out));
+    if args.shape.skip_unaddressed {
+        let left_out: Vec<_> = listing.left_out.iter().filter(|left| left.is_in_service()).collect();
+        if !left_out.is_empty() {
+            console.warn(format!("left out: {}", told(&left_out)));
+        }
+    } else {
+        listing.refuse_left_out()?;
+    }
+    if let Some(addressing) = selection.addressing().filter(|_| args.is_inventory()) {
+        return inventory(args, &Inventory::new(&listing, addressing)?, age, Screen::new(out));
     }
     if listing.counts.is_complete() {
         console.step(&listing.counts);
@@ -39,8 +49,7 @@ pub(crate) async fn run(args: &Args, out: Output) -> Result<(), Failure> {
     print::print(&listing.rows, &args.shape, Screen::new(out))
 }
 
-fn inventory(args: &Args, listing: &Listing<'_>, age: Option<Duration>, mut screen: Screen) -> Result<(), Failure> {
-    let inventory = Inventory::new(&listing.rows)?;
+fn inventory(args: &Args, inventory: &Inventory<'_>, age: Option<Duration>, mut screen: Screen) -> Result<(), Failure> {
     if !args.ansible.allow_merge {
         inventory.refuse_merges()?;
     }
@@ -73,20 +82,23 @@ async fn ask(args: &Args, selection: &Selection, console: Console) -> Result<(Fl
         groups: &args.selectors.asg,
         needs_groups: selection.needs_groups(),
     };
+    let asked = Asked { sdk: &sdk, regions: &regions, selection, console };
     let Some(cache) = args.source.cache.as_deref().map(|dir| Cache::new(dir, &question)) else {
         let detail = match args.is_inventory() {
             true if args.ansible.full_hostvars => Detail::Everything,
             true => Detail::Inventory,
             false => Detail::Record,
         };
-        return Ok((cloud::describe(&sdk, &regions, selection, detail, console).await?, None));
+        return Ok((settled(&asked, detail, access.timeout).await?, None));
     };
     let kept = cache.read(SystemTime::now());
-    if let Some((fleet, age)) = kept.filter(|(_, age)| *age < args.source.max_age) {
+    // Answers that lack somebody in service are none for a list of addresses, however fresh they are.
+    let is_whole = |fleet: &Fleet| Listing::new(fleet, selection).unresolved() == 0;
+    if let Some((fleet, age)) = kept.filter(|(fleet, age)| *age < args.source.max_age && is_whole(fleet)) {
         console.step(format!("the list of {} s ago is fresh", age.as_secs()));
         return Ok((fleet, None));
     }
-    let failure = match cloud::describe(&sdk, &regions, selection, Detail::Everything, console).await {
+    let failure = match settled(&asked, Detail::Everything, access.timeout).await {
         Ok(fleet) => {
             // A group that is not there yet is no answer to be kept: it may be there at the next question.
             selection.check(&fleet)?;
@@ -106,4 +118,33 @@ async fn ask(args: &Args, selection: &Selection, console: Console) -> Result<(Fl
         return Ok((fleet, Some(age)));
     }
     Err(failure)
+}
+
+/// Who is asked, and for what.
+struct Asked<'a> {
+    sdk: &'a SdkConfig,
+    regions: &'a [String],
+    selection: &'a Selection,
+    console: Console,
+}
+
+/// The fleet, asked for again as long as EC2 does not know somebody whose address is wanted, at most until `limit` is over:
+/// an instance in service that is left out in silence would get nothing of what is done to all of them.
+async fn settled(asked: &Asked<'_>, detail: Detail, limit: Duration) -> Result<Fleet, Failure> {
+    const SHORTEST: Duration = Duration::from_millis(250);
+    const LONGEST: Duration = Duration::from_secs(5);
+    let deadline = Instant::now() + limit;
+    let mut longest = Duration::from_secs(1);
+    loop {
+        let fleet = cloud::describe(asked.sdk, asked.regions, asked.selection, detail, asked.console).await?;
+        let unresolved = Listing::new(&fleet, asked.selection).unresolved();
+        let pause = SHORTEST + longest.mul_f64(rand::rng().random_range(0.0..1.0));
+        longest = (longest * 2).min(LONGEST);
+        if unresolved == 0 || Instant::now() + pause >= deadline {
+            return Ok(fleet);
+        }
+        let s = if unresolved == 1 { "" } else { "s" };
+        asked.console.step(format!("EC2 does not know {unresolved} instance{s} in service: asking again"));
+        tokio::time::sleep(pause).await;
+    }
 }

@@ -1,5 +1,6 @@
 //! asg-hosts: who is in the Auto Scaling groups right now, as Auto Scaling and EC2 know it.
 
+mod address;
 mod args;
 mod cache;
 mod cloud;

@@ -1,5 +1,6 @@
 //! Rows as records: CSV, JSON, addresses.
 
+use crate::address::{Addressing, Kind};
 use crate::args::{Format, Shape};
 use crate::listing::Row;
 use crate::table;
@@ -32,8 +33,9 @@ pub(crate) fn print(rows: &[Row<'_>], shape: &Shape, mut screen: Screen) -> Resu
         }
         Format::Table => table::print(rows, &columns, &mut screen)?,
         Format::Ips => {
-            let addresses = rows.iter().filter_map(|row| row.instance).map(|one| one.private_ip_address.clone());
-            screen.write(&ended(addresses, if shape.null { '\0' } else { '\n' })?)?;
+            let kind = shape.address.unwrap_or(Kind::Private);
+            let addresses = rows.iter().filter_map(|row| Addressing::Ips(kind).of(row.instance?));
+            screen.write(&ended(addresses.map(str::to_owned), if shape.null { '\0' } else { '\n' })?)?;
         }
     }
     screen.close()

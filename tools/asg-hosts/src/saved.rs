@@ -84,6 +84,7 @@ fn parse(from: impl Read, name: &str, cut: Class) -> Result<Fleet, Failure> {
         }
         instance.region = region(&instance.placement.availability_zone).to_owned();
         instance.launch_time = time(&instance.launch_time);
+        instance.take_ipv6_address();
     }
     each_once(&mut fleet.instances);
     Ok(fleet)

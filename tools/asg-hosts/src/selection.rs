@@ -1,12 +1,12 @@
 //! Which groups and instances were asked for.
 
-use crate::args::{Args, Format, Lifecycle, State};
+use crate::address::Addressing;
+use crate::args::{Args, Lifecycle, State};
 use crate::fleet::{Fleet, GROUP_TAG, Group, Instance, Member};
 use clap::ValueEnum;
 use cli::Failure;
 use glob::Pattern;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 /// What was asked for.
 #[derive(Debug)]
@@ -22,8 +22,9 @@ pub(crate) struct Selection {
     in_service: bool,
     healthy: bool,
     inventory: bool,
-    /// An instance without an address can't be printed.
-    addresses: bool,
+    /// In service means running too, unless other states were asked for.
+    expects_running: bool,
+    addressing: Option<Addressing>,
 }
 
 impl Selection {
@@ -51,7 +52,8 @@ impl Selection {
             in_service: asked.in_service,
             healthy: asked.healthy,
             inventory: args.is_inventory(),
-            addresses: args.shape.format == Format::Ips,
+            expects_running: asked.in_service && args.is_inventory() && asked.state.is_empty(),
+            addressing: args.addressing(),
         })
     }
 
@@ -103,6 +105,11 @@ impl Selection {
         Err(Failure::permanent(format!("unable to list group{s} {}: not found", unknown.join(", "))))
     }
 
+    /// How hosts are reached, if they are printed by their addresses.
+    pub(crate) fn addressing(&self) -> Option<Addressing> {
+        self.addressing
+    }
+
     /// Why an instance is not listed, if it is not.
     pub(crate) fn refuses(
         &self,
@@ -110,23 +117,51 @@ impl Selection {
         member: Option<&Member>,
         group: Option<&Group>,
     ) -> Option<&'static str> {
-        if !self.tags.is_empty() && !self.tags.iter().all(|(key, values)| has_tag(key, values, instance, group)) {
+        if !self.has_tags(instance, group) {
             return Some("without the tag");
         }
         if self.states.as_ref().is_some_and(|states| !instance.is_some_and(|one| states.contains(&one.state.name))) {
             return Some("in another state");
         }
-        if self.lifecycle.is_some_and(|wanted| instance.is_none_or(|one| one.lifecycle() != wanted)) {
-            return Some("of another lifecycle");
+        self.refuses_lifecycle(instance).or_else(|| self.refuses_member(member))
+    }
+
+    /// Whether a member in service is asked for as far as can be known, but can't be reached because EC2 does not know it
+    /// yet, or does not show it running: the two services do not agree yet. `kin` says that other instances of its group
+    /// have the tags that were asked for.
+    pub(crate) fn awaits(&self, instance: Option<&Instance>, member: &Member, group: &Group, kin: bool) -> bool {
+        if self.addressing.is_none() || !member.is_in_service() || self.refuses_member(Some(member)).is_some() {
+            return false;
         }
-        if self.in_service && member.is_none_or(|member| member.lifecycle_state != "InService") {
+        match instance {
+            Some(one) => {
+                let runs = one.state.name == "running";
+                self.expects_running
+                    && !runs
+                    && self.has_tags(instance, None)
+                    && self.refuses_lifecycle(instance).is_none()
+            }
+            // A tag may come from the launch template, which Auto Scaling does not show.
+            None => kin || self.has_tags(None, Some(group)),
+        }
+    }
+
+    /// Whether an instance, or one of this group that EC2 does not know yet, has the tags.
+    pub(crate) fn has_tags(&self, instance: Option<&Instance>, group: Option<&Group>) -> bool {
+        self.tags.iter().all(|(key, values)| has_tag(key, values, instance, group))
+    }
+
+    fn refuses_lifecycle(&self, instance: Option<&Instance>) -> Option<&'static str> {
+        let another = self.lifecycle.is_some_and(|wanted| instance.is_none_or(|one| one.lifecycle() != wanted));
+        another.then_some("of another lifecycle")
+    }
+
+    fn refuses_member(&self, member: Option<&Member>) -> Option<&'static str> {
+        if self.in_service && !member.is_some_and(Member::is_in_service) {
             return Some("not in service");
         }
         if self.healthy && member.is_none_or(|member| member.health_status != "Healthy") {
             return Some("not healthy");
-        }
-        if self.addresses && instance.is_some_and(|one| one.private_ip_address.parse::<IpAddr>().is_err()) {
-            return Some("without a private address");
         }
         None
     }

@@ -27,7 +27,7 @@ pub(crate) fn answer(
                 }
             };
             let (page, token) = page(&found, skipped, call.limit.min(largest), query, fault);
-            xml::instances(page, token.as_deref())
+            xml::instances(page, &region.ipv6, token.as_deref())
         }
         "DescribeAutoScalingGroups" => {
             if call.limit > 100 {

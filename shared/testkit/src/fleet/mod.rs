@@ -122,6 +122,8 @@ pub type FleetJudge = Box<dyn Fn(&FleetCall) -> Option<FleetFault> + Send + Sync
 pub(crate) struct Region {
     pub instances: Vec<FleetInstance>,
     pub groups: Vec<FleetGroup>,
+    /// By instance.
+    pub ipv6: BTreeMap<String, String>,
 }
 
 #[derive(Default)]
@@ -148,6 +150,12 @@ impl FleetModel {
     /// Adds an instance that EC2 knows.
     pub fn add_instance(&self, region: &str, instance: FleetInstance) {
         held(&self.shared.regions).entry(region.to_owned()).or_default().instances.push(instance);
+    }
+
+    /// Gives an instance an IPv6 address.
+    pub fn add_ipv6(&self, region: &str, id: &str, address: &str) {
+        let mut regions = held(&self.shared.regions);
+        regions.entry(region.to_owned()).or_default().ipv6.insert(id.to_owned(), address.to_owned());
     }
 
     /// Adds a group.

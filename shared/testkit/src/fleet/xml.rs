@@ -1,5 +1,7 @@
 //! The answers' XML. An instance has all the parts that make real answers long.
 
+use std::collections::BTreeMap;
+
 use quick_xml::escape::escape;
 
 use super::{FleetGroup, FleetInstance};
@@ -27,11 +29,11 @@ pub(crate) fn scaling(action: &str, result: &str) -> Reply {
     ))
 }
 
-pub(crate) fn instances(page: &[&FleetInstance], token: Option<&str>) -> Reply {
+pub(crate) fn instances(page: &[&FleetInstance], ipv6: &BTreeMap<String, String>, token: Option<&str>) -> Reply {
     let mut xml = "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
                    <requestId>testkit</requestId><reservationSet>"
         .to_owned();
-    page.iter().for_each(|one| instance(&mut xml, one));
+    page.iter().for_each(|one| instance(&mut xml, one, ipv6.get(&one.id)));
     xml.push_str("</reservationSet>");
     if let Some(token) = token {
         xml.push_str(&format!("<nextToken>{}</nextToken>", text(token)));
@@ -40,7 +42,7 @@ pub(crate) fn instances(page: &[&FleetInstance], token: Option<&str>) -> Reply {
     Reply::new(200).xml(&xml)
 }
 
-fn instance(xml: &mut String, one: &FleetInstance) {
+fn instance(xml: &mut String, one: &FleetInstance, ipv6: Option<&String>) {
     let code = match one.state.as_str() {
         "pending" => 0,
         "running" => 16,
@@ -69,6 +71,13 @@ fn instance(xml: &mut String, one: &FleetInstance) {
     if !one.public_ip.is_empty() {
         xml.push_str(&format!("<ipAddress>{}</ipAddress>", text(&one.public_ip)));
     }
+    let ipv6 = ipv6.map(|address| text(address));
+    if let Some(address) = &ipv6 {
+        xml.push_str(&format!("<ipv6Address>{address}</ipv6Address>"));
+    }
+    let ipv6 = ipv6.map_or_else(String::new, |address| {
+        format!("<item><ipv6Address>{address}</ipv6Address><isPrimaryIpv6>true</isPrimaryIpv6></item>")
+    });
     let security =
         "<groupSet><item><groupId>sg-a684f1b86676cb79f</groupId><groupName>obelix-sg</groupName></item></groupSet>";
     xml.push_str(&format!(
@@ -90,7 +99,7 @@ fn instance(xml: &mut String, one: &FleetInstance) {
          <deviceIndex>0</deviceIndex><status>attached</status><attachTime>2026-11-22T20:35:14.000Z</attachTime>\
          <deleteOnTermination>true</deleteOnTermination><networkCardIndex>0</networkCardIndex></attachment>\
          <privateIpAddressesSet><item><privateIpAddress>{ip}</privateIpAddress><privateDnsName>{dns}</privateDnsName>\
-         <primary>true</primary></item></privateIpAddressesSet><ipv6AddressesSet/><interfaceType>interface\
+         <primary>true</primary></item></privateIpAddressesSet><ipv6AddressesSet>{ipv6}</ipv6AddressesSet><interfaceType>interface\
          </interfaceType></item></networkInterfaceSet><ebsOptimized>false</ebsOptimized><enaSupport>true</enaSupport>\
          <cpuOptions><coreCount>1</coreCount><threadsPerCore>2</threadsPerCore></cpuOptions>\
          <capacityReservationSpecification><capacityReservationPreference>open</capacityReservationPreference>\

@@ -1,7 +1,8 @@
 //! EC2's instances, page by page.
 
 use crate::fleet::{
-    Detail, Instance, MetadataOptions, Monitoring, Placement, Present, SecurityGroup, State, Tag, time,
+    Attachment, Detail, Instance, Ipv6Address, MetadataOptions, Monitoring, NetworkInterface, Placement, Present,
+    SecurityGroup, State, Tag, time,
 };
 use aws_sdk_ec2::{Client, types};
 use cli::{Console, Failure};
@@ -59,11 +60,14 @@ fn convert(one: types::Instance, region: &str, detail: Detail) -> Instance {
         },
         private_ip_address: one.private_ip_address.unwrap_or_default(),
         public_ip_address: one.public_ip_address.unwrap_or_default(),
+        ipv6_address: one.ipv6_address.unwrap_or_default(),
+        network_interfaces: one.network_interfaces.unwrap_or_default().into_iter().map(network_interface).collect(),
         private_dns_name: one.private_dns_name.unwrap_or_default(),
         launch_time: one.launch_time.map_or_else(String::new, |at| time(&at.to_string())),
         tags: tags.collect(),
         ..Instance::default()
     };
+    instance.take_ipv6_address();
     if detail >= Detail::Inventory {
         let security_groups = one.security_groups.unwrap_or_default().into_iter().map(|group| SecurityGroup {
             group_id: group.group_id.unwrap_or_default(),
@@ -105,6 +109,19 @@ fn convert(one: types::Instance, region: &str, detail: Detail) -> Instance {
         };
     }
     instance
+}
+
+fn network_interface(interface: types::InstanceNetworkInterface) -> NetworkInterface {
+    let addresses = interface.ipv6_addresses.unwrap_or_default().into_iter().map(|address| Ipv6Address {
+        ipv6_address: address.ipv6_address.unwrap_or_default(),
+        is_primary_ipv6: address.is_primary_ipv6.unwrap_or_default(),
+    });
+    NetworkInterface {
+        attachment: Attachment {
+            device_index: interface.attachment.and_then(|attachment| attachment.device_index).unwrap_or_default(),
+        },
+        ipv6_addresses: addresses.collect(),
+    }
 }
 
 fn metadata_options(options: types::InstanceMetadataOptionsResponse) -> MetadataOptions {

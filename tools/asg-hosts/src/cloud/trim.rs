@@ -44,6 +44,9 @@ impl HttpConnector for Trimmed<SharedHttpConnector> {
     }
 }
 
+/// Most of all bytes, and of use only where they hold an IPv6 address.
+const INTERFACES: &[u8] = b"networkInterfaceSet";
+
 /// Leaves out elements by their names. In text `<` is always escaped, so a tag is what looks like one.
 fn trim(xml: &[u8], detail: Detail) -> Vec<u8> {
     let mut kept = Vec::with_capacity(xml.len());
@@ -57,6 +60,10 @@ fn trim(xml: &[u8], detail: Detail) -> Vec<u8> {
         }
         let close = [b"</", name, b">"].concat();
         let Some(length) = memmem::find(&xml[at..], &close) else { break };
+        if name == INTERFACES && memmem::find(&xml[at..at + length], b"<ipv6Address>").is_some() {
+            at += length + close.len();
+            continue;
+        }
         kept.extend_from_slice(&xml[from..start]);
         at += length + close.len();
         from = at;
@@ -67,7 +74,7 @@ fn trim(xml: &[u8], detail: Detail) -> Vec<u8> {
 
 fn is_wanted(name: &[u8], detail: Detail) -> bool {
     match name {
-        b"networkInterfaceSet"
+        INTERFACES
         | b"blockDeviceMapping"
         | b"productCodes"
         | b"stateReason"
@@ -131,6 +138,15 @@ mod tests {
         let inventory = everything.replace("<reason>User > initiated</reason>", "");
         assert_eq!(trimmed(Detail::Inventory), inventory);
         assert_eq!(trimmed(Detail::Record), inventory.replace("<vpcId>v</vpcId>", ""));
+    }
+
+    #[test]
+    fn interfaces_with_an_ipv6_address_stay_as_they_are() {
+        let interfaces = "<networkInterfaceSet><item><vpcId>v</vpcId><ipv6AddressesSet><item><ipv6Address>::1</ipv6Address>\
+            </item></ipv6AddressesSet></item></networkInterfaceSet>";
+        let answer = format!("{interfaces}<vpcId>v</vpcId>{interfaces}");
+        let kept = String::from_utf8(trim(answer.as_bytes(), Detail::Record)).unwrap();
+        assert_eq!(kept, [interfaces, interfaces].concat());
     }
 
     #[test]

@@ -216,7 +216,7 @@ fn age_is_counted_in_time() {
     let answers = format!("1000000000\n{}", text.lines().nth(2).unwrap());
     let digest = Tool::new("sha256sum").stdin(answers.clone()).run().succeeds();
     let sum = digest.stdout_str().split(' ').next().unwrap().to_owned();
-    fs::write(&path, format!("asg-hosts cache 2\n{answers}\n{sum}\n")).unwrap();
+    fs::write(&path, format!("asg-hosts cache 3\n{answers}\n{sum}\n")).unwrap();
     let before = model.calls().len();
     let _run = cached(&model, &dir).args(COLUMN).args(["--max-age", "876000h"]).run().succeeds().stdout_is(IDS);
     assert_eq!(model.calls().len(), before);

@@ -11,20 +11,20 @@ fn csv() {
     assert_eq!(
         run.stdout_str(),
         "instance_id,name,asg,lifecycle_state,health,instance_state,lifecycle,instance_type,az,private_ip,public_ip,\
-         private_dns,launch_time,image_id,tags\n\
+         private_dns,launch_time,image_id,tags,ipv6\n\
          i-11,ob-appengine,obelix_ondemand,Standby,Healthy,stopped,on-demand,m4.large,eu-west-1a,172.31.6.69,,\
          ip-172-31-6-69.ec2.internal,2026-11-22T20:35:14.000Z,ami-0009ed347ddbe2509,\
          \"{\"\"Name\"\":\"\"ob-appengine\"\",\"\"aws:autoscaling:groupName\"\":\"\"obelix_ondemand\"\",\
-         \"\"service\"\":\"\"obelix\"\"}\"\n\
+         \"\"service\"\":\"\"obelix\"\"}\",\n\
          i-01,ob-appengine,obelix_spot,InService,Healthy,running,spot,m4.large,eu-west-1a,172.31.6.38,54.214.22.1,\
          ip-172-31-6-38.ec2.internal,2026-11-22T20:35:14.000Z,ami-0009ed347ddbe2509,\
          \"{\"\"Name\"\":\"\"ob-appengine\"\",\"\"aws:autoscaling:groupName\"\":\"\"obelix_spot\"\",\
-         \"\"service\"\":\"\"obelix\"\"}\"\n\
+         \"\"service\"\":\"\"obelix\"\"}\",\n\
          i-02,ob-appengine,obelix_spot,InService,Unhealthy,running,spot,m4.large,eu-west-1a,172.31.6.39,,\
          ip-172-31-6-39.ec2.internal,2026-11-22T20:35:14.000Z,ami-0009ed347ddbe2509,\
          \"{\"\"Name\"\":\"\"ob-appengine\"\",\"\"aws:autoscaling:groupName\"\":\"\"obelix_spot\"\",\
-         \"\"service\"\":\"\"obelix\"\"}\"\n\
-         i-03,,obelix_spot,Pending,Healthy,,,m4.large,eu-west-1a,,,,,,{}\n"
+         \"\"service\"\":\"\"obelix\"\"}\",\n\
+         i-03,,obelix_spot,Pending,Healthy,,,m4.large,eu-west-1a,,,,,,{},\n"
     );
     assert_eq!(run.stderr_str(), COUNTED);
 }
@@ -61,7 +61,7 @@ fn json_is_one_array_or_one_object_a_line() {
     let lines: Vec<serde_json::Value> =
         run.stdout_str().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 4);
-    assert!(lines.iter().all(|line| line.as_object().unwrap().len() == 15), "every column, always");
+    assert!(lines.iter().all(|line| line.as_object().unwrap().len() == 16), "every column, always");
 }
 
 #[test]

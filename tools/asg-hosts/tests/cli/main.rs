@@ -2,6 +2,7 @@
 //! of EC2 and Auto Scaling that fails on demand.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
+mod addressed;
 mod caches;
 mod formats;
 mod golden;
