@@ -1,17 +1,20 @@
 //! asg-hosts as the inventory of two releases of Ansible itself.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
-use end_to_end::{bin_dir, stack_tool};
+use end_to_end::{bin_dir, root, stack_tool};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
-use testkit::{FleetInstance, FleetModel, Tool, saved_fleet};
+use testkit::{FleetFault, FleetInstance, FleetModel, Tool, saved_fleet};
 
 /// The current release of Ansible for Python 3.11, and the one before.
 const ANSIBLE: [&str; 2] = ["2.19.14", "2.18.19"];
+
+/// What the page of asg-hosts says to set: without it a failed inventory is one without hosts.
+const UNPARSED: (&str, &str) = ("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "true");
 
 /// Ansible, with nothing of the machine's in it.
 fn ansible(version: &str, command: &str) -> Tool {
@@ -19,7 +22,7 @@ fn ansible(version: &str, command: &str) -> Tool {
         .env("LC_ALL", "C.UTF-8")
         .env("ANSIBLE_NOCOLOR", "1")
         .env("ANSIBLE_LOCALHOST_WARNING", "false")
-        .env("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FATAL", "true")
+        .env(UNPARSED.0, UNPARSED.1)
 }
 
 /// Values that would leave `marker` if anything took them for a template or a command.
@@ -187,5 +190,33 @@ fn the_binary_itself_is_an_inventory() {
         let group = &list["tag_aws_autoscaling_groupName_obelix_spot"];
         assert_eq!(group["hosts"], json!(["172.31.0.0"]), "{version}");
         assert_eq!(list["ec2"]["hosts"], json!(["172.31.0.0", "172.31.0.1"]), "{version}");
+    }
+}
+
+/// The second page fails. With the setting of the page that is a failed run; without it Ansible does nothing, and succeeds.
+#[test]
+fn an_inventory_that_fails_is_no_run_without_hosts() {
+    let model = FleetModel::start();
+    model.fill("us-east-1", 4, 1);
+    model.limit_pages(2);
+    model.fail(Box::new(|call| (call.skipped == 2).then(|| FleetFault::error(400, "ExpiredToken"))));
+    let dir = tempfile::tempdir().unwrap();
+    let (play, marker) = (dir.path().join("play.yml"), dir.path().join("marker"));
+    let touch = format!("touch {}", marker.display());
+    fs::write(
+        &play,
+        format!("- hosts: all\n  gather_facts: false\n  connection: local\n  tasks: [{{ raw: {touch} }}]\n"),
+    )
+    .unwrap();
+    let page = fs::read_to_string(root().join("tools/asg-hosts/README.md")).unwrap();
+    let set = format!("{}={}", UNPARSED.0, UNPARSED.1);
+    assert!(page.contains(&set), "the page names {set}");
+    for version in ANSIBLE {
+        let run = |tool: Tool| tool.aws(model.endpoint()).arg("-i").arg(bin_dir().join("asg-hosts")).arg(&play).run();
+        let failed = run(ansible(version, "ansible-playbook")).fails_with(1);
+        assert!(failed.report().contains("ExpiredToken"), "{version}: {}", failed.report());
+        let unset = ansible(version, "ansible-playbook").env(UNPARSED.0, "false");
+        let _nothing = run(unset).succeeds().stdout_contains("no hosts matched");
+        assert!(!marker.exists());
     }
 }

@@ -72,7 +72,7 @@ fn model(site: &Site, instances: usize) -> Result<(Model, Env)> {
         ("AWS_EC2_METADATA_DISABLED", "true"),
         ("AWS_ENDPOINT_URL", endpoint),
         ("ANSIBLE_DEPRECATION_WARNINGS", "false"),
-        ("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FATAL", "true"),
+        ("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "true"),
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     Ok((model, env))

@@ -20,7 +20,8 @@ Examples:
   A command for every instance in service:
     asg-hosts --asg obelix_spot_asg --in-service --format ips -0 | xargs -0 -n 1 ping -c 1
   The inventory of an Ansible run:
-    ansible-playbook -i /usr/local/bin/asg-hosts --limit tag_service_obelix deploy.yml
+    ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED=true \\
+      ansible-playbook -i /usr/local/bin/asg-hosts --limit tag_service_obelix deploy.yml
   A saved list instead of AWS:
     aws ec2 describe-instances | asg-hosts --input - --state running";
 
