@@ -2,11 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
 use end_to_end::{bin_dir, root, stack_tool, tool};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
-use testkit::{Finished, Tool};
+use testkit::{Finished, FleetFault, FleetGroup, FleetInstance, FleetMember, FleetModel, Tool, wait_until};
 use uuid::Uuid;
 
 /// The set-up script of the service: writes down when it runs where.
@@ -15,7 +16,7 @@ test -s "$SERVICE_DIR/version"
 echo "end $INSTALL_DIR" >>"$LOG"
 "#;
 
-/// A service with three releases, and four instances in two groups.
+/// A service with three releases, and its instances.
 struct Service {
     name: String,
     dir: TempDir,
@@ -24,10 +25,22 @@ struct Service {
 }
 
 impl Service {
+    /// On moto, with four instances in two groups.
     fn new() -> Self {
-        let name = format!("svc-{}", Uuid::new_v4());
+        let mut service = Self::released(format!("svc-{}", Uuid::new_v4()), &[]);
+        service.launch();
+        let listed = service.fleet(tool("asg-hosts")).args(["--format", "ips", "--in-service"]);
+        let listed = listed.args(["--tag", &format!("service={}", service.name)]).run().succeeds();
+        service.hosts = listed.stdout_str().lines().map(str::to_owned).collect();
+        service.hosts.sort();
+        assert_eq!(service.hosts.len(), 4, "{}", listed.report());
+        service
+    }
+
+    /// The releases, for instances that are these hosts.
+    fn released(name: String, hosts: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut service = Self { name, dir, hosts: Vec::new() };
+        let service = Self { name, dir, hosts: hosts.iter().map(ToString::to_string).collect() };
         let scripts = service.dir.path().join("deploy-scripts");
         fs::create_dir(&scripts).unwrap();
         fs::write(scripts.join(format!("{}.sh", service.name)), SET_UP).unwrap();
@@ -43,12 +56,6 @@ impl Service {
         }
         let promote = tool("release-promote").args(["-q", "--artifact", "ansible-code", "--release", "latest"]);
         promote.args(["--store", &service.store("ansible-code")]).run().succeeds();
-        service.launch();
-        let listed = service.fleet(tool("asg-hosts")).args(["--format", "ips", "--in-service"]);
-        let listed = listed.args(["--tag", &format!("service={}", service.name)]).run().succeeds();
-        service.hosts = listed.stdout_str().lines().map(str::to_owned).collect();
-        service.hosts.sort();
-        assert_eq!(service.hosts.len(), 4, "{}", listed.report());
         service
     }
 
@@ -92,7 +99,9 @@ impl Service {
     /// Rolls out, on hosts that are directories here.
     fn push(&self, version: &str, forks: &str) -> Tool {
         let ansible = stack_tool("ansible-core==2.19.14");
-        let path = format!("{}:{}:{}", bin_dir().display(), ansible.display(), std::env::var("PATH").unwrap());
+        let (first, tools) = (self.dir.path().join("bin"), bin_dir());
+        let (first, tools, path) = (first.display(), tools.display(), std::env::var("PATH").unwrap());
+        let path = format!("{first}:{tools}:{}:{path}", ansible.display());
         let script = Tool::new(root().join("scripts/asg-code-push")).env("PATH", path);
         let script = self.fleet(script).env("SERVICE", &self.name).env("VERSION", version).env("FORKS", forks);
         let script = script.env("STORE", self.store(&self.name)).env("ANS_STORE", self.store("ansible-code"));
@@ -103,6 +112,16 @@ impl Service {
         let script = script.env("HOME", self.dir.path()).env("LC_ALL", "C.UTF-8").deadline(Duration::from_secs(300));
         let python = format!("ansible_python_interpreter={}/python", ansible.display());
         script.args(["-e", "ansible_connection=local", "-e", &python, "-e", &install_dir])
+    }
+
+    /// Lets asg-hosts find the fleet of this fixture instead of asking AWS.
+    fn saved_fleet(&self, fixture: &str) {
+        let (bin, saved) = (self.dir.path().join("bin"), root().join("tests/fixtures").join(fixture));
+        fs::create_dir(&bin).unwrap();
+        let (tool, saved) = (bin_dir().join("asg-hosts"), saved.display());
+        let script = format!("#!/bin/sh\nexec '{}' --input '{saved}' \"$@\"\n", tool.display());
+        fs::write(bin.join("asg-hosts"), script).unwrap();
+        fs::set_permissions(bin.join("asg-hosts"), Permissions::from_mode(0o755)).unwrap();
     }
 
     fn log(&self) -> PathBuf {
@@ -116,7 +135,7 @@ impl Service {
     /// The release that every host runs; 0 for none.
     fn releases(&self) -> Vec<u32> {
         let version = |index| fs::read_to_string(self.host(index).join(&self.name).join("current/version"));
-        (0..4).map(|index| version(index).map_or(0, |text| text.trim().parse().unwrap())).collect()
+        (0..self.hosts.len()).map(|index| version(index).map_or(0, |text| text.trim().parse().unwrap())).collect()
     }
 
     /// What was said in the end of which host.
@@ -186,4 +205,68 @@ fn a_script_of_ones_own() {
         assert_eq!(said, format!("{} 1 2\n", service.name));
     }
     assert_eq!(service.releases(), [0, 0, 0, 0]);
+}
+
+/// Two of four have no private address, or are not known to EC2: they are named, and the deploy is not done.
+#[test]
+fn who_got_nothing_is_named() {
+    let service = Service::released("obelix".to_owned(), &["127.0.0.1", "127.0.0.3"]);
+    service.saved_fleet("four-of-which-two.json");
+    let run = service.push("1", "2").run().fails_with(1);
+    assert_eq!(service.releases(), [1, 1], "who can be reached is deployed to");
+    service.says(&run, 1, "obelix-1");
+    let named =
+        "in service, and nothing was deployed to: i-0bb without an address of the kind private; i-0dd not known to EC2";
+    let _named = run.stdout_contains(named);
+    // Neither a limit nor a tag hides them.
+    let run = service.push("2", "2").args(["--limit", "127.0.0.3", "--tags", "x"]).run().fails_with(1);
+    assert_eq!(service.releases(), [1, 2]);
+    let _named = run.stdout_contains("i-0bb").stdout_contains("i-0dd");
+    // Who asks for some gets them.
+    let _run = service.push("3", "2").env("HOSTS", "127.0.0.1").run().succeeds();
+    assert_eq!(service.releases(), [3, 2]);
+    // Another way to reach them: the other two are named, and nobody is deployed to.
+    let limit = ["--limit", "nobody"];
+    let run = service.push("3", "2").env("ADDRESS", "ipv6").args(limit).run().fails_with(1);
+    let _named = run.stdout_contains("i-0aa, i-0cc without an address of the kind ipv6");
+    assert_eq!(service.releases(), [3, 2]);
+}
+
+/// Auto Scaling knows an instance before EC2 shows it.
+#[test]
+fn who_is_not_known_yet_is_waited_for() {
+    const REGION: &str = "us-east-1";
+    let service = Service::released("obelix".to_owned(), &["127.0.0.1", "127.0.0.2"]);
+    let instance = |n: u32| FleetInstance {
+        id: format!("i-{n}"),
+        state: "running".to_owned(),
+        spot: true,
+        zone: format!("{REGION}a"),
+        private_ip: format!("127.0.0.{n}"),
+        public_ip: String::new(),
+        tags: [("service", "obelix"), ("aws:autoscaling:groupName", "g")].map(|(k, v)| (k.into(), v.into())).into(),
+    };
+    let member = |n: u32| FleetMember {
+        id: format!("i-{n}"),
+        lifecycle_state: "InService".to_owned(),
+        health: "Healthy".to_owned(),
+        zone: format!("{REGION}a"),
+    };
+    let model = FleetModel::start();
+    model.add_group(REGION, FleetGroup { name: "g".to_owned(), members: vec![member(1), member(2)], tags: Vec::new() });
+    model.add_instance(REGION, instance(1));
+    let run = service.push("1", "2").aws(model.endpoint()).start();
+    wait_until("EC2 to be asked again", Duration::from_secs(60), || {
+        let asked = model.calls().iter().filter(|call| call.action == "DescribeInstances").count();
+        if asked > 1 { Ok(()) } else { Err(format!("{asked} questions")) }
+    });
+    model.add_instance(REGION, instance(2));
+    let _run = run.wait().succeeds();
+    assert_eq!(service.releases(), [1, 1]);
+    // The last page fails: no host is touched.
+    model.limit_pages(1);
+    model.fail(Box::new(|call| (call.skipped == 1).then(|| FleetFault::error(400, "ExpiredToken"))));
+    let run = service.push("2", "2").aws(model.endpoint()).run().fails_with(75);
+    let _told = run.stderr_contains("ExpiredToken");
+    assert_eq!(service.releases(), [1, 1]);
 }
