@@ -113,6 +113,14 @@ fn from_aws_to_nagios() {
     model.recover();
     let _same = refresh().run().succeeds().stdout_is("").stderr_is_empty();
     assert_eq!(written(&file), before, "an unchanged fleet is not written again");
+    // One more in service, which EC2 does not know, and then knows without an IPv4 address: Nagios would not miss it.
+    model.add_group(REGION, FleetGroup { name: "obelix_ipv6_asg".to_owned(), ..group(11..12) });
+    let _unknown = refresh().run().fails_with(75).stdout_is("").stderr_contains("not known to EC2: i-0000000b");
+    model.add_instance(REGION, FleetInstance { private_ip: String::new(), ..instance(11) });
+    let _nowhere = refresh().run().fails_with(1).stdout_is("").stderr_contains("no private IP address: i-0000000b");
+    let skipped = refresh().args(["--", "--skip-unaddressed"]).run().succeeds().stdout_is("");
+    let _named = skipped.stderr_contains("1 of 11 hosts left out: no private IP address: i-0000000b");
+    assert_eq!(written(&file), before);
     assert_eq!(watched(), expected(1..11));
 }
 

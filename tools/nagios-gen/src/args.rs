@@ -1,5 +1,6 @@
 //! What was typed, checked without touching anything.
 
+use crate::objects::AddressKind;
 use clap::Parser;
 use cli::Verbosity;
 use std::path::PathBuf;
@@ -59,6 +60,12 @@ pub(crate) struct ObjectArgs {
     /// Give every host this service, which uses the service template TEMPLATE; may be given several times
     #[arg(long, value_name = "DESCRIPTION=TEMPLATE", value_parser = service)]
     pub(crate) service: Vec<Service>,
+    /// Column that the address of a host is in
+    #[arg(long, value_name = "KIND", default_value = "private")]
+    pub(crate) address: AddressKind,
+    /// Leave out hosts in service that have no such address, or that EC2 did not know, instead of failing
+    #[arg(long)]
+    pub(crate) skip_unaddressed: bool,
     /// Jinja template of all objects, instead of the built-in form; every value it prints is escaped
     #[arg(long, value_name = "FILE", conflicts_with = "no_hostgroups")]
     pub(crate) template: Option<PathBuf>,
@@ -104,7 +111,7 @@ pub(crate) struct FileArgs {
 pub(crate) struct DowntimeArgs {
     /// Print a command for each host of FILE that an event of spot-watch on stdin says is reclaimed
     #[arg(long = "downtime", id = "downtime", value_name = "FILE", conflicts_with_all = ["use", "no_hostgroups", "service",
-        "template", "output"])]
+        "address", "skip_unaddressed", "template", "output"])]
     pub(crate) file: Option<PathBuf>,
     /// How long such a downtime lasts
     #[arg(long = "downtime-for", value_name = "TIME", default_value = "1h", value_parser = cli::duration,

@@ -85,7 +85,7 @@ fn host(object: &Object) -> Value {
     let mut seen = BTreeMap::from([
         ("host_name", safe_value(&object.host_name)),
         ("alias", safe_value(&object.alias)),
-        ("address", safe_value(&object.address.to_string())),
+        ("address", safe_value(&object.address)),
         ("hostgroup", object.hostgroup.as_deref().map_or(Value::from(()), safe_value)),
     ]);
     if let Some(host) = &object.host {

@@ -42,6 +42,56 @@ fn what_can_not_be_watched_is_counted() {
     let _told = run.stderr_contains("1 of 3 hosts left out: no private IP address");
 }
 
+/// Whoever is in service and not in the list would not be missed by Nagios.
+#[test]
+fn who_is_in_service_is_watched_or_the_list_is_refused() {
+    let in_service = |id: &str| Host { lifecycle_state: "InService".to_owned(), ..host(id, "a", &[]) };
+    let nowhere = Host { private_ip: String::new(), ipv6: "2a05:d018::b".to_owned(), ..in_service("i-2") };
+    let unknown = Host { instance_state: String::new(), private_ip: String::new(), ..in_service("i-3") };
+    let list = |hosts: &[&Host]| nagios_gen().stdin(csv(hosts.iter().copied()));
+
+    let run = list(&[&in_service("i-1"), &nowhere, &unknown]).run().fails_with(1).stdout_is("").stderr_is_one_line();
+    let run = run.stderr_contains("in service, but no private IP address: i-2: choose another address by --address");
+    let _told = run.stderr_contains("--skip-unaddressed");
+    let run = list(&[&in_service("i-1"), &unknown]).run().fails_with(75).stdout_is("").stderr_is_one_line();
+    let _told = run.stderr_contains("in service, but not known to EC2: i-3: list them again");
+
+    let run = list(&[&in_service("i-1"), &nowhere, &unknown]).arg("--skip-unaddressed").run().succeeds();
+    assert_eq!(run.stdout_str().matches("define host {").count(), 1);
+    let run = run.stderr_contains("1 of 3 hosts left out: no private IP address: i-2");
+    let _told = run.stderr_contains("1 of 3 hosts left out: not known to EC2: i-3");
+    // Neither stopped nor on its way out or in is in service.
+    let pending = Host { lifecycle_state: "Pending".to_owned(), ..nowhere.clone() };
+    let stopped = Host { instance_state: "stopped".to_owned(), ..unknown.clone() };
+    let _run = list(&[&in_service("i-1"), &pending, &stopped]).run().succeeds();
+}
+
+#[test]
+fn the_address_is_of_the_kind_asked_for() {
+    let everywhere = Host {
+        public_ip: "54.214.22.1".to_owned(),
+        ipv6: "2A05:D018:0::B".to_owned(),
+        private_dns: "ip-172-31-0-4.ec2.internal".to_owned(),
+        ..host("i-1", "a", &[])
+    };
+    for (kind, address) in [
+        ("private", "172.31.0.4"),
+        ("public", "54.214.22.1"),
+        ("ipv6", "2a05:d018::b"),
+        ("private-dns", "ip-172-31-0-4.ec2.internal"),
+    ] {
+        let run = nagios_gen().args(["--address", kind]).stdin(csv([&everywhere])).run().succeeds().stderr_is_empty();
+        assert!(run.stdout_str().contains(&format!("\taddress\t{address}\n")), "{}", run.report());
+    }
+    for evil in ["$(id)", "-x", "a b", "a;b", ""] {
+        let host = Host { private_dns: evil.to_owned(), ..everywhere.clone() };
+        let run = nagios_gen().args(["--address", "private-dns"]).stdin(csv([&host])).run().succeeds().stdout_is("");
+        let _told = run.stderr_contains("1 of 1 hosts left out: no private DNS name: i-1");
+    }
+    let run = nagios_gen().args(["--address", "ipv6"]).stdin("instance_id,instance_state,private_ip\n").run();
+    let _told = run.fails_with(1).stderr_contains("the header has no column ipv6");
+}
+
 #[test]
 fn a_failed_stage_before_is_no_empty_fleet() {
     let empty = nagios_gen().stdin("").run().fails_with(75).stdout_is("").stderr_is_one_line();
