@@ -2,7 +2,8 @@
 //!
 //! FILE is what the fleet is; `.FILE.good` is what a running Nagios confirmed; `.FILE.pending` stands from before FILE is
 //! replaced until it is confirmed. Only if FILE and the good content are the same and nothing is pending, a run with the
-//! same text has nothing to do.
+//! same text has nothing to write and nothing to reload. It still lets Nagios check FILE: the tree around it may have
+//! changed.
 
 use crate::args::FileArgs;
 use crate::config::Config;
@@ -13,6 +14,7 @@ use crate::verify::{self, Scratch};
 use cli::{Console, Failure, Interrupts, Output};
 use durable::{Lock, Staged};
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,19 +45,24 @@ async fn publish(output: &Path, args: &FileArgs, limit: Duration, text: &str, co
     changes.check(args, &file)?;
     let replaces = standing.as_deref() != Some(text.as_bytes());
     let confirmed = args.reload.is_none() || !place.is_pending() && place.good()?.as_deref() == Some(text.as_bytes());
-    if !replaces && confirmed {
-        console.step(format!("{file} is up to date"));
-        return Ok(());
-    }
+    let is_done = !replaces && confirmed;
     let candidate = if replaces { Some(place.stage(text.as_bytes())?) } else { None };
     let nagios = match &args.verify {
-        Some(path) => Some(Nagios::open(path, args, limit, &place).await?),
+        Some(path) => Some(if is_done {
+            Nagios::open(path, args, limit, Scratch::apart).await?
+        } else {
+            Nagios::open(path, args, limit, |config| Scratch::beside(&place, config)).await?
+        }),
         None => None,
     };
     let mut wanted = Vec::new();
     if let Some(nagios) = &nagios {
         wanted = nagios.verify(&place, candidate.as_ref().map_or(place.file(), Staged::path)).await?;
         console.step(format!("{file}: Nagios accepts it"));
+    }
+    if is_done {
+        console.step(format!("{file} is up to date"));
+        return Ok(());
     }
     if args.dry_run {
         console.warn(format!("dry run: nothing was changed: {changes}"));
@@ -131,14 +138,25 @@ struct Nagios<'a> {
 }
 
 impl<'a> Nagios<'a> {
-    async fn open(path: &Path, args: &'a FileArgs, limit: Duration, place: &Place) -> Result<Self, Failure> {
+    async fn open(
+        path: &Path,
+        args: &'a FileArgs,
+        limit: Duration,
+        scratch: impl FnOnce(&Config) -> Result<Scratch, Failure>,
+    ) -> Result<Self, Failure> {
+        // A pipe would be waited for without end, and a device read so.
+        let found =
+            fs::metadata(path).map_err(|error| Failure::io(format!("unable to read {}", path.display()), error))?;
+        if !found.is_file() {
+            return Err(Failure::permanent(format!("unable to verify: {} is not a file", path.display())));
+        }
         let lock = place::wait_for(path, limit, || Lock::try_acquire_on(path)).await?;
         let config = Config::read(path)?;
         let command = args.reload.as_deref();
         Ok(Self {
             daemon: command.map(|command| Daemon::new(&config, command, limit)).transpose()?,
             program: verify::program(args.nagios.as_deref())?,
-            scratch: Scratch::make(place, &config)?,
+            scratch: scratch(&config)?,
             config,
             limit,
             _lock: lock,

@@ -16,30 +16,53 @@ use tokio::process::Command;
 /// Where Debian puts the daemon, and cron's PATH does not look.
 const BESIDES_PATH: &str = "/usr/sbin";
 
-/// A directory beside FILE for the check, removed when this is dropped.
+/// Where an unchanged FILE is checked. Not `TMPDIR`, which may be closed to Nagios' own user.
+const APART: &str = "/tmp";
+
+/// A directory for the check, removed when this is dropped.
 pub(crate) struct Scratch {
     dir: PathBuf,
 }
 
 impl Scratch {
-    /// Makes the directory. Nagios gives its privileges up before it checks: what it writes belongs to its own user, and
-    /// the rest is out of that user's reach.
+    /// Makes the directory beside FILE, where Nagios' own user is known to reach it.
     ///
     /// # Errors
     /// The directory can't be made, or the configuration names a user that is not there.
-    pub(crate) fn make(place: &Place, config: &Config) -> Result<Self, Failure> {
+    pub(crate) fn beside(place: &Place, config: &Config) -> Result<Self, Failure> {
         let scratch = Self { dir: place.scratch() };
-        let unable = |error| Failure::io(format!("unable to make {}", scratch.dir.display()), error);
-        fs::create_dir(&scratch.dir).and_then(|()| fs::create_dir(scratch.written())).map_err(unable)?;
+        fs::create_dir(&scratch.dir).map_err(|error| scratch.unable(error))?;
+        scratch.furnish(config)
+    }
+
+    /// Makes the directory somewhere else: where FILE lies, nothing is written as long as it stays the same.
+    ///
+    /// # Errors
+    /// As [`Self::beside`].
+    pub(crate) fn apart(config: &Config) -> Result<Self, Failure> {
+        let made = tempfile::Builder::new().prefix("nagios-gen-").tempdir_in(APART);
+        let made = made.map_err(|error| Failure::io(format!("unable to make a directory in {APART}"), error))?;
+        Self { dir: made.keep() }.furnish(config)
+    }
+
+    /// Nagios gives its privileges up before it checks: what it writes belongs to its own user, and the rest is out of that
+    /// user's reach.
+    fn furnish(self, config: &Config) -> Result<Self, Failure> {
+        let unable = |error| self.unable(error);
+        fs::create_dir(self.written()).map_err(unable)?;
         let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).map_err(unable);
-        mode(&scratch.written(), 0o700)?;
-        mode(&scratch.dir, 0o750)?;
+        mode(&self.written(), 0o700)?;
+        mode(&self.dir, 0o750)?;
         if rustix::process::geteuid().is_root() {
             let (user, group) = owner(config)?;
-            chown(&scratch.dir, None, Some(group)).map_err(unable)?;
-            chown(scratch.written(), Some(user), Some(group)).map_err(unable)?;
+            chown(&self.dir, None, Some(group)).map_err(unable)?;
+            chown(self.written(), Some(user), Some(group)).map_err(unable)?;
         }
-        Ok(scratch)
+        Ok(self)
+    }
+
+    fn unable(&self, error: std::io::Error) -> Failure {
+        Failure::io(format!("unable to make {}", self.dir.display()), error)
     }
 
     /// A file for what a program says.

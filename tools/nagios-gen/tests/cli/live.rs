@@ -4,8 +4,8 @@ use crate::fleet::{csv, fleet};
 use crate::names_in;
 use crate::site::{LIMIT, Site};
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use testkit::wait_until;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use testkit::{Tool, wait_until};
 
 #[test]
 fn a_fleet_is_taken_and_confirmed() {
@@ -44,6 +44,87 @@ fn an_unchanged_fleet_is_neither_written_nor_reloaded() {
     }
     assert_eq!(look(), before, "not even a temporary file was made");
     assert_eq!(site.reloads(), 1);
+}
+
+/// What else is in the tree may have changed, and the next reload would end Nagios.
+#[test]
+fn an_unchanged_file_is_still_verified() {
+    let site = Site::live();
+    let list = csv(&fleet(1..4));
+    let _first = site.reloaded(list.clone()).run().succeeds();
+    let before = names_in(&site.path("conf.d"));
+    let dir = || fs::metadata(site.path("conf.d")).unwrap().ctime_nsec();
+    let untouched = dir();
+    let again = |words: &[&str]| site.tool(list.clone()).args(words).run();
+    for words in [&[][..], &["--dry-run"], &["--reload", "true"]] {
+        let run = again(&[&["--verify", "/no/such/nagios.cfg"], words].concat()).fails_with(1).stderr_is_one_line();
+        let _named = run.stdout_is("").stderr_contains("/no/such/nagios.cfg");
+        let run = site.verified(list.clone()).args(words).args(["--nagios", "/no/such/nagios"]).run().fails_with(1);
+        let _named = run.stderr_is_one_line().stderr_contains("unable to run /no/such/nagios");
+    }
+    let _run = again(&["--template", "/no/such/template"]).fails_with(1).stderr_contains("/no/such/template");
+    assert_eq!(dir(), untouched);
+    fs::write(site.path("conf.d/other.cfg"), "define host {\n").unwrap();
+    let run = site.reloaded(list.clone()).run().fails_with(1).stdout_is("").stderr_is_one_line();
+    let _named = run.stderr_contains("unable to verify").stderr_contains("other.cfg");
+    fs::remove_file(site.path("conf.d/other.cfg")).unwrap();
+    let main = fs::read_to_string(site.cfg()).unwrap();
+    fs::write(site.cfg(), main.replace("cfg_dir=conf.d\n", "")).unwrap();
+    let _unread = site.reloaded(list.clone()).run().fails_with(1).stderr_contains("no cfg_file or cfg_dir names it");
+    fs::write(site.cfg(), main).unwrap();
+    let run = site.reloaded(list).arg("-v").run().succeeds();
+    let _told = run.stderr_contains("Nagios accepts it").stderr_contains("is up to date");
+    assert_eq!((names_in(&site.path("conf.d")), site.reloads()), (before, 1));
+}
+
+/// The program that verifies, the command that reloads, the daemon: none of them holds a run up for longer than it may.
+#[test]
+fn a_nagios_that_hangs_is_given_up() {
+    let mut site = Site::live();
+    let _first = site.reloaded(csv(&fleet(1..3))).run().succeeds();
+    let before = site.content();
+    let is_gone = |run: &str| {
+        let sleeping = || Tool::new("pgrep").args(["-f", &format!("^sleep {run}$")]).run();
+        wait_until("its whole group to be gone", LIMIT, || {
+            let found = sleeping();
+            if found.stdout_str().is_empty() { Ok(()) } else { Err(found.report()) }
+        });
+    };
+    // A length that no other sleep has.
+    let hang = format!("86{:05}", std::process::id() % 100_000);
+    let nagios = site.path("bin/nagios");
+    fs::write(&nagios, format!("#!/bin/sh\nsleep {hang} & sleep {hang}\n")).unwrap();
+    fs::set_permissions(&nagios, fs::Permissions::from_mode(0o755)).unwrap();
+    // Changed and unchanged.
+    for list in [fleet(1..4), fleet(1..3)] {
+        let run = site.verified(csv(&list)).args(["--timeout", "1s", "--nagios"]).arg(&nagios).run();
+        let run = run.fails_with(75).stdout_is("").stderr_is_one_line();
+        let _told = run.stderr_contains("has not ended within 1 s and was killed");
+        is_gone(&hang);
+    }
+    let command = format!("sleep {hang} & sleep {hang}");
+    let run = site.reloaded_by(csv(&fleet(1..4)), &command).args(["--timeout", "1s"]).run().fails_with(75);
+    let _told = run.stderr_is_one_line().stderr_contains("has not ended within 1 s and was killed");
+    is_gone(&hang);
+    // The daemon itself does not move.
+    let _stopped = Tool::new("kill").args(["-STOP", &site.pid().to_string()]).run().succeeds();
+    let run = site.reloaded(csv(&fleet(1..4))).args(["--timeout", "1s"]).run().fails_with(75).stderr_is_one_line();
+    let _told = run.stderr_contains("Nagios has not taken it within 1 s");
+    // A command that takes its time takes it from the same limit: else it would be given three times.
+    let given = site.reloads();
+    let command = format!("sleep 0.8; kill -HUP {}", site.pid());
+    let run = site.reloaded_by(csv(&fleet(1..4)), &command).args(["--timeout", "1s"]).run().fails_with(75);
+    let _told = run.stderr_is_one_line().stderr_contains("Nagios has not taken it within 1 s");
+    assert_eq!(site.reloads(), given + 2, "once for the new file and once for the old one");
+    let _goes_on = Tool::new("kill").args(["-CONT", &site.pid().to_string()]).run().succeeds();
+    assert_eq!(site.content(), before);
+    // What should be its configuration, and has no end.
+    let _made = Tool::new("mkfifo").arg(site.path("pipe.cfg")).run().succeeds();
+    let run = site.tool(csv(&fleet(1..4))).arg("--verify").arg(site.path("pipe.cfg")).run().fails_with(1);
+    let _told = run.stderr_is_one_line().stderr_contains("pipe.cfg is not a file");
+    assert!(site.is_up());
+    let _run = site.reloaded(csv(&fleet(1..4))).run().succeeds();
+    site.watches(1..4);
 }
 
 /// The command fails: Nagios goes on with what it had, and so does FILE.
