@@ -16,7 +16,7 @@ Examples:
     asg-hosts | nagios-gen --output /etc/nagios4/conf.d/fleet.cfg --verify /etc/nagios4/nagios.cfg \\
       --reload 'systemctl reload nagios4'
   The same without changing anything: which hosts would come and go:
-    asg-hosts | nagios-gen --output /etc/nagios4/conf.d/fleet.cfg --verify /etc/nagios4/nagios.cfg \
+    asg-hosts | nagios-gen --output /etc/nagios4/conf.d/fleet.cfg --verify /etc/nagios4/nagios.cfg \\
       --dry-run
   A downtime for each instance that spot-watch says is reclaimed:
     nagios-gen --downtime /etc/nagios4/conf.d/fleet.cfg \
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     pub(crate) objects: ObjectArgs,
     #[command(flatten)]
     pub(crate) file: FileArgs,
-    /// Longest wait for each of: another run, Nagios' check, the reload command, the running Nagios, its pipe
+    /// Longest wait for each of: another run, Nagios' check, a reload until Nagios has taken it, its pipe
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::duration,
         help_heading = "Running Nagios")]
     pub(crate) timeout: Duration,

@@ -30,7 +30,7 @@ pub(crate) struct Daemon<'a> {
 /// still being written from the whole one, since the kernel's clock for files ticks slowly.
 type Stamp = (i64, i64, u64, u64);
 
-/// How often the command is given. Nagios loses a signal that comes while it restarts, for one that another program or a
+/// How often the command is given at most. Nagios loses a signal that comes while it restarts, for one that another program or a
 /// killed run has sent.
 const ROUNDS: u32 = 3;
 
@@ -44,39 +44,44 @@ impl<'a> Daemon<'a> {
         Ok(Self { command, objects, status, limit })
     }
 
-    /// Runs the command and waits until Nagios runs with the objects `wanted`.
+    /// Runs the command and waits until Nagios runs with the objects `wanted`, all of it within the limit.
     ///
     /// # Errors
     /// The command failed, or Nagios has not taken them in time.
     pub(crate) async fn reload(&self, wanted: &[u64], scratch: &Scratch) -> Result<(), Failure> {
         let before = stamp(&self.objects);
-        let mut why = String::new();
-        for _ in 0..ROUNDS {
-            self.run(scratch).await?;
-            match self.wait(wanted, before).await {
+        let mut started = Instant::now();
+        let deadline = started + self.limit;
+        loop {
+            self.run(scratch, deadline - started).await?;
+            // Given again only where it would end in time: the last wait has all that is left.
+            let next = Instant::now() + self.limit / ROUNDS;
+            let until = if next + started.elapsed() < deadline { next } else { deadline };
+            match self.wait(wanted, before, until).await {
                 Ok(()) => return Ok(()),
-                Err(error) => why = error,
+                Err(why) if until == deadline => {
+                    let waited = self.limit.as_secs_f32();
+                    return Err(Failure::temporary(format!("Nagios has not taken it within {waited} s: {why}")));
+                }
+                Err(_) => started = Instant::now(),
             }
         }
-        let waited = self.limit.as_secs_f32();
-        Err(Failure::temporary(format!("Nagios has not taken it within {waited} s: {why}")))
     }
 
-    async fn run(&self, scratch: &Scratch) -> Result<(), Failure> {
+    async fn run(&self, scratch: &Scratch, limit: Duration) -> Result<(), Failure> {
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(self.command);
         let what = format!("the reload command {:?}", self.command);
-        let ended = command::run(shell, &scratch.log(), &what, self.limit).await?;
+        let ended = command::run(shell, &scratch.log(), &what, limit).await?;
         if ended.status.success() { Ok(()) } else { Err(ended.failure(&what, ended.last_line())) }
     }
 
-    async fn wait(&self, wanted: &[u64], before: Option<Stamp>) -> Result<(), String> {
+    async fn wait(&self, wanted: &[u64], before: Option<Stamp>, until: Instant) -> Result<(), String> {
         const PAUSE: Duration = Duration::from_millis(20);
-        let deadline = Instant::now() + self.limit / ROUNDS;
         let mut looked_at = None;
         loop {
             match self.took(wanted, before, &mut looked_at) {
-                Err(why) if Instant::now() >= deadline => return Err(why),
+                Err(why) if Instant::now() >= until => return Err(why),
                 Err(_) => tokio::time::sleep(PAUSE).await,
                 Ok(()) => return Ok(()),
             }
@@ -115,7 +120,8 @@ impl<'a> Daemon<'a> {
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
-    let metadata = fs::metadata(path).ok()?;
+    // Opening a pipe in its place would have no end.
+    let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Some((metadata.mtime(), metadata.mtime_nsec(), metadata.ino(), metadata.len()))
 }
 
