@@ -211,12 +211,17 @@ fn an_inventory_that_fails_is_no_run_without_hosts() {
     let page = fs::read_to_string(root().join("tools/asg-hosts/README.md")).unwrap();
     let set = format!("{}={}", UNPARSED.0, UNPARSED.1);
     assert!(page.contains(&set), "the page names {set}");
+    let (binary, script) = (bin_dir().join("asg-hosts"), dir.path().join("fleet"));
+    fs::write(&script, format!("#!/bin/sh\nexec {} --in-service \"$@\"\n", binary.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     for version in ANSIBLE {
-        let run = |tool: Tool| tool.aws(model.endpoint()).arg("-i").arg(bin_dir().join("asg-hosts")).arg(&play).run();
-        let failed = run(ansible(version, "ansible-playbook")).fails_with(1);
-        assert!(failed.report().contains("ExpiredToken"), "{version}: {}", failed.report());
+        let run = |tool: Tool, inventory: &Path| tool.aws(model.endpoint()).arg("-i").arg(inventory).arg(&play).run();
+        for inventory in [&binary, &script] {
+            let failed = run(ansible(version, "ansible-playbook"), inventory).fails_with(1);
+            assert!(failed.report().contains("ExpiredToken"), "{version}: {}", failed.report());
+        }
         let unset = ansible(version, "ansible-playbook").env(UNPARSED.0, "false");
-        let _nothing = run(unset).succeeds().stdout_contains("no hosts matched");
+        let _nothing = run(unset, &script).succeeds().stdout_contains("no hosts matched");
         assert!(!marker.exists());
     }
 }
