@@ -199,7 +199,7 @@ fn ship_logs() {
     let mut messages: Vec<&str> = documents.iter().filter_map(|one| one.source["message"].as_str()).collect();
     messages.sort_unstable();
     assert_eq!(messages, ["first\n  its second line", "next", "other"]);
-    assert!(documents.iter().all(|one| one.source["service"] == "obelix"), "{documents:?}");
+    assert!(documents.iter().all(|one| one.source["log"]["origin"]["fields"]["service"] == "obelix"), "{documents:?}");
     let script = Tool::new(end_to_end::root().join("scripts/ship-logs")).env("KAFKA_BROKERS", &chain.brokers);
     script.run().fails_with(2).stderr_contains("ship-logs: SERVICE is not set");
 }

@@ -312,7 +312,7 @@ pub const PAGES: [Around; 13] = [
               log-index --brokers \"$KAFKA_BROKERS\" --topic \"$1\" --group \"$run-$1\" --url \"$SEARCH_URL\" --index \"$run-$1\" --once
               curl -fsS -X POST \"$SEARCH_URL/$run-$1/_refresh\"
               curl -fsS \"$SEARCH_URL/$run-$1/_search?size=100&q=$run\" | jq -e --arg path \"$2\" --arg text \"$3\" \\
-                '[.hits.hits[]._source | select(.path == $path and .message == $text)] | length == 1'
+                '[.hits.hits[]._source | select(.log.origin.path == $path and .message == $text)] | length == 1'
             }",
         goes_on: &[
             (
@@ -361,11 +361,13 @@ pub const PAGES: [Around; 13] = [
             ("--parse syslog", "found 'syslog-*' \".syslog.appname == \\\"cron\\\" and .message == \\\"syslog $run\\\"\""),
         ],
         holds: &[
+            ("--put-template", "curl -fsS \"$SEARCH_URL/_index_template/log-index-logs-y.m.d\""),
             ("--password-file", "jq -e '.rejected == 0' \"$said\""),
             ("--index logs --once", "found logs \".message | endswith(\\\": logs $run\\\")\""),
             (
                 "--group replay",
                 "found \"logs-$(date -u +%Y.%m.%d)\" \".message | endswith(\\\": logs-dead-letters $run\\\")\" &&
+                 curl -fsS -X DELETE \"$SEARCH_URL/_index_template/log-index-logs-y.m.d\" &&
                  curl -fsS -X DELETE \"$SEARCH_URL/logs*,syslog*\"",
             ),
         ],

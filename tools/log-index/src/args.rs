@@ -1,11 +1,16 @@
 //! What was typed, checked without touching anything.
 
+use crate::id::Ids;
 use crate::index_name::IndexName;
+use crate::share::Share;
 use bytesize::ByteSize;
-use clap::builder::NonEmptyStringValueParser;
-use clap::{Args as Group, Parser, ValueEnum};
+use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, Args as Group, Command, Parser, ValueEnum};
 use cli::{Failure, Verbosity};
+use jiff::{Span, SpanRelativeTo};
 use kafka::OptionsFile;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
@@ -22,7 +27,9 @@ Examples:
     log-index --brokers kafka-1:9092 --topic syslog --group index --url https://search:9200 --index 'syslog-%Y.%m' --parse syslog
   What there is now, and no more:
     log-index --brokers kafka-1:9092 --topic logs --group once --url http://127.0.0.1:9200 --index logs --once
-  What could not be indexed, once more, when the mapping is mended:
+  Types for the fields that log-index writes, before the first document:
+    log-index --url https://search:9200 --index 'logs-%Y.%m.%d' --put-template
+  Replay dead letters after fixing the mapping:
     log-index --brokers kafka-1:9092 --topic logs-dead-letters --group replay --url https://search:9200 --index 'logs-%Y.%m.%d' --once";
 
 /// Options of librdkafka that carry the promise; whoever changes one gets another tool.
@@ -42,6 +49,8 @@ const FIXED: [&str; 14] = [
     "acks",
     "request.required.acks",
 ];
+
+const CENTURY: Duration = Duration::from_secs(36_500 * 86_400);
 
 /// Command line of log-index.
 #[derive(Debug, Parser)]
@@ -79,13 +88,14 @@ pub(crate) struct Args {
 pub(crate) struct Kafka {
     /// Brokers to ask first: `host:port`, with commas in between
     #[arg(long, value_name = "HOST:PORT[,…]", env = "KAFKA_BROKERS", value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) brokers: String,
+    #[arg(required_unless_present_any = ["print_template", "put_template"])]
+    brokers: Option<String>,
     /// Topic of the records
-    #[arg(long, value_name = "TOPIC", value_parser = kafka::topic)]
-    pub(crate) topic: String,
+    #[arg(long, value_name = "TOPIC", required_unless_present_any = ["print_template", "put_template"], value_parser = kafka::topic)]
+    topic: Option<String>,
     /// Consumer group: its members share the partitions, and its position is kept by Kafka
-    #[arg(long, value_name = "GROUP", value_parser = NonEmptyStringValueParser::new())]
-    pub(crate) group: String,
+    #[arg(long, value_name = "GROUP", required_unless_present_any = ["print_template", "put_template"], value_parser = NonEmptyStringValueParser::new())]
+    group: Option<String>,
     /// Name of this member, one for each log-index of the group [default: the host's name]
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) member: Option<String>,
@@ -105,8 +115,9 @@ pub(crate) struct Kafka {
 #[command(next_help_heading = "Search")]
 pub(crate) struct Search {
     /// Elasticsearch or OpenSearch
-    #[arg(long, value_name = "URL", env = "SEARCH_URL", value_parser = url)]
-    pub(crate) url: Url,
+    #[arg(long, value_name = "URL", env = "SEARCH_URL", hide_env_values = true, value_parser = UrlWithoutUser)]
+    #[arg(required_unless_present = "print_template")]
+    url: Option<Url>,
     /// User; the password is in --password-file or $SEARCH_PASSWORD
     #[arg(long, value_name = "NAME", env = "SEARCH_USER", conflicts_with = "api_key_file")]
     pub(crate) user: Option<String>,
@@ -137,23 +148,54 @@ pub(crate) struct Documents {
     /// Index of a record: strftime's conversions, from the record's own time, in UTC
     #[arg(long, value_name = "PATTERN", value_parser = IndexName::new)]
     pub(crate) index: IndexName,
-    /// What lines are written as. JSON objects are indexed as they are anyway
-    #[arg(long, value_name = "FORMAT", default_value = "none")]
+    /// Line format
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub(crate) parse: Parse,
     /// Field of a JSON object that holds its own time
-    #[arg(long, value_name = "NAME", default_value = "@timestamp")]
+    #[arg(long, value_name = "NAME", default_value = "@timestamp", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) time_field: String,
+    /// How long before its message's time a line's own time counts
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = days)]
+    pub(crate) oldest: Duration,
+    /// How long after its message's time a line's own time counts
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = days)]
+    pub(crate) newest: Duration,
+    /// Document ids
+    #[arg(long, value_name = "VERSION", default_value = "v2")]
+    pub(crate) ids: Ids,
+    /// Records of an index that refuses writes go to the dead letters after this long, while other indices take records
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = days)]
+    pub(crate) blocked_after: Duration,
+    /// Stop with exit code 1 if more than this share of the last 10,000 records are dead letters: 5%
+    #[arg(long, value_name = "SHARE", value_parser = Share::new)]
+    pub(crate) max_dead_letters: Option<Share>,
+    /// Print the index template for --index and --parse, and exit
+    #[arg(long)]
+    print_template: bool,
+    /// Put the index template for --index and --parse to --url, and exit
+    #[arg(long, conflicts_with = "print_template")]
+    put_template: bool,
 }
 
-/// What lines are written as.
+/// Line format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Parse {
-    /// Whatever: a line is a message
+    /// JSON objects become documents, other lines messages
+    Auto,
+    /// Every line is a message, JSON or not
     None,
-    /// JSON objects: other lines get the reason why they are none
+    /// As auto; lines that are not JSON get a parse_error
     Json,
-    /// Syslog, RFC 5424 or 3164
+    /// As auto; lines of syslog, RFC 5424 or 3164, are taken apart, and others get a parse_error
     Syslog,
+}
+
+/// What a run is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Index,
+    PrintTemplate,
+    PutTemplate,
 }
 
 /// How requests are packed.
@@ -161,7 +203,7 @@ pub(crate) enum Parse {
 pub(crate) enum Compress {
     /// Not at all
     None,
-    /// gzip: where the network is the narrow place
+    /// Use when bandwidth is the bottleneck
     Gzip,
 }
 
@@ -171,7 +213,10 @@ impl Args {
     /// # Errors
     /// Options that mean nothing together.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        if self.dead_letters() == self.kafka.topic {
+        if self.asked() != Asked::Index {
+            return Ok(());
+        }
+        if self.dead_letters() == self.kafka.topic() {
             return Err(Failure::usage(
                 "--dead-letters is the topic that is read: it would be read for ever (see --help)",
             ));
@@ -182,9 +227,18 @@ impl Args {
         Ok(())
     }
 
+    /// What the run is for.
+    pub(crate) fn asked(&self) -> Asked {
+        match (self.documents.print_template, self.documents.put_template) {
+            (true, _) => Asked::PrintTemplate,
+            (_, true) => Asked::PutTemplate,
+            _ => Asked::Index,
+        }
+    }
+
     /// The topic of what can't be indexed.
     pub(crate) fn dead_letters(&self) -> String {
-        self.kafka.dead_letters.clone().unwrap_or_else(|| format!("{}-dead-letters", self.kafka.topic))
+        self.kafka.dead_letters.clone().unwrap_or_else(|| format!("{}-dead-letters", self.kafka.topic()))
     }
 
     /// The name of this member of the group.
@@ -195,10 +249,53 @@ impl Args {
 }
 
 impl Kafka {
+    pub(crate) fn brokers(&self) -> &str {
+        self.brokers.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        self.topic.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn group(&self) -> &str {
+        self.group.as_deref().unwrap_or_default()
+    }
+
     /// The options of librdkafka; later ones count.
     pub(crate) fn options(&self) -> impl Iterator<Item = &(String, String)> {
         self.options_file.iter().flat_map(OptionsFile::options).chain(&self.options)
     }
+}
+
+impl Search {
+    /// The server.
+    pub(crate) fn url(&self) -> &Url {
+        self.url.as_ref().expect("required unless the template is printed, for which no server is asked")
+    }
+}
+
+/// Reads the URL of the server. One with a password is refused without being shown, as clap would show it.
+#[derive(Clone, Copy, Debug)]
+struct UrlWithoutUser;
+
+impl TypedValueParser for UrlWithoutUser {
+    type Value = Url;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<Url, clap::Error> {
+        let url = value.to_str().ok_or_else(|| "not a URL".to_owned()).and_then(url);
+        url.map_err(|why| {
+            let mut command = command.clone();
+            command.error(ErrorKind::ValueValidation, format!("invalid value for '--url <URL>': {why}"))
+        })
+    }
+}
+
+/// A time of days, hours or less; no longer than a century, so that no sum of it and a time is out of range.
+fn days(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a duration such as 7d, 36h or 60s, up to 36500d".to_owned();
+    let span: Span = text.parse().map_err(|_| expected())?;
+    let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| expected())?;
+    Duration::try_from(time).ok().filter(|time| *time <= CENTURY).ok_or_else(expected)
 }
 
 fn option(text: &str) -> Result<(String, String), String> {
@@ -253,6 +350,15 @@ mod tests {
         assert!(parse(&["--kafka", "fetch.min.bytes=1"]).is_ok());
         for key in FIXED {
             assert!(parse(&["--kafka", &format!("{key}=1")]).is_err(), "{key}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(days("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(days("1d 2h"), Ok(Duration::from_secs(26 * 3600)));
+        for text in ["", "soon", "-1d", "1y", "1mo", "36501d", "9223372036854775807s", "99999999999999999999d"] {
+            assert!(days(text).is_err(), "{text}");
         }
     }
 

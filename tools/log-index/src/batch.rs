@@ -1,7 +1,7 @@
 //! What is sent in one request: documents, and the records they were made of, for the case that one can't be indexed.
 
 use crate::dead_letters::Letter;
-use crate::document::Writer;
+use crate::document::{ACTION, Writer};
 use bytes::Bytes;
 use rdkafka::Message;
 use rdkafka::message::Headers;
@@ -62,10 +62,14 @@ impl Builder {
         }
     }
 
-    /// Puts a record in.
+    /// Puts a record in. One without a value says that nothing is there: it is no document, and only its place is passed.
     pub(crate) fn push(&mut self, record: &impl Message) {
-        if self.contents.items.is_empty() {
+        if self.is_empty() {
             self.since = Instant::now();
+        }
+        self.contents.ends.insert(record.partition(), record.offset() + 1);
+        if record.payload().is_none() {
+            return;
         }
         let start = self.body.len();
         if let Err(why) = self.writer.write(record, &mut self.body) {
@@ -85,9 +89,14 @@ impl Builder {
         self.contents.items.len()
     }
 
-    /// When the first of them came.
+    /// Whether there is nothing in it, not even a place that is passed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.contents.ends.is_empty()
+    }
+
+    /// When the first of what is in it came.
     pub(crate) fn since(&self) -> Option<Instant> {
-        (!self.contents.items.is_empty()).then_some(self.since)
+        (!self.is_empty()).then_some(self.since)
     }
 
     /// Takes what there is.
@@ -111,10 +120,28 @@ impl Batch {
     }
 
     /// The index that a document is for.
-    pub(crate) fn index(&self, item: u32) -> Option<String> {
-        let action = self.document(item).split(|byte| *byte == b'\n').next()?;
-        let action: serde_json::Value = serde_json::from_slice(action).ok()?;
-        action["create"]["_index"].as_str().map(str::to_owned)
+    pub(crate) fn index(&self, item: u32) -> &str {
+        let name = self.document(item).strip_prefix(ACTION).unwrap_or_default();
+        let end = name.iter().position(|byte| *byte == b'"').unwrap_or_default();
+        std::str::from_utf8(&name[..end]).unwrap_or_default()
+    }
+
+    /// These documents and records alone.
+    pub(crate) fn pick(&self, items: &[u32]) -> Self {
+        let (mut body, mut contents) = (Vec::new(), Contents::default());
+        for item in items {
+            body.extend_from_slice(self.document(*item));
+            contents.records.extend_from_slice(self.contents.record(*item));
+            let (document_end, record_end) = (place(body.len()), place(contents.records.len()));
+            contents.items.push(Item { document_end, record_end, ..self.contents.items[*item as usize] });
+        }
+        Self { body: Bytes::from(body), contents, since: self.since }
+    }
+
+    /// Memory that it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let items = self.contents.items.len() * size_of::<Item>();
+        (self.body.len() + self.contents.records.len() + items) as u64
     }
 }
 
@@ -138,7 +165,6 @@ impl Contents {
             put(records, Some(header.key.as_bytes()));
             put(records, header.value);
         }
-        self.ends.insert(record.partition(), record.offset() + 1);
         self.items.push(Item {
             partition: record.partition(),
             offset: record.offset(),
@@ -148,12 +174,17 @@ impl Contents {
         });
     }
 
+    /// The bytes of a record.
+    fn record(&self, item: u32) -> &[u8] {
+        let item = item as usize;
+        let end = |item: usize| self.items[item].record_end as usize;
+        &self.records[item.checked_sub(1).map_or(0, end)..end(item)]
+    }
+
     /// A record as it came.
     pub(crate) fn letter(&self, item: u32) -> Letter<'_> {
-        let index = item as usize;
-        let end = |index: usize| self.items[index].record_end as usize;
-        let mut rest = &self.records[index.checked_sub(1).map_or(0, end)..end(index)];
-        let Item { partition, offset, timestamp, .. } = self.items[index];
+        let mut rest = self.record(item);
+        let Item { partition, offset, timestamp, .. } = self.items[item as usize];
         let (id, key, payload) = (take(&mut rest).unwrap_or_default(), take(&mut rest), take(&mut rest));
         let mut headers = Vec::new();
         while !rest.is_empty() {

@@ -1,6 +1,7 @@
 //! Records that can't be indexed: kept in a topic of their own with the reason, so that the same tool can read them again.
 
 use crate::args::Args;
+use crate::id::Ids;
 use kafka::Complaint;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -13,7 +14,10 @@ use tokio::sync::oneshot::{self, Receiver, Sender};
 /// First part of the names of the headers that are added.
 pub(crate) const HEADERS: &str = "dead-letter-";
 const ERROR: &str = "dead-letter-error";
-const POSITION: &str = "dead-letter-position";
+/// Where a record stood when it was read.
+pub(crate) const POSITION: &str = "dead-letter-position";
+/// The id that its document would have had.
+pub(crate) const ID: &str = "dead-letter-id";
 /// Longest reason that is kept, in bytes.
 const LONGEST_REASON: usize = 1024;
 
@@ -36,6 +40,7 @@ pub(crate) struct DeadLetters {
     from: String,
     topic: String,
     config: ClientConfig,
+    ids: Ids,
     /// Most runs need none.
     producer: OnceLock<ThreadedProducer<Reports>>,
 }
@@ -49,10 +54,16 @@ impl DeadLetters {
         for (key, value) in args.kafka.options() {
             config.set(key, value);
         }
-        config.set("bootstrap.servers", &args.kafka.brokers).set("enable.idempotence", "true").set("acks", "all");
+        config.set("bootstrap.servers", args.kafka.brokers()).set("enable.idempotence", "true").set("acks", "all");
         config.set("message.timeout.ms", args.timeout.as_millis().max(1000).to_string());
         config.set_log_level(RDKafkaLogLevel::Warning);
-        Self { from: args.kafka.topic.clone(), topic: args.dead_letters(), config, producer: OnceLock::new() }
+        Self {
+            from: args.kafka.topic().to_owned(),
+            topic: args.dead_letters(),
+            config,
+            ids: args.documents.ids,
+            producer: OnceLock::new(),
+        }
     }
 
     /// Its name.
@@ -114,15 +125,21 @@ impl DeadLetters {
     ) -> Result<(), Code> {
         let position = format!("{}-{}-{}", self.from, letter.partition, letter.offset);
         let why = &why[..why.floor_char_boundary(LONGEST_REASON)];
-        let mut headers = OwnedHeaders::new_with_capacity(letter.headers.len() + 3);
-        // The document keeps its id, whatever the position of this message is.
-        headers = headers.insert(Header { key: records::ID_HEADER, value: Some(letter.id) });
+        let mut headers = OwnedHeaders::new_with_capacity(letter.headers.len() + 4);
+        // Read again, it gets the id that it has now: from what it is, or from this where only its place names it.
+        let own = letter.headers.iter().find(|(key, _)| *key == records::ID_HEADER.as_bytes());
+        let is_named = own.and_then(|(_, value)| *value).is_some_and(|own| !own.is_empty());
+        let replace = self.ids == Ids::V1 || !is_named;
+        if replace {
+            headers = headers.insert(Header { key: records::ID_HEADER, value: Some(letter.id) });
+        }
         for (key, value) in &letter.headers {
             let key = String::from_utf8_lossy(key);
-            if key != records::ID_HEADER && !key.starts_with(HEADERS) {
+            if !(replace && key == records::ID_HEADER) && !key.starts_with(HEADERS) {
                 headers = headers.insert(Header { key: &key, value: *value });
             }
         }
+        headers = headers.insert(Header { key: ID, value: Some(letter.id) });
         headers = headers.insert(Header { key: ERROR, value: Some(why) });
         headers = headers.insert(Header { key: POSITION, value: Some(&position) });
         let mut record = BaseRecord::with_opaque_to(&self.topic, Box::new(report)).headers(headers);

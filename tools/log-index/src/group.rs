@@ -56,7 +56,7 @@ impl Group {
     /// Options that librdkafka does not take.
     pub(crate) fn join(args: &Args, console: Console, ring: Arc<dyn Fn() + Send + Sync>) -> Result<Self, Failure> {
         let shared = Shared {
-            topic: args.kafka.topic.clone(),
+            topic: args.kafka.topic().to_owned(),
             ledger: Mutex::default(),
             complaint: Complaint::default(),
             commits: Trouble::new(console, "positions are committed again"),
@@ -64,8 +64,8 @@ impl Group {
         };
         let consumer = BaseConsumer::from_config_and_context(&config(args), shared);
         let consumer = consumer.map_err(|error| kafka::refused(&error))?;
-        consumer.subscribe(&[&args.kafka.topic]).map_err(|error| kafka::refused(&error))?;
-        let (consumer, topic) = (Arc::new(consumer), args.kafka.topic.clone());
+        consumer.subscribe(&[args.kafka.topic()]).map_err(|error| kafka::refused(&error))?;
+        let (consumer, topic) = (Arc::new(consumer), args.kafka.topic().to_owned());
         Ok(Self { consumer, queues: BTreeMap::new(), turn: 0, ring, topic, console })
     }
 
@@ -136,7 +136,7 @@ impl Group {
     ) -> Result<Option<String>, Failure> {
         match news {
             Ok(record) => {
-                self.count(record.partition(), record.offset());
+                self.count(&record);
                 each(&record);
                 Ok(None)
             }
@@ -158,9 +158,17 @@ impl Group {
         }
     }
 
-    /// Counts a record as read; says so if records before it are gone.
-    fn count(&self, partition: i32, offset: i64) {
-        let standing = self.ledger().read(partition, offset);
+    /// Counts a record as read, or as skipped; says so if records before it are gone.
+    fn count(&self, record: &BorrowedMessage<'_>) {
+        let (partition, offset) = (record.partition(), record.offset());
+        let standing = {
+            let mut ledger = self.ledger();
+            match record.payload() {
+                Some(_) => ledger.read += 1,
+                None => ledger.skipped += 1,
+            }
+            ledger.pass(partition, offset)
+        };
         let due = match standing {
             Standing::Due => return,
             Standing::After(due) => Some(due),
@@ -311,10 +319,10 @@ fn config(args: &Args) -> ClientConfig {
         config.set(key, value);
     }
     let once = args.once.to_string();
-    let instance = instance(&args.member(), &kafka.topic);
+    let instance = instance(&args.member(), kafka.topic());
     for (key, value) in [
-        ("bootstrap.servers", kafka.brokers.as_str()),
-        ("group.id", &kafka.group),
+        ("bootstrap.servers", kafka.brokers()),
+        ("group.id", kafka.group()),
         ("group.instance.id", &instance),
         // Not the cooperative one, which takes two rounds to move a partition: a member that is killed between them and
         // comes back under its name starts no second one, and nobody has the partition.

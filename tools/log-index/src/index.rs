@@ -5,6 +5,7 @@ use crate::batch::Builder;
 use crate::deliver::{Courier, Tally};
 use crate::document::Writer;
 use crate::group::{Group, Read};
+use crate::share::{Recent, Share};
 use crate::stats;
 use crate::trouble::Trouble;
 use cli::{Class, Console, Failure, Signals, Stream};
@@ -21,6 +22,8 @@ const LINGER: Duration = Duration::from_millis(100);
 const BEAT: Duration = Duration::from_millis(100);
 /// Positions are committed this often.
 const COMMIT: Duration = Duration::from_millis(250);
+/// Batches that wait for one that is not settled: more of them would be a position too far behind.
+const MOST_UNSETTLED: usize = 10_000;
 /// What is under way when a signal comes has this long.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -58,6 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         reading: Trouble::new(console, "records are read again"),
         progress: Instant::now(),
         trouble: None,
+        recent: Recent::default(),
     };
     let result = index.work(&mut group);
     // A request that is under way is given up.
@@ -70,6 +74,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 enum News {
     /// There are records to read.
     Records,
+    /// This has become of records of a batch, and the rest waits in nobody's way.
+    Part(u64, Tally),
     /// A batch is settled, or can't be.
     Batch(u64, Result<Tally, Failure>),
 }
@@ -89,6 +95,7 @@ struct Index<'a> {
     progress: Instant,
     /// What was last in the way of reading.
     trouble: Option<String>,
+    recent: Recent,
 }
 
 impl Index<'_> {
@@ -103,7 +110,9 @@ impl Index<'_> {
                 result
             }
             Err(_) => {
-                group.commit();
+                if self.may_commit() {
+                    group.commit();
+                }
                 result
             }
             Ok(()) => group.commit_at_last(),
@@ -120,7 +129,9 @@ impl Index<'_> {
             self.take_news(group, Duration::ZERO)?;
             if committed.elapsed() >= COMMIT {
                 committed = Instant::now();
-                group.commit();
+                if self.may_commit() {
+                    group.commit();
+                }
             }
             if self.args.stats.is_some_and(|every| said.elapsed() >= every) {
                 said = Instant::now();
@@ -153,7 +164,7 @@ impl Index<'_> {
         self.note(read);
         let age = self.builder.since().map(|since| since.elapsed());
         let due = self.builder.is_full() || age.is_some_and(|age| age >= LINGER);
-        if due && group.ledger().under_way() < usize::from(self.args.search.requests) {
+        if due && self.has_room(group) {
             self.send(group);
             return Ok(());
         }
@@ -178,13 +189,21 @@ impl Index<'_> {
         }
     }
 
+    /// Whether one more batch may be on its way.
+    fn has_room(&self, group: &Group) -> bool {
+        let ledger = group.ledger();
+        let requests = usize::from(self.args.search.requests);
+        ledger.under_way() < requests && ledger.unsettled() < MOST_UNSETTLED && !self.courier.is_crowded()
+    }
+
     fn send(&mut self, group: &Group) {
         let batch = self.builder.take();
         let records = u64::from(batch.contents.len());
         let number = group.ledger().begin(records, batch.since, &batch.contents.ends);
         let (courier, sender) = (Arc::clone(&self.courier), self.sender.clone());
         self.runtime.spawn(async move {
-            let result = courier.deliver(&batch).await;
+            let part = |tally| drop(sender.send(News::Part(number, tally)));
+            let result = courier.deliver(batch, part).await;
             // Nobody is there any more only at the end.
             drop(sender.send(News::Batch(number, result)));
         });
@@ -194,13 +213,43 @@ impl Index<'_> {
     fn take_news(&mut self, group: &Group, wait: Duration) -> Result<(), Failure> {
         let mut next = self.news.recv_timeout(wait).ok();
         while let Some(news) = next {
-            if let News::Batch(number, result) = news {
-                group.ledger().finish(number, result?);
-                self.progress = Instant::now();
+            match news {
+                News::Records => {}
+                News::Part(number, tally) => {
+                    self.look_at(tally)?;
+                    group.ledger().wait(number, tally);
+                    self.progress = Instant::now();
+                }
+                News::Batch(number, result) => {
+                    let tally = result?;
+                    self.look_at(tally)?;
+                    group.ledger().finish(number, tally);
+                    self.progress = Instant::now();
+                }
             }
             next = self.news.try_recv().ok();
         }
         Ok(())
+    }
+
+    /// Before a batch with too many dead letters is committed, it ends: a fault elsewhere is not worth a topic full of them.
+    fn look_at(&mut self, tally: Tally) -> Result<(), Failure> {
+        let Some(most) = self.args.documents.max_dead_letters else { return Ok(()) };
+        self.recent.add(tally.records(), tally.rejected);
+        self.recent.exceeds(most).map_or(Ok(()), |what| Err(self.too_many(&what, most)))
+    }
+
+    /// Whether positions may move: not before so many records are settled that their share of dead letters says something, where
+    /// the end may still come before them.
+    fn may_commit(&self) -> bool {
+        !self.args.once || self.args.documents.max_dead_letters.is_none() || self.recent.is_telling()
+    }
+
+    fn too_many(&self, what: &str, most: Share) -> Failure {
+        let topic = self.args.dead_letters();
+        Failure::permanent(format!(
+            "{what}, more than --max-dead-letters {most}: their positions are not committed; the reasons are in {topic}"
+        ))
     }
 
     /// A signal came: what is under way gets a little time.
@@ -216,20 +265,22 @@ impl Index<'_> {
     /// With `--once`: whether all that was there is settled.
     fn is_finished(&self, group: &Group) -> Result<bool, Failure> {
         group.set_targets();
-        let (is_read, under_way) = {
+        let (is_read, unsettled) = {
             let ledger = group.ledger();
-            (ledger.is_read(), ledger.under_way())
+            (ledger.is_read(), ledger.unsettled())
         };
-        if is_read && self.builder.len() == 0 && under_way == 0 {
-            return Ok(true);
+        if is_read && self.builder.is_empty() && unsettled == 0 {
+            let most = self.args.documents.max_dead_letters;
+            let exceeds = most.and_then(|most| Some((self.recent.exceed_at_last(most)?, most)));
+            return exceeds.map_or(Ok(true), |(what, most)| Err(self.too_many(&what, most)));
         }
         // A batch on its way has its own patience.
-        if under_way > 0 || self.progress.elapsed() < self.args.timeout {
+        if unsettled > 0 || self.progress.elapsed() < self.args.timeout {
             return Ok(false);
         }
         let why = self.trouble.clone().unwrap_or_else(|| {
             let why = group.complaint().unwrap_or_else(|| "the broker gave no partition and no record".to_owned());
-            format!("unable to read topic {}: {why}", self.args.kafka.topic)
+            format!("unable to read topic {}: {why}", self.args.kafka.topic())
         });
         let class = if group.needs_a_person() { Class::Permanent } else { Class::Temporary };
         Err(Failure::new(class, why))

@@ -41,6 +41,45 @@ impl IndexName {
         }
         Some(&self.name)
     }
+
+    /// A pattern of the servers' that every name of this one matches.
+    pub(crate) fn wildcard(&self) -> String {
+        let mut wildcard = String::new();
+        for piece in pieces(&self.pattern) {
+            match piece {
+                Piece::Plain(c) => wildcard.push(c),
+                Piece::Time(_) if wildcard.ends_with('*') => {}
+                Piece::Time(_) => wildcard.push('*'),
+            }
+        }
+        wildcard
+    }
+
+    /// The pattern as a name that the servers take.
+    pub(crate) fn plain(&self) -> String {
+        let plain = |piece| match piece {
+            Piece::Plain(c) => c,
+            Piece::Time(letter) => letter.to_ascii_lowercase(),
+        };
+        pieces(&self.pattern).into_iter().map(plain).collect()
+    }
+}
+
+/// A piece of a pattern.
+enum Piece {
+    Plain(char),
+    /// What stands for a part of the time, by its letter.
+    Time(char),
+}
+
+fn pieces(pattern: &str) -> Vec<Piece> {
+    let (mut pieces, mut rest) = (Vec::new(), pattern.chars());
+    while let Some(c) = rest.next() {
+        // Between the sign and the letter there may be flags and a width.
+        let letter = (c == '%').then(|| rest.find(char::is_ascii_alphabetic)).flatten();
+        pieces.push(letter.map_or(Piece::Plain(c), Piece::Time));
+    }
+    pieces
 }
 
 fn legal(name: &str) -> Result<(), String> {
@@ -80,6 +119,18 @@ mod tests {
         {
             assert!(IndexName::new(pattern).is_err(), "{pattern}");
         }
+    }
+
+    #[test]
+    fn patterns_of_the_servers() {
+        let of = |pattern: &str| {
+            let name = IndexName::new(pattern).unwrap();
+            (name.wildcard(), name.plain())
+        };
+        let both = |wildcard: &str, plain: &str| (wildcard.to_owned(), plain.to_owned());
+        assert_eq!(of("logs-%Y.%m.%d"), both("logs-*.*.*", "logs-y.m.d"));
+        assert_eq!(of("l%Y%-m-%H"), both("l*-*", "lym-h"));
+        assert_eq!(of("logs"), both("logs", "logs"));
     }
 
     #[test]

@@ -13,7 +13,10 @@ pub(crate) struct Ledger {
     owned: BTreeMap<i32, Owned>,
     /// Assignments so far: what was read under an earlier one moves no position of this one.
     assignments: u64,
+    /// Records with a value,
     pub(crate) read: u64,
+    /// and those without.
+    pub(crate) skipped: u64,
     pub(crate) tally: Tally,
 }
 
@@ -22,7 +25,18 @@ struct Pending {
     records: u64,
     since: Instant,
     ends: Vec<(i32, u64, i64)>,
-    done: bool,
+    stage: Stage,
+}
+
+/// How far a batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It is being sent.
+    Sent,
+    /// What is left of it waits for its indices, in nobody's way.
+    Waits,
+    /// All of it is settled.
+    Done,
 }
 
 /// Where a record stands in its partition.
@@ -75,9 +89,8 @@ impl Ledger {
         self.owned.iter().map(|(partition, owned)| (*partition, owned.assignment))
     }
 
-    /// A record was read; tells where it stands in its partition.
-    pub(crate) fn read(&mut self, partition: i32, offset: i64) -> Standing {
-        self.read += 1;
+    /// This offset of a partition was read; tells where it stands in it.
+    pub(crate) fn pass(&mut self, partition: i32, offset: i64) -> Standing {
         let Some(owned) = self.owned.get_mut(&partition) else { return Standing::Due };
         match owned.next.replace(offset + 1) {
             None => Standing::First,
@@ -93,20 +106,27 @@ impl Ledger {
             Some((*partition, owned.assignment, *end))
         };
         let ends = ends.iter().filter_map(of_now).collect();
-        self.batches.push_back(Pending { records, since, ends, done: false });
+        self.batches.push_back(Pending { records, since, ends, stage: Stage::Sent });
         self.first + self.batches.len() as u64 - 1
     }
 
-    /// A batch is settled.
+    /// This has become of records of a batch; what is left of it waits.
+    pub(crate) fn wait(&mut self, number: u64, tally: Tally) {
+        let settled = tally.records();
+        if let Some(batch) = self.batch(number) {
+            batch.stage = Stage::Waits;
+            batch.records = batch.records.saturating_sub(settled);
+            self.tally.add(tally);
+        }
+    }
+
+    /// This has become of the rest of a batch: it is settled.
     pub(crate) fn finish(&mut self, number: u64, tally: Tally) {
-        let place = number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
-        let Some(batch) = place.and_then(|place| self.batches.get_mut(place)) else { return };
-        batch.done = true;
+        let Some(batch) = self.batch(number) else { return };
+        batch.stage = Stage::Done;
         batch.records = 0;
-        self.tally.created += tally.created;
-        self.tally.existing += tally.existing;
-        self.tally.rejected += tally.rejected;
-        while let Some(batch) = self.batches.pop_front_if(|batch| batch.done) {
+        self.tally.add(tally);
+        while let Some(batch) = self.batches.pop_front_if(|batch| batch.stage == Stage::Done) {
             self.first += 1;
             for (partition, assignment, end) in batch.ends {
                 if let Some(owned) = self.owned.get_mut(&partition).filter(|owned| owned.assignment == assignment) {
@@ -116,19 +136,29 @@ impl Ledger {
         }
     }
 
-    /// Batches that are on their way.
-    pub(crate) fn under_way(&self) -> usize {
-        self.batches.iter().filter(|batch| !batch.done).count()
+    fn batch(&mut self, number: u64) -> Option<&mut Pending> {
+        let place = number.checked_sub(self.first).and_then(|place| usize::try_from(place).ok())?;
+        self.batches.get_mut(place)
     }
 
-    /// Records in them.
+    /// Batches that are on their way.
+    pub(crate) fn under_way(&self) -> usize {
+        self.batches.iter().filter(|batch| batch.stage == Stage::Sent).count()
+    }
+
+    /// Batches from the first one on that is not settled.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Records that are not settled.
     pub(crate) fn in_flight(&self) -> u64 {
         self.batches.iter().map(|batch| batch.records).sum()
     }
 
-    /// When the oldest of them was begun.
+    /// When the oldest of them came.
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.batches.iter().find(|batch| !batch.done).map(|batch| batch.since)
+        self.batches.iter().find(|batch| batch.stage != Stage::Done).map(|batch| batch.since)
     }
 
     /// Positions that moved since they were last committed; from here on they count as committed.
@@ -217,12 +247,27 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_is_in_nobody_s_way_and_holds_its_position() {
+        let mut ledger = Ledger::default();
+        ledger.assign([0].into_iter());
+        let first = ledger.begin(10, Instant::now(), &[(0, 10)].into_iter().collect());
+        ledger.wait(first, Tally { created: 7, rejected: 1, ..Tally::default() });
+        assert_eq!((ledger.under_way(), ledger.in_flight(), ledger.tally.created), (0, 2, 7));
+        let second = begin(&mut ledger, &[(0, 20)]);
+        ledger.finish(second, Tally { created: 1, ..Tally::default() });
+        assert_eq!((ledger.due_commits(), ledger.unsettled()), (vec![], 2));
+        ledger.finish(first, Tally { rejected: 2, ..Tally::default() });
+        assert_eq!((ledger.due_commits(), ledger.unsettled(), ledger.in_flight()), (vec![(0, 20)], 0, 0));
+        assert_eq!(ledger.tally, Tally { created: 8, existing: 0, rejected: 3 });
+    }
+
+    #[test]
     fn gaps_are_noticed() {
         let mut ledger = Ledger::default();
         ledger.assign([0].into_iter());
-        assert_eq!(ledger.read(0, 5), Standing::First);
-        assert_eq!(ledger.read(0, 6), Standing::Due);
-        assert_eq!(ledger.read(0, 9), Standing::After(7));
+        assert_eq!(ledger.pass(0, 5), Standing::First);
+        assert_eq!(ledger.pass(0, 6), Standing::Due);
+        assert_eq!(ledger.pass(0, 9), Standing::After(7));
     }
 
     #[test]
@@ -233,7 +278,7 @@ mod tests {
         ledger.set_target(0, 2);
         ledger.set_target(1, 0);
         assert!(!ledger.is_read());
-        ledger.read(0, 1);
+        ledger.pass(0, 1);
         assert!(ledger.is_read());
         ledger.set_target(0, 9);
         assert!(ledger.is_read(), "what came later is for the next run");

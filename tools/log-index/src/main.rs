@@ -3,19 +3,26 @@
 mod answer;
 mod args;
 mod batch;
+mod blocks;
 mod dead_letters;
 mod deliver;
 mod document;
 mod group;
+mod id;
 mod index;
 mod index_name;
 mod json;
 mod ledger;
+mod object;
+mod origin;
 mod search;
+mod share;
 mod stats;
 mod syslog;
+mod template;
 mod trouble;
 
+use args::Asked;
 use cli::Failure;
 use std::process::ExitCode;
 
@@ -26,5 +33,9 @@ fn main() -> ExitCode {
 fn run() -> Result<(), Failure> {
     let Some(args) = cli::parse::<args::Args>()? else { return Ok(()) };
     args.check()?;
-    index::run(&args)
+    match args.asked() {
+        Asked::Index => index::run(&args),
+        Asked::PrintTemplate => template::print(&args),
+        Asked::PutTemplate => template::put(&args),
+    }
 }

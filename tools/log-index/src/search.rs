@@ -4,7 +4,7 @@ use crate::answer::{self, Verdict};
 use crate::args::{self, Args, Compress};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
-use cli::Failure;
+use cli::{Class, Failure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::fmt::rfc2822;
@@ -49,7 +49,10 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Search {
     client: Client,
-    url: Url,
+    /// Where documents go,
+    bulk: Url,
+    /// and where templates do.
+    templates: Url,
     compress: Compress,
 }
 
@@ -79,16 +82,45 @@ impl Search {
         }
         let client = client.build();
         let client = client.map_err(|error| Failure::permanent(format!("unable to speak to a server: {error}")))?;
-        let mut url = search.url.clone();
-        url.set_path(&format!("{}/_bulk", url.path().trim_end_matches('/')));
-        url.set_query(Some(&format!("filter_path={FILTER}")));
-        Ok(Self { client, url, compress: search.compress })
+        let below = |path: &str| {
+            let mut url = search.url().clone();
+            url.set_path(&format!("{}/{path}", url.path().trim_end_matches('/')));
+            url
+        };
+        let mut bulk = below("_bulk");
+        // The server must not wait for one index, whose shard is away, for longer than the answer about all others may take.
+        bulk.set_query(Some(&format!("filter_path={FILTER}&timeout={}ms", args.timeout.as_millis() / 2)));
+        Ok(Self { client, bulk, templates: below("_index_template/"), compress: search.compress })
+    }
+
+    /// Puts an index template.
+    ///
+    /// # Errors
+    /// The server does not take it, or can't be reached.
+    pub(crate) async fn put_template(&self, name: &str, body: String) -> Result<(), Failure> {
+        let failed = |class, why: String| {
+            Failure::new(class, format!("unable to put the index template {name} to {}: {why}", self.origin()))
+        };
+        let mut url = self.templates.clone();
+        url.set_path(&format!("{}{name}", url.path()));
+        let request = self.client.put(url).header(CONTENT_TYPE, "application/json").body(body);
+        let response = request.send().await.map_err(|error| failed(Class::Temporary, told(&error)))?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        match refused(response).await {
+            Outcome::Busy(why, _) | Outcome::Again(why, _) => Err(failed(Class::Temporary, why)),
+            Outcome::Malformed(why) | Outcome::TooLarge(why) | Outcome::Refused(why) => {
+                Err(failed(Class::Permanent, why))
+            }
+            Outcome::Taken(_) => Ok(()),
+        }
     }
 
     /// Sends the lines of `documents` documents.
     pub(crate) async fn send(&self, body: Bytes, documents: usize) -> Outcome {
         let longest = LONGEST_ANSWER + documents * LONGEST_VERDICT + 2 * body.len();
-        let mut request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/x-ndjson");
+        let mut request = self.client.post(self.bulk.clone()).header(CONTENT_TYPE, "application/x-ndjson");
         request = match self.compress {
             Compress::None => request.body(body),
             Compress::Gzip => match gzip(&body) {
@@ -112,7 +144,7 @@ impl Search {
 
     /// Scheme, host and port.
     pub(crate) fn origin(&self) -> String {
-        self.url.origin().ascii_serialization()
+        self.bulk.origin().ascii_serialization()
     }
 }
 
@@ -121,7 +153,10 @@ async fn refused(response: Response) -> Outcome {
     let status = response.status();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let wait = header(RETRY_AFTER).and_then(|text| wish(text, Timestamp::now()));
-    let elsewhere = header(LOCATION).map(|place| format!("{status}: to {place}"));
+    // Behind `?` and before `@` there may be what nobody else should read.
+    let place = header(LOCATION).map(|place| place.split(['?', '#']).next().unwrap_or_default());
+    let place = place.map(|place| place.rsplit('@').next().unwrap_or_default());
+    let elsewhere = place.map(|place| format!("{status}: to {place}"));
     let body = read(response, LONGEST_ANSWER).await.unwrap_or_default();
     let words = words(&body);
     let told = if words.is_empty() { status.to_string() } else { format!("{}: {words}", status.as_u16()) };

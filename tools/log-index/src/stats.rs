@@ -19,6 +19,8 @@ pub(crate) struct Stats {
     /// Documents that this run made; the rest of `acked` was there.
     created: u64,
     existing: u64,
+    /// Records without a value, which are no documents and are not counted as read.
+    skipped: u64,
     /// Documents that were sent more than once.
     sent_again: u64,
     /// How long the oldest record in flight has been waiting.
@@ -42,6 +44,7 @@ pub(crate) fn line(ledger: &Ledger, unsent: u64, sent_again: u64, lag: Option<i6
         rejected: tally.rejected,
         created: tally.created,
         existing: tally.existing,
+        skipped: ledger.skipped,
         sent_again,
         oldest_ms: ledger.oldest().map(age).unwrap_or_default(),
         partitions: ledger.partitions().count() as u64,

@@ -73,7 +73,7 @@ pub enum BulkPlan {
     },
     /// Each one does, like this.
     Always(BulkFault),
-    /// Each one that holds a document with this id does, like this.
+    /// Each one that holds a document with this id, or with one that begins with it and a slash, does, like this.
     With(String, BulkFault),
 }
 
@@ -82,7 +82,10 @@ impl BulkPlan {
         let (seed, percent, stall) = match self {
             Self::None => return None,
             Self::Always(fault) => return Some(fault.clone()),
-            Self::With(id, fault) => return items.iter().any(|item| item.id == *id).then(|| fault.clone()),
+            Self::With(id, fault) => {
+                let is_it = |rest: &str| rest.is_empty() || rest.starts_with('/');
+                return items.iter().any(|item| item.id.strip_prefix(id).is_some_and(is_it)).then(|| fault.clone());
+            }
             Self::Random { seed, percent, stall } => (*seed, *percent, *stall),
         };
         // From the number and not from a running generator: what one request meets does not depend on how others raced.

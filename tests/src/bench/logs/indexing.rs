@@ -135,9 +135,9 @@ fn bodies(site: &Site, count: usize) -> Result<Vec<String>> {
         for number in start..count.min(start + IN_ONE) {
             let (id, line) = (id(number), line(number));
             writeln!(file, r#"{{"create":{{"_id":"{id}"}}}}"#)?;
-            let head =
-                r#"{"@timestamp":"2026-11-24T13:00:00.000Z","host":"web-1","path":"/var/log/app.log","message":""#;
-            writeln!(file, r#"{head}{line}"}}"#)?;
+            let head = r#"{"@timestamp":"2026-11-24T13:00:00.000Z","message":""#;
+            let tail = r#"","log":{"origin":{"host":"web-1","path":"/var/log/app.log"}}}"#;
+            writeln!(file, "{head}{line}{tail}")?;
         }
         file.flush()?;
         files.push(fs::canonicalize(path)?.to_string_lossy().into_owned());

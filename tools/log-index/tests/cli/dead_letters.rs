@@ -28,7 +28,9 @@ fn kept_whole_and_replayed() {
     letters.sort_by(|a, b| a.value.cmp(&b.value));
     let (first, second) = (&letters[0], &letters[1]);
     assert_eq!((&first.key, &first.value, first.timestamp), (&bare.key, &bare.value, bare.timestamp));
-    assert_eq!(first.header("id"), format!("{}-0-1", stage.topic), "the id that its document would have had");
+    let bare_id = format!("{}-0-1-{}", stage.topic, NOON + 7);
+    assert_eq!(first.header("id"), bare_id, "the id that its document would have had");
+    assert_eq!(first.header("dead-letter-id"), bare_id);
     assert_eq!(first.header("b"), "1");
     assert_eq!(first.header("dead-letter-position"), format!("{}-0-1", stage.topic));
     assert!(first.header("dead-letter-error").starts_with("400 mapper_parsing_exception: "));
@@ -55,9 +57,11 @@ fn kept_whole_and_replayed() {
     check_stats(&replay.once().stdout);
     let documents = replay.documents();
     let ids: Vec<_> = documents.iter().map(|document| document.id.as_str()).collect();
-    let bare_id = format!("{}-0-1", stage.topic);
-    assert_eq!(ids, [bare_id.as_str(), "web-1/00000000000000aa/7"]);
-    assert_eq!(documents[1].source, json!({ "n": "no number" }));
+    assert_eq!(ids, [bare_id.as_str(), second.header("dead-letter-id").as_str()]);
+    let origin = json!({ "host": "web-1", "path": "/var/log/a.log", "fields": { "env": "prod" } });
+    let at = "2026-11-24T13:00:00.000Z";
+    let expected = json!({ "n": "no number", "@timestamp": at, "log": { "origin": origin } });
+    assert_eq!(documents[1].source, expected);
 }
 
 /// A record without any time belongs to no index: a dead letter without asking the server.

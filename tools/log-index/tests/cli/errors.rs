@@ -151,6 +151,48 @@ fn an_answer_without_an_end() {
     }
 }
 
+/// What is secret in a wrong URL is not shown, nor that of the environment by the help, nor what a redirection carries.
+#[test]
+fn secrets_are_not_shown() {
+    let tool = || Tool::new(env!("CARGO_BIN_EXE_log-index"));
+    let line = ["--brokers", "b:1", "--topic", "t", "--group", "g", "--index", "i"];
+    let urls = [
+        "http://u:hunter2@s:1",
+        "https://hunter2@s",
+        "ftp://u:hunter2@s:1",
+        "http://u:hunter2@[s",
+        "u:hunter2@s:9200",
+        "http://s:1/?key=hunter2",
+        "http://s:1/#hunter2",
+        "hunter2",
+    ];
+    for url in urls {
+        let run = tool().args(line).args(["--url", url]).run().fails_with(2).stderr_is_one_line().stdout_is("");
+        assert!(!run.stderr_str().contains("hunter2"), "{}", run.report());
+        run.stderr_contains("invalid value for '--url <URL>': ");
+        let run = tool().args(line).env("SEARCH_URL", url).run().fails_with(2).stderr_is_one_line();
+        assert!(!run.stderr_str().contains("hunter2"), "{}", run.report());
+        let run = tool().arg("--help").env("SEARCH_URL", url).run().succeeds();
+        assert!(!run.stdout_str().contains("hunter2"), "{}", run.report());
+    }
+    let stage = Stage::new(1);
+    stage.produce(&[Record::line("1", "x")]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut block = [0; 65536];
+            drop(stream.read(&mut block));
+            let place = "https://u:hunter2@login.example/start?token=hunter2#hunter2";
+            let answer = format!("HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n");
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    let run = stage.tool_at(&url).run().fails_with(1).stderr_is_one_line().stderr_contains("login.example/start");
+    assert!(!run.stderr_str().contains("hunter2"), "{}", run.report());
+}
+
 #[test]
 fn wrong_usage() {
     let tool = || Tool::new(env!("CARGO_BIN_EXE_log-index"));
@@ -164,6 +206,12 @@ fn wrong_usage() {
     wrong(&["--request-size", "1GiB"], "1KiB to 100MiB");
     wrong(&["--requests", "0"], "");
     wrong(&["--timeout", "0s"], "at least 10ms");
+    wrong(&["--oldest", "1y"], "expected a duration such as 7d");
+    wrong(&["--newest", "9223372036854775807s"], "up to 36500d");
+    wrong(&["--blocked-after", "-1s"], "expected a duration");
+    wrong(&["--max-dead-letters", "101%"], "expected a share");
+    wrong(&["--ids", "v3"], "v1, v2");
+    wrong(&["--print-template", "--put-template"], "cannot be used with");
     let replaced = |option: &str, value: &str, text: &str| {
         let mut words: Vec<&str> = line.to_vec();
         let place = words.iter().position(|word| *word == option).unwrap();

@@ -1,6 +1,6 @@
 //! A server that refuses parts, refuses all, answers nothing or half: everything is indexed once, and no more is sent than has to be.
 
-use crate::stage::{LIMIT, Record, Stage, check_stats};
+use crate::stage::{LIMIT, Record, Stage, check_stats, record_id};
 use std::time::Duration;
 use testkit::{BulkFault, BulkPlan, BulkProxy, Dialect, Running, wait_until};
 
@@ -13,7 +13,7 @@ fn proxy(stage: &Stage) -> BulkProxy {
 }
 
 fn ids(proxy: &BulkProxy, request: usize) -> Vec<String> {
-    proxy.requests()[request].items.iter().map(|item| item.id.clone()).collect()
+    proxy.requests()[request].items.iter().map(|item| record_id(&item.id).to_owned()).collect()
 }
 
 #[test]

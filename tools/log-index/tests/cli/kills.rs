@@ -1,6 +1,6 @@
 //! Killed at any moment, by any fault, with members that come and go: no record is lost, and none is two documents.
 
-use crate::stage::{LIMIT, NOON, Record, Stage, check_stats};
+use crate::stage::{LIMIT, NOON, Record, Stage, check_stats, record_id};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rustix::process::{Pid, Signal, kill_process};
@@ -54,8 +54,9 @@ impl Truth {
     fn check(&self, documents: &[Document]) -> Result<(), String> {
         let mut found: BTreeMap<&str, usize> = BTreeMap::new();
         for document in documents {
-            *found.entry(&document.id).or_default() += 1;
-            let Some((index, text)) = self.documents.get(&document.id) else {
+            let id = record_id(&document.id);
+            *found.entry(id).or_default() += 1;
+            let Some((index, text)) = self.documents.get(id) else {
                 return Err(format!("{} was never written", document.id));
             };
             if (&document.index, document.source["message"].as_str()) != (index, Some(text)) {

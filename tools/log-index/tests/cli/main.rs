@@ -3,9 +3,13 @@
 
 mod stage;
 
+mod blocked;
 mod dead_letters;
 mod errors;
 mod faults;
 mod group;
+mod ids;
 mod kills;
+mod odd;
 mod plain;
+mod template;

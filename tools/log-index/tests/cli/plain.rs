@@ -1,11 +1,12 @@
 //! What a record becomes.
 
-use crate::stage::{LIMIT, NOON, Record, Stage, check_stats};
+use crate::stage::{LIMIT, NOON, Record, Stage, check_stats, record_id};
 use serde_json::{Value, json};
 use testkit::{Document, wait_until};
 
 fn sources(stage: &Stage) -> Vec<(String, Value)> {
-    stage.documents().into_iter().map(|document| (document.id, document.source)).collect()
+    let parts = |document: Document| (record_id(&document.id).to_owned(), document.source);
+    stage.documents().into_iter().map(parts).collect()
 }
 
 #[test]
@@ -14,11 +15,13 @@ fn a_line_is_a_message_with_its_host_path_and_time() {
     stage.produce(&[Record::line("web-1/00000000000000aa/0", "GET \"/\"\t\u{1f600}").with("env", "prod")]);
     let run = stage.once();
     let source = json!({
-        "@timestamp": "2026-11-24T13:00:00.000Z", "host": "web-1", "path": "/var/log/a.log", "env": "prod",
-        "message": "GET \"/\"\t\u{1f600}",
+        "@timestamp": "2026-11-24T13:00:00.000Z", "message": "GET \"/\"\t\u{1f600}",
+        "log": { "origin": { "host": "web-1", "path": "/var/log/a.log", "fields": { "env": "prod" } } },
     });
-    let index = format!("{}-2026.11.24", stage.prefix);
-    assert_eq!(stage.documents(), [Document { index, id: "web-1/00000000000000aa/0".to_owned(), source }]);
+    let documents = stage.documents();
+    assert_eq!(documents[0].index, format!("{}-2026.11.24", stage.prefix));
+    assert_eq!(sources(&stage), [("web-1/00000000000000aa/0".to_owned(), source)]);
+    assert!(documents[0].id.starts_with("web-1/00000000000000aa/0/"), "{}", documents[0].id);
     let stats = check_stats(&run.stdout);
     assert_eq!((&stats["read"], &stats["created"], &stats["existing"]), (&json!(1), &json!(1), &json!(0)));
     assert_eq!(stage.committed(0), Some(1));
@@ -29,12 +32,24 @@ fn a_line_is_a_message_with_its_host_path_and_time() {
 fn a_message_of_somebody_else() {
     let stage = Stage::new(2);
     stage.produce(&[Record::bare("one").in_partition(1), Record::bare("two").in_partition(1)]);
-    let empty = Record { value: None, ..Record::bare("") };
-    stage.produce(&[empty.in_partition(0)]);
+    stage.produce(&[Record::bare("").in_partition(0)]);
     stage.once();
     let text = |message: &str| json!({ "@timestamp": "2026-11-24T13:00:00.000Z", "message": message });
-    let id = |place: &str| format!("{}-{place}", stage.topic);
+    let id = |place: &str| format!("{}-{place}-{NOON}", stage.topic);
     assert_eq!(sources(&stage), [(id("0-0"), text("")), (id("1-0"), text("one")), (id("1-1"), text("two"))]);
+}
+
+/// A message without a value is no document; its place is passed, also where there is nothing else.
+#[test]
+fn tombstones() {
+    let stage = Stage::new(2);
+    let none = |record: Record| Record { value: None, ..record };
+    stage.produce(&[none(Record::bare("")), Record::line("1", "x"), none(Record::line("2", ""))]);
+    stage.produce(&[none(Record::bare("")).in_partition(1)]);
+    let stats = check_stats(&stage.once().stdout);
+    assert_eq!((&stats["read"], &stats["created"], &stats["skipped"]), (&json!(1), &json!(1), &json!(3)));
+    assert_eq!((stage.committed(0), stage.committed(1)), (Some(3), Some(1)));
+    assert_eq!(stage.ids(), ["1"]);
 }
 
 #[test]
@@ -63,8 +78,9 @@ fn ids_that_can_not_be_ids() {
         // SHA-256 of 513 times `a`, and of the byte 255.
         "02425c0f5b0dabf3d2b9115f3f7723a02ad8bcfb1534a0d231614fd42b8188f6".to_owned(),
         "a8100ae6aa1940d0b663bb31cd466142ebbdbd5187131b92d93818987832eb89".to_owned(),
-        format!("{}-0-2", stage.topic),
-        "ü".repeat(256),
+        format!("{}-0-2-{NOON}", stage.topic),
+        // And of 512 bytes beside which there is no room.
+        "3b929f5e476e3fac97c00ca1f14d3c95f2e36f565525c83c2ac38ab795676cdc".to_owned(),
     ];
     expected.sort();
     assert_eq!(stage.ids(), expected);
@@ -73,16 +89,20 @@ fn ids_that_can_not_be_ids() {
 #[test]
 fn objects_are_indexed_as_they_are() {
     let stage = Stage::new(1);
-    let text = r#"{ "b": 1.0, "@timestamp":"2025-02-03T04:05:06+01:00", "a":{"é":[null,true]}, "n":1e3 }"#;
+    let text = r#"{ "b": 1.0, "@timestamp":"2026-11-23T04:05:06+01:00", "a":{"é":[null,true]}, "n":1e3 }"#;
     let spread = "{\n  \"c\": \"x\\ny\"\r\n}\n";
     stage.produce(&[Record::line("1", text), Record::line("2", spread), Record::line("3", "{\"broken\": ")]);
     stage.produce(&[Record::line("4", "[1]"), Record::line("5", "\u{feff}{}")]);
     stage.once();
     let documents = stage.documents();
     let index = |n: usize| documents[n].index.strip_prefix(&stage.prefix).unwrap();
-    assert_eq!((index(0), index(1)), ("-2025.02.03", "-2026.11.24"));
-    assert_eq!(documents[0].source, serde_json::from_str::<Value>(text).unwrap());
-    assert_eq!(documents[1].source, json!({ "c": "x\ny" }), "nothing is added");
+    assert_eq!((index(0), index(1)), ("-2026.11.23", "-2026.11.24"));
+    let log = json!({ "origin": { "host": "web-1", "path": "/var/log/a.log" } });
+    let mut expected: Value = serde_json::from_str(text).unwrap();
+    expected["log"] = log.clone();
+    expected["@timestamp"] = json!("2026-11-23T03:05:06.000Z");
+    assert_eq!(documents[0].source, expected);
+    assert_eq!(documents[1].source, json!({ "c": "x\ny", "@timestamp": "2026-11-24T13:00:00.000Z", "log": log }));
     assert_eq!(documents[2].source["message"], "{\"broken\": ");
     assert_eq!((&documents[2].source["parse_error"], &documents[3].source["message"]), (&Value::Null, &json!("[1]")));
     assert_eq!(documents[4].source["message"], "\u{feff}{}");
@@ -92,7 +112,7 @@ fn objects_are_indexed_as_they_are() {
 fn parsed_or_said_why_not() {
     let stage = Stage::new(1);
     stage.produce(&[
-        Record::line("1", "<165>1 2026-10-11T22:14:15.003Z db-1 pg 17 ID47 [ex@1 k=\"v\"] started"),
+        Record::line("1", "<165>1 2026-11-19T22:14:15.003Z db-1 pg 17 ID47 [ex@1 k=\"v\"] started"),
         Record::line("2", "Nov 23 23:59:59 db-1 sshd[812]: Accepted"),
         Record::line("3", "no syslog at all"),
         Record::line("4", vec![b'a', 0xff, b'b']),
@@ -101,14 +121,15 @@ fn parsed_or_said_why_not() {
     let run = stage.tool().args(["--once", "--parse", "syslog"]).run().succeeds().stderr_is_empty();
     check_stats(&run.stdout);
     let documents = stage.documents();
-    assert_eq!(documents[0].index, format!("{}-2026.10.11", stage.prefix), "the line's own time");
+    assert_eq!(documents[0].index, format!("{}-2026.11.19", stage.prefix), "the line's own time");
     let parts = json!({
         "facility": "local4", "severity": "notice", "hostname": "db-1", "appname": "pg", "procid": "17", "msgid": "ID47",
         "data": { "ex@1": { "k": "v" } },
     });
     let source = &documents[0].source;
-    assert_eq!((&source["message"], &source["syslog"], &source["host"]), (&json!("started"), &parts, &json!("web-1")));
-    assert_eq!(source["@timestamp"], "2026-10-11T22:14:15.003Z");
+    let host = &source["log"]["origin"]["host"];
+    assert_eq!((&source["message"], &source["syslog"], host), (&json!("started"), &parts, &json!("web-1")));
+    assert_eq!(source["@timestamp"], "2026-11-19T22:14:15.003Z");
     assert_eq!(documents[1].source["@timestamp"], "2026-11-23T23:59:59.000Z");
     assert_eq!(documents[1].source["syslog"]["procid"], "812");
     let third = &documents[2].source;
@@ -123,10 +144,10 @@ fn parsed_or_said_why_not() {
     assert_eq!(documents[4].source["parse_error"], "not UTF-8: what isn't was replaced");
 
     let stage = Stage::new(1);
-    stage.produce(&[Record::line("1", "{\"ts\":1767225599000}"), Record::line("2", "text")]);
+    stage.produce(&[Record::line("1", "{\"ts\":1795478399000}"), Record::line("2", "text")]);
     stage.tool().args(["--once", "--parse", "json", "--time-field", "ts"]).run().succeeds();
     let documents = stage.documents();
-    assert_eq!(documents[0].index, format!("{}-2025.12.31", stage.prefix));
+    assert_eq!(documents[0].index, format!("{}-2026.11.23", stage.prefix));
     assert_eq!(documents[1].source["parse_error"], "not a JSON object");
 }
 
@@ -136,12 +157,16 @@ fn hostile_headers() {
     let stage = Stage::new(1);
     let record = Record::line("1", "line").with("message", "forged").with("host", "forged").with("", "nameless");
     let record = record.with("twice", "first").with("twice", "second").with("dead-letter-error", "forged");
-    let record = record.with("q\"}\n{\"index\":{}}", "v\"}\n{}").with("@timestamp", "forged");
+    let record = record.with("q\"}\n{\"index\":{}}", "v\"}\n{}").with("@timestamp", "forged").with("a.b", "dotted");
     stage.produce(&[record]);
     stage.once();
+    let fields = json!({
+        "message": "forged", "host": "forged", "twice": "first", "q\"}\n{\"index\":{}}": "v\"}\n{}", "@timestamp": "forged",
+        "a_b": "dotted",
+    });
     let source = json!({
-        "@timestamp": "2026-11-24T13:00:00.000Z", "host": "web-1", "path": "/var/log/a.log", "message": "line",
-        "twice": "first", "q\"}\n{\"index\":{}}": "v\"}\n{}",
+        "@timestamp": "2026-11-24T13:00:00.000Z", "message": "line",
+        "log": { "origin": { "host": "web-1", "path": "/var/log/a.log", "fields": fields } },
     });
     assert_eq!(sources(&stage), [("1".to_owned(), source)]);
 }

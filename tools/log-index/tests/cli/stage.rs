@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use testkit::{Document, Finished, Tool, request, wait_until};
+use testkit::{Document, Finished, Running, Tool, request, wait_until};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// 2026-11-24T13:00:00Z
@@ -253,15 +253,51 @@ impl Stage {
         testkit::documents(&self.server, &self.prefix)
     }
 
-    /// Ids of all documents; each may be there once only.
+    /// Ids of all documents' records; each may be there once only.
     pub(crate) fn ids(&self) -> Vec<String> {
-        self.documents().into_iter().map(|document| document.id).collect()
+        self.documents().iter().map(|document| record_id(&document.id).to_owned()).collect()
     }
+
+    /// Puts the index template of these options.
+    pub(crate) fn put_template(&self, options: &[&str]) {
+        let pattern = format!("{}-%Y.%m.%d", self.prefix);
+        let tool = Tool::new(env!("CARGO_BIN_EXE_log-index")).args(["--url", &self.server, "--index", &pattern]);
+        tool.arg("--put-template").args(options).run().succeeds().stderr_is_empty();
+    }
+
+    /// Waits until the counters of a run hold.
+    pub(crate) fn await_stats(&self, run: &Running, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        wait_until(what, LIMIT, || {
+            let stats = check_stats(&run.stdout_so_far());
+            let said = || format!("{stats}: {}", String::from_utf8_lossy(&run.stderr_so_far()));
+            if holds(&stats) { Ok(stats.clone()) } else { Err(said()) }
+        })
+    }
+
+    /// Deletes the topic and makes it anew.
+    pub(crate) fn renew_topic(&self, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let deleted = runtime.block_on(admin.delete_topics(&[&self.topic], &AdminOptions::new())).unwrap();
+        assert_eq!(deleted, [Ok(self.topic.clone())]);
+        wait_until("the topic anew", LIMIT, || {
+            let new = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1));
+            let created = runtime.block_on(admin.create_topics([&new], &AdminOptions::new())).unwrap();
+            // It may take the broker a moment to be rid of the old one.
+            if created == [Ok(self.topic.clone())] { Ok(()) } else { Err(format!("{created:?}")) }
+        });
+    }
+}
+
+/// The id of the record that a document was made of: what stands before the hash.
+pub(crate) fn record_id(id: &str) -> &str {
+    id.rsplit_once('/').filter(|(_, hash)| hash.len() == 32).map_or(id, |(own, _)| own)
 }
 
 impl Drop for Indices {
     fn drop(&mut self) {
         drop(request(&self.server, "DELETE", &format!("/{}*", self.prefix), &[], b""));
+        drop(request(&self.server, "DELETE", &format!("/_index_template/log-index-{}-y.m.d", self.prefix), &[], b""));
     }
 }
 
