@@ -70,6 +70,10 @@ struct Blocked {
     refusal: Refusal,
     tries: u32,
     next_try: Instant,
+    /// When it refused the last record,
+    refused: Instant,
+    /// and when another index had taken one by then.
+    elsewhere: Option<Instant>,
     /// Whether it was said that its records are set aside.
     told: bool,
 }
@@ -115,14 +119,17 @@ impl Blocks {
     pub(crate) fn refused(&self, index: &str, refusal: Refusal, now: Instant) {
         let mut state = self.state();
         state.taken.remove(index);
+        let elsewhere = state.taken.values().max().copied();
         let blocked = state.blocked.entry(index.to_owned()).or_insert_with(|| Blocked {
             since: now,
             refusal: refusal.clone(),
             tries: 0,
             next_try: now,
+            refused: now,
+            elsewhere: None,
             told: false,
         });
-        blocked.refusal = refusal;
+        (blocked.refusal, blocked.refused, blocked.elsewhere) = (refusal, now, elsewhere);
         // Whoever was sent to try has put the next try off already.
         if now >= blocked.next_try {
             blocked.put_off(now);
@@ -137,14 +144,13 @@ impl Blocks {
     pub(crate) fn fate(&self, index: &str, waited: Duration, now: Instant) -> Fate {
         let crowded = self.is_crowded();
         let mut state = self.state();
-        let elsewhere = state.taken.values().max().copied();
         let Some(blocked) = state.blocked.get_mut(index) else { return Fate::Send };
         if now >= blocked.next_try {
             // Whoever waits for the same index leaves the try to this one.
             blocked.put_off(now);
             return Fate::Send;
         }
-        if blocked.goes_aside(self.after, elsewhere, crowded && waited >= self.after, now) {
+        if blocked.goes_aside(self.after, crowded && waited >= self.after) {
             return Fate::Aside(blocked.refusal.why.clone());
         }
         Fate::Wait(blocked.next_try.saturating_duration_since(now))
@@ -185,20 +191,20 @@ impl Blocked {
         self.next_try = now + pause.mul_f64(rand::rng().random_range(0.5..1.0));
     }
 
-    /// Whether records are set aside. A server that takes nothing at all is waited for: only where another index takes records
-    /// is this one the odd one out. What all indices have in common may have reached the others a little later, so there it has
-    /// to be one that took something of late.
-    fn goes_aside(&self, after: Duration, elsewhere: Option<Instant>, in_the_way: bool, now: Instant) -> bool {
-        if now.saturating_duration_since(self.since) < after {
+    /// Whether records are set aside. A server that takes nothing at all is waited for: only where another index had taken
+    /// records when this one refused the last is it the odd one out. What all indices have in common may reach the others a
+    /// little later, so there it has to be one that took something of late.
+    fn goes_aside(&self, after: Duration, in_the_way: bool) -> bool {
+        if self.refused.saturating_duration_since(self.since) < after {
             return false;
         }
         match self.refusal.scope {
             Scope::Index => {
                 // What waits has filled its room: to wait on would stop the others.
-                in_the_way || elsewhere.is_some_and(|taken| taken + after.max(BEFORE) >= self.since)
+                in_the_way || self.elsewhere.is_some_and(|taken| taken + after.max(BEFORE) >= self.since)
             }
-            Scope::Server => elsewhere.is_some_and(|taken| {
-                taken >= self.since + after / 2 && now.saturating_duration_since(taken) <= after.div_f64(2.0)
+            Scope::Server => self.elsewhere.is_some_and(|taken| {
+                taken >= self.since + after / 2 && self.refused.saturating_duration_since(taken) <= after / 2
             }),
         }
     }
@@ -263,6 +269,20 @@ mod tests {
         }
     }
 
+    /// The first index that takes records again is no proof against the others, which are tried a little later.
+    #[test]
+    fn the_end_of_a_block_of_everything() {
+        let (blocks, start) = (Blocks::new(AFTER, 100), Instant::now());
+        blocks.refused("old", refusal(Scope::Index), start);
+        assert!(matches!(fate(&blocks, "old", Scope::Index, start, 1000), Fate::Wait(_)));
+        let over = start + Duration::from_secs(1000);
+        blocks.took("today", over);
+        assert!(matches!(blocks.fate("old", AFTER, over), Fate::Wait(_)));
+        assert_eq!(blocks.fate("old", AFTER, over + LAST_TRY), Fate::Send);
+        blocks.refused("old", refusal(Scope::Index), over + LAST_TRY);
+        assert_eq!(blocks.fate("old", AFTER, over + LAST_TRY), aside());
+    }
+
     #[test]
     fn a_full_disk_is_one_index_s_only_while_another_takes_records() {
         let (blocks, start) = (Blocks::new(AFTER, 100), Instant::now());
@@ -270,7 +290,7 @@ mod tests {
         blocks.took("late", start + Duration::from_secs(1));
         assert!(matches!(fate(&blocks, "today", Scope::Server, start, 60), Fate::Wait(_)));
         blocks.took("late", start + Duration::from_secs(61));
-        assert_eq!(fate(&blocks, "today", Scope::Server, start, 62), aside());
+        assert_eq!(fate(&blocks, "today", Scope::Server, start, 70), aside());
         assert!(matches!(fate(&blocks, "today", Scope::Server, start, 100), Fate::Wait(_)), "it takes none any more");
     }
 

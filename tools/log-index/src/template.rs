@@ -31,7 +31,13 @@ pub(crate) fn put(args: &Args) -> Result<(), Failure> {
 
 fn template(documents: &Documents) -> Value {
     let keyword = || json!({ "type": "keyword", "ignore_above": 1024 });
-    let dynamic = |place: &str| json!({ "path_match": place, "match_mapping_type": "string", "mapping": keyword() });
+    // A text that looks like a date counts as one there.
+    let dynamic = |name: &str, place: &str| {
+        ["string", "date"].map(|kind| {
+            let name = format!("{name}_{kind}");
+            json!({ name: { "path_match": place, "match_mapping_type": kind, "mapping": keyword() } })
+        })
+    };
     let text = json!({ "type": "text", "fields": { "keyword": { "type": "keyword", "ignore_above": 256 } } });
     let origin = json!({
         "host": keyword(), "path": keyword(), "time": keyword(), "moved": keyword(), "fields": { "type": "object" },
@@ -40,7 +46,7 @@ fn template(documents: &Documents) -> Value {
         "@timestamp": { "type": "date" }, "message": text, "parse_error": keyword(),
         "log": { "properties": { "origin": { "properties": origin } } },
     });
-    let mut dynamics = vec![json!({ "log_origin_fields": dynamic("log.origin.fields.*") })];
+    let mut dynamics = dynamic("fields", "log.origin.fields.*").to_vec();
     match documents.parse {
         // Where no line brings fields of its own, these names are free: what asked for the old ones finds the new ones.
         Parse::None => {
@@ -52,7 +58,7 @@ fn template(documents: &Documents) -> Value {
             let names = ["facility", "severity", "hostname", "appname", "procid", "msgid"];
             let parts: serde_json::Map<_, _> = names.into_iter().map(|name| (name.to_owned(), keyword())).collect();
             properties["syslog"] = json!({ "properties": parts });
-            dynamics.push(json!({ "syslog_data": dynamic("syslog.data.*") }));
+            dynamics.extend(dynamic("data", "syslog.data.*"));
         }
         Parse::Auto | Parse::Json => {}
     }
