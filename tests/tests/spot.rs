@@ -22,9 +22,65 @@ fn aws(action: &str, fields: &[(&str, &str)]) -> String {
 }
 
 fn desired() -> i32 {
-    let answer = aws("DescribeAutoScalingGroups", &[("AutoScalingGroupNames.member.1", TARGET)]);
+    desired_of(TARGET)
+}
+
+fn desired_of(group: &str) -> i32 {
+    let answer = aws("DescribeAutoScalingGroups", &[("AutoScalingGroupNames.member.1", group)]);
     let figure = answer.split("<DesiredCapacity>").nth(1).and_then(|rest| rest.split('<').next());
     figure.expect("the group is there").parse().expect("a capacity is a number")
+}
+
+/// moto keeps the weights of instance types: one unit more would be no instance more.
+#[test]
+fn a_weighted_group_on_moto_is_refused() {
+    let weighted = format!("weighted-{}", uuid::Uuid::new_v4());
+    let images = Tool::new("curl").args(["-fsS", "--aws-sigv4", "aws:amz:us-east-1:ec2", "-u", "test:test"]);
+    let template = images
+        .args(["--data-urlencode", "Action=CreateLaunchTemplate", "--data-urlencode", "Version=2016-11-15"])
+        .args(["--data-urlencode", &format!("LaunchTemplateName={weighted}")])
+        .args(["--data-urlencode", "LaunchTemplateData.ImageId=ami-12c6146b"])
+        .args(["--data-urlencode", "LaunchTemplateData.InstanceType=m4.large"])
+        .arg(moto());
+    template.run().succeeds();
+    let mixed = "MixedInstancesPolicy.LaunchTemplate";
+    let specification = format!("{mixed}.LaunchTemplateSpecification.LaunchTemplateName");
+    let of = |number: u32, field: &str| format!("{mixed}.Overrides.member.{number}.{field}");
+    aws(
+        "CreateAutoScalingGroup",
+        &[
+            ("AutoScalingGroupName", &weighted),
+            ("MinSize", "0"),
+            ("MaxSize", "40"),
+            ("DesiredCapacity", "4"),
+            ("AvailabilityZones.member.1", "us-east-1a"),
+            (&specification, &weighted),
+            (&of(1, "InstanceType"), "m4.large"),
+            (&of(1, "WeightedCapacity"), "2"),
+            (&of(2, "InstanceType"), "m4.4xlarge"),
+            (&of(2, "WeightedCapacity"), "16"),
+        ],
+    );
+    let imds = ImdsModel::start();
+    imds.set_instance(ImdsInstance::spot("i-0123456789abcdef1"));
+    imds.moving_notice("terminate");
+    let dir = tempfile::tempdir().unwrap();
+    for capacity in [&[][..], &["--capacity", "launch"], &["--capacity", "policy"]] {
+        let run = tool("spot-watch")
+            .aws(moto())
+            .env("AWS_EC2_METADATA_DISABLED", "false")
+            .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds.endpoint())
+            .args(["--raise", &weighted, "--ensure-policy", "--state-dir"])
+            .arg(dir.path().join("state"))
+            .args(capacity)
+            .run()
+            .fails_with(1)
+            .stderr_contains(&format!("unable to raise {weighted}: its capacity counts units (m4.large weighs 2)"));
+        let failed = r#""event":"capacity","#;
+        let told = run.stdout_str().lines().filter(|line| line.contains(failed));
+        assert!(told.clone().all(|line| line.contains(r#""outcome":"failed""#)), "{}", run.report());
+        assert_eq!(desired_of(&weighted), 4, "{}", run.report());
+    }
 }
 
 /// moto checks no maximum and knows no LaunchInstances, so it is asked for the wire format alone: a policy is put, found,

@@ -23,7 +23,7 @@ pub use output::Output;
 pub use parse::{duration, interval, parse};
 pub use runtime::block_on;
 pub use signals::Signals;
-pub use stream::Stream;
+pub use stream::{Receipt, Stream};
 pub use text::{is_obeyed, printable, read_input};
 
 /// The exit codes, the same for all tools; the last lines of every `--help`.

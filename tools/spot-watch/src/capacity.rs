@@ -1,94 +1,26 @@
 //! The rise of a group's capacity by one: asked for until it is granted, refused for good, or the instance ends.
 
 mod launch;
+mod outcome;
 mod policy;
 mod refusal;
 
+pub(crate) use outcome::{Outcome, Verdict};
+
 use crate::answer::progress::Progress;
-use crate::answer::reclaim::{Raise, Reply};
+use crate::answer::reclaim::{Raise, Request, Sight};
 use crate::args::Rung;
-use crate::plan::{self, Plan, Size, Target};
+use crate::plan::{self, Plan, Size, Snapshot, Target};
 use aws_sdk_autoscaling::Client;
-use cli::{Class, Failure};
+use cli::Failure;
 use rand::RngExt;
-use serde::Serialize;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A herd of a hundred that asks this often is not throttled for ever.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-
-/// What came of it: the fields of the event `capacity`.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Outcome {
-    pub(crate) outcome: &'static str,
-    pub(crate) group: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) rung: Option<Rung>,
-    /// Whether it rose by one exactly.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) certain: Option<bool>,
-    /// By how many it can have risen at most.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) at_most: Option<u32>,
-    /// Requests for the rise itself, by this run.
-    pub(crate) attempts: u32,
-    pub(crate) elapsed_ms: u64,
-    /// Instances that AWS named at once.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) instances: Vec<String>,
-    /// The last figures read before the rise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) before: Option<Size>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) note: Option<String>,
-    /// How a failure counts in the exit code.
-    #[serde(skip)]
-    pub(crate) class: Option<Class>,
-}
-
-impl Outcome {
-    /// What would be asked of AWS.
-    pub(crate) fn dry_run(plan: &Plan) -> Option<Self> {
-        let target = plan.target.as_ref()?;
-        let rung = target.rungs.first().copied();
-        Some(Self { rung, ..Self::of("dry_run", &target.group, Some(target.size)) })
-    }
-
-    /// A failure before anything could be asked by this run.
-    pub(crate) fn without_plan(group: Option<&str>, failure: &Failure, doubts: u32) -> Self {
-        let error = Some(failure.to_string());
-        let class = Some(failure.class().unwrap_or(Class::Temporary));
-        let failed = Self::of("failed", group.unwrap_or_default(), None);
-        Self { error, class, ..failed }.doubted(doubts)
-    }
-
-    /// A failure after which some of what was asked may have been granted all the same.
-    fn doubted(self, doubts: u32) -> Self {
-        let (certain, at_most) = if doubts > 0 { (Some(false), Some(doubts)) } else { (self.certain, self.at_most) };
-        Self { certain, at_most, ..self }
-    }
-
-    fn of(outcome: &'static str, group: &str, before: Option<Size>) -> Self {
-        Self {
-            outcome,
-            group: group.to_owned(),
-            rung: None,
-            certain: None,
-            at_most: None,
-            attempts: 0,
-            elapsed_ms: 0,
-            instances: Vec::new(),
-            before,
-            error: None,
-            note: None,
-            class: None,
-        }
-    }
-}
 
 /// One step of one rung.
 pub(crate) enum Step {
@@ -100,29 +32,53 @@ pub(crate) enum Step {
 }
 
 /// A rise that AWS has accepted.
-#[derive(Default)]
 pub(crate) struct Grant {
     instances: Vec<String>,
     note: Option<String>,
-    /// AWS did not say whether this was the rise.
-    doubtful: bool,
+    sight: Sight,
+}
+
+impl Grant {
+    /// Accepted, and no instance was named or seen, for this reason.
+    fn unseen(why: impl Into<String>) -> Self {
+        Self { instances: Vec::new(), note: Some(why.into()), sight: Sight::Unseen }
+    }
+}
+
+/// How the asking ended.
+enum End {
+    Granted(Grant),
+    /// Refused for good by each rung. Not settled: an operator may make room while the instance is there still, and start
+    /// this again.
+    Refused(Failure),
+    /// The instance's end came first.
+    TooLate(Failure),
+}
+
+/// What a rise is asked with.
+pub(crate) struct Terms<'a> {
+    pub(crate) policy: &'a str,
+    /// The maximum may be raised so far.
+    pub(crate) ceiling: Option<i32>,
+    pub(crate) token: String,
+    pub(crate) deadline: Instant,
+    /// Set when this process has to end.
+    pub(crate) ending: watch::Receiver<bool>,
 }
 
 /// Everything one rung needs for one rise.
 pub(crate) struct Rise<'a> {
     client: &'a Client,
     target: &'a Target,
-    policy: &'a str,
-    ceiling: Option<i32>,
-    token: String,
+    terms: &'a Terms<'a>,
     /// The last figures read.
-    before: Size,
+    before: Snapshot,
     attempts: u32,
     /// They were read by this rise, and the maximum is where it should be.
     looked: bool,
+    /// The group was seen to count instances, or could not be read.
+    counted: bool,
     room: Room,
-    /// So many requests may have been granted, although the rise has failed.
-    doubts: u32,
 }
 
 /// What is known of the group's maximum after a launch was refused for good.
@@ -137,124 +93,147 @@ enum Room {
     Seen { refusal: String },
 }
 
-/// Raises the capacity of the plan's group by one, as `progress` says how far an earlier run came.
-pub(crate) async fn raise(
-    plan: &Plan,
-    policy: &str,
-    ceiling: Option<i32>,
-    token: String,
-    progress: &Progress,
-    deadline: Instant,
-) -> Option<Outcome> {
+/// Raises the capacity of the plan's group by one, as `progress` says how far an earlier run came. What came of it is on the
+/// disk with the state that it led to, so that the two never differ, and is told by the next run if this one can't.
+pub(crate) async fn raise(plan: &Plan, terms: &Terms<'_>, progress: &Progress) -> Option<Outcome> {
     let (client, target) = (plan.client.as_ref()?, plan.target.as_ref()?);
     let started = Instant::now();
     let mut rise = Rise {
         client,
         target,
-        policy,
-        ceiling,
-        token,
-        before: target.size,
+        terms,
+        before: target.now,
         attempts: 0,
         looked: false,
+        counted: false,
         room: Room::default(),
-        doubts: 0,
     };
-    // An earlier run's rung goes first: AWS may have taken that request.
-    let mut rungs = target.rungs.clone();
-    if let Raise::Asked(request) = progress.raise()
-        && request.group == target.group
-    {
-        rungs.sort_by_key(|rung| *rung != request.rung);
-    }
-    let asked = rise.climb(&rungs, progress, deadline).await;
-    let (rung, certain, at_most) = match (&asked, progress.raise()) {
-        (Ok(grant), Raise::Raised { request, certain }) => {
-            let at_most = if certain { 1 } else { request.doubts + 1 };
-            (Some(request.rung), Some(certain && !grant.doubtful), Some(at_most))
+    let end = rise.pursue(progress).await;
+    let (attempts, elapsed_ms) = (rise.attempts, crate::event::millis(started.elapsed()));
+    let before = Some(rise.before.size);
+    Some(match end {
+        End::Granted(Grant { instances, note, sight }) => {
+            let given = Given { attempts, elapsed_ms, instances, note };
+            conclude(progress, sight, given).await?
         }
-        _ => (None, None, None),
-    };
-    let (outcome, grant, failure) = match asked {
-        Ok(grant) => ("raised", grant, None),
-        Err(failure) => ("failed", Grant::default(), Some(failure)),
-    };
-    let outcome = Outcome {
-        rung,
-        certain,
-        at_most,
-        attempts: rise.attempts,
-        elapsed_ms: crate::event::millis(started.elapsed()),
-        instances: grant.instances,
-        note: grant.note,
-        class: failure.as_ref().map(|failure| failure.class().unwrap_or(Class::Temporary)),
-        error: failure.map(|failure| failure.to_string()),
-        ..Outcome::of(outcome, &target.group, Some(rise.before))
-    };
-    Some(outcome.doubted(rise.doubts))
+        End::TooLate(failure) => {
+            let failed = Outcome::failed(&target.group, before, &failure, &progress.raise());
+            let outcome = Outcome { attempts, elapsed_ms, ..failed };
+            progress.conclude(Raise::Failed, outcome.clone()).await;
+            outcome
+        }
+        End::Refused(failure) => {
+            let failed = Outcome::failed(&target.group, before, &failure, &progress.raise());
+            Outcome { attempts, elapsed_ms, ..failed }
+        }
+    })
+}
+
+/// What only the run that asked can say of a rise.
+#[derive(Default)]
+pub(crate) struct Given {
+    attempts: u32,
+    elapsed_ms: u64,
+    instances: Vec<String>,
+    note: Option<String>,
+}
+
+/// Settles a rise that was granted. `None`: it was not.
+async fn conclude(progress: &Progress, sight: Sight, given: Given) -> Option<Outcome> {
+    let raise = progress.raise().granted(sight);
+    let Raise::Raised { request, certain } = &raise else { return None };
+    let Given { attempts, elapsed_ms, instances, note } = given;
+    let outcome = Outcome { attempts, elapsed_ms, instances, note, ..Outcome::raised(request, *certain) };
+    progress.conclude(raise, outcome.clone()).await;
+    Some(outcome)
+}
+
+/// Settles a rise that an earlier run was granted and did not live to tell, where AWS can't be asked about it.
+pub(crate) async fn conclude_unasked(progress: &Progress) -> Option<Outcome> {
+    let note = Some("an earlier run was granted this, and the group could not be read since".to_owned());
+    conclude(progress, Sight::Unseen, Given { note, ..Given::default() }).await
 }
 
 impl Rise<'_> {
+    async fn pursue(&mut self, progress: &Progress) -> End {
+        // An earlier run was granted this, and died before it was told.
+        if let Raise::Raised { request, .. } = progress.raise() {
+            match self.look_back(&request, progress).await {
+                Ok(grant) => return End::Granted(grant),
+                Err(failure) => progress.told_again(&failure),
+            }
+        }
+        // An earlier run's rung goes first: AWS may have taken that request.
+        let mut rungs = self.target.rungs.clone();
+        if let Raise::Asked(request) = progress.raise()
+            && request.group == self.target.group
+        {
+            rungs.sort_by_key(|rung| *rung != request.rung);
+        }
+        self.climb(&rungs, progress).await
+    }
+
+    /// What an earlier run's request came to, which AWS had accepted; a failure where it added nothing, so that it is due.
+    async fn look_back(&mut self, request: &Request, progress: &Progress) -> Result<Grant, Failure> {
+        if request.rung == Rung::Launch {
+            return Ok(Grant::unseen("an earlier run was granted this, and its answer is not known any more"));
+        }
+        let looking = tokio::time::timeout_at(self.terms.deadline, self.confirm(request, progress)).await;
+        match looking {
+            Ok(Step::Granted(grant)) => Ok(grant),
+            Ok(Step::Refused(failure) | Step::Lost(failure)) => Err(failure),
+            Err(_) => Ok(Self::cut_short()),
+        }
+    }
+
+    fn cut_short() -> Grant {
+        Grant::unseen("the instance's end came before the group could be read afterwards")
+    }
+
     /// Tries the rungs one after the other, each until it is granted, refused for good or too late.
-    async fn climb(&mut self, rungs: &[Rung], progress: &Progress, deadline: Instant) -> Result<Grant, Failure> {
+    async fn climb(&mut self, rungs: &[Rung], progress: &Progress) -> End {
         let mut refused = Vec::new();
         for rung in rungs {
-            match self.insist(*rung, progress, deadline).await {
-                Err(failure) if !failure.is_temporary() => refused.push(failure.to_string()),
+            match self.insist(*rung, progress).await {
+                End::Refused(failure) => refused.push(failure.to_string()),
                 other => return other,
             }
         }
-        // Not settled: a person may make room while the instance is there still, and start this again.
         refused.dedup();
-        self.doubts = progress.raise().doubts();
-        Err(Failure::permanent(refused.join("; ")))
+        End::Refused(Failure::permanent(refused.join("; ")))
     }
 
-    async fn insist(&mut self, rung: Rung, progress: &Progress, deadline: Instant) -> Result<Grant, Failure> {
+    async fn insist(&mut self, rung: Rung, progress: &Progress) -> End {
+        let deadline = self.terms.deadline;
         let mut longest = FIRST_PAUSE;
         loop {
             let step = tokio::time::timeout_at(deadline, self.step(rung, progress)).await;
             let failure = match step {
-                Ok(Step::Granted(grant)) => {
-                    progress.answered(Reply::Granted, !grant.doubtful).await;
-                    return Ok(grant);
-                }
-                Ok(Step::Refused(failure)) => {
-                    progress.answered(Reply::Refused, true).await;
-                    failure
-                }
+                Ok(Step::Granted(grant)) => return End::Granted(grant),
+                Ok(Step::Refused(failure)) => failure,
                 Ok(Step::Lost(failure)) => {
-                    progress.answered(Reply::Lost, true).await;
+                    progress.lost().await;
                     failure
                 }
                 // Granted, and cut off while the figures afterwards were looked for.
-                Err(_) if matches!(progress.raise(), Raise::Raised { .. }) => {
-                    let note = Some("the instance's end came before the group could be read afterwards".to_owned());
-                    return Ok(Grant { note, doubtful: true, ..Grant::default() });
-                }
+                Err(_) if matches!(progress.raise(), Raise::Raised { .. }) => return End::Granted(Self::cut_short()),
                 Err(_) => {
-                    progress.answered(Reply::Lost, true).await;
+                    progress.lost().await;
                     Failure::temporary("no answer before the instance's end")
                 }
             };
             if !failure.is_temporary() {
-                return Err(failure);
+                return End::Refused(failure);
             }
             progress.told_again(&failure);
             // Full jitter: a herd that was refused together must not come back together.
             let pause = longest.mul_f64(rand::rng().random_range(0.0..1.0));
             longest = (longest * 2).min(LONGEST_PAUSE);
             if Instant::now() + pause >= deadline {
-                self.give_up(progress).await;
-                return Err(failure);
+                return End::TooLate(failure);
             }
             tokio::time::sleep(pause).await;
         }
-    }
-
-    async fn give_up(&mut self, progress: &Progress) {
-        self.doubts = progress.raise().doubts();
-        progress.settle(Raise::Failed).await;
     }
 
     async fn step(&mut self, rung: Rung, progress: &Progress) -> Step {
@@ -266,20 +245,20 @@ impl Rise<'_> {
 
     /// The figures before the rise, with the maximum lifted where it may be; read once, since every look takes from what AWS
     /// lets through. Unread figures hold nothing up, unless there is a maximum to be raised.
-    async fn look_first(&mut self) -> Result<Size, Failure> {
+    async fn look_first(&mut self) -> Result<Snapshot, Failure> {
         if self.looked {
             return Ok(self.before);
         }
         let size = match self.read().await {
             Ok(size) => size,
-            Err(failure) if self.ceiling.is_some() || !failure.is_temporary() => return Err(failure),
+            Err(failure) if self.terms.ceiling.is_some() || !failure.is_temporary() => return Err(failure),
             // Those of the plan, a few minutes old.
             Err(_) => return Ok(self.before),
         };
         match self.lift(size).await {
             Ok(false) if size.is_full() => return Err(self.full(size)),
             Err(failure) if size.is_full() || failure.is_temporary() => return Err(failure),
-            Ok(true) => self.before.max = self.ceiling.unwrap_or(size.max),
+            Ok(true) => self.before.size.max = self.terms.ceiling.unwrap_or(size.max),
             _ => {}
         }
         self.looked = true;
@@ -291,7 +270,7 @@ impl Rise<'_> {
     /// The ceiling itself is written, not one more than what was read: of a herd the first one's write is enough for all,
     /// and no write takes another one's back.
     async fn lift(&self, size: Size) -> Result<bool, Failure> {
-        let Some(ceiling) = self.ceiling.filter(|ceiling| *ceiling > size.max) else { return Ok(false) };
+        let Some(ceiling) = self.terms.ceiling.filter(|ceiling| *ceiling > size.max) else { return Ok(false) };
         let group = &self.target.group;
         let asked =
             self.client.update_auto_scaling_group().auto_scaling_group_name(group).max_size(ceiling).send().await;
@@ -301,10 +280,18 @@ impl Rise<'_> {
         }
     }
 
+    /// The group's figures now.
+    ///
+    /// # Errors
+    /// It can't be read; or, permanent, its capacity has come to count something else than instances since the plan was made.
     async fn read(&mut self) -> Result<Size, Failure> {
-        let size = plan::size(self.client, &self.target.group).await?;
-        self.before = size;
-        Ok(size)
+        let reading = plan::read(self.client, &self.target.group).await?;
+        self.counted = true;
+        self.before = reading.now;
+        match reading.units {
+            Some(units) => Err(plan::in_units(&self.target.group, &units)),
+            None => Ok(reading.now.size),
+        }
     }
 
     fn full(&self, size: Size) -> Failure {

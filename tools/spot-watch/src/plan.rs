@@ -10,7 +10,7 @@ use aws_sdk_autoscaling::config::retry::RetryConfig;
 use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
 use aws_sdk_autoscaling::types::AutoScalingGroup;
 use cli::Failure;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// One request must leave time for others.
@@ -40,23 +40,58 @@ pub(crate) struct Target {
     pub(crate) rungs: Vec<Rung>,
     /// Where a launch is asked for; groups of one zone need none.
     pub(crate) zone: Option<String>,
-    pub(crate) size: Size,
+    /// When the plan was made.
+    pub(crate) now: Snapshot,
 }
 
 /// A group's figures, as read at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Size {
     pub(crate) desired: i32,
     pub(crate) min: i32,
     pub(crate) max: i32,
 }
 
+/// A group's figures, and the instances that it has or is starting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    pub(crate) size: Size,
+    pub(crate) instances: i32,
+}
+
+/// What one look at a group shows.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    pub(crate) now: Snapshot,
+    /// What its capacity counts, if not instances.
+    pub(crate) units: Option<String>,
+    /// It starts no instances.
+    pub(crate) suspended: bool,
+}
+
+/// Why there is no plan.
+#[derive(Debug)]
+pub(crate) enum Planless {
+    /// AWS can't be asked now.
+    Unasked(Failure),
+    /// Something is denied, gone or missing. It may concern one way only, so a plan that was good is kept.
+    Refused(Failure),
+    /// One more of the group's capacity is not one more instance: no earlier plan holds.
+    InUnits(Failure),
+}
+
+impl From<Failure> for Planless {
+    fn from(failure: Failure) -> Self {
+        if failure.is_temporary() { Self::Unasked(failure) } else { Self::Refused(failure) }
+    }
+}
+
 impl Plan {
     /// Asks AWS for what the arguments need; nothing where they need nothing.
     ///
     /// # Errors
-    /// Temporary: AWS can't be asked now. Permanent: capacity can't be raised this way.
-    pub(crate) async fn make(args: &Args, identity: &Identity, clock: &AwsClock) -> Result<Self, Failure> {
+    /// AWS can't be asked now, or capacity can't be raised this way.
+    pub(crate) async fn make(args: &Args, identity: &Identity, clock: &AwsClock) -> Result<Self, Planless> {
         let raise = &args.raise;
         let raises = raise.is_asked_for();
         if !raises && !args.telling.complete_lifecycle {
@@ -69,7 +104,7 @@ impl Plan {
         };
         let stray = args.telling.complete_lifecycle && own.is_none();
         if stray && !raises {
-            return Err(Failure::permanent(STRAY));
+            return Err(Failure::permanent(STRAY).into());
         }
         let (target, mut warnings) = match raises {
             true => {
@@ -131,6 +166,72 @@ pub(crate) async fn size(client: &Client, group: &str) -> Result<Size, Failure> 
     found.first().map(Size::of).ok_or_else(|| no_group(group))
 }
 
+/// The group as it is now.
+///
+/// # Errors
+/// It can't be read, or is gone.
+pub(crate) async fn read(client: &Client, group: &str) -> Result<Reading, Failure> {
+    let found = groups(client, &[group]).await?;
+    found.first().map(Reading::of).ok_or_else(|| no_group(group))
+}
+
+impl Reading {
+    fn of(group: &AutoScalingGroup) -> Self {
+        // Those that leave, or wait outside the group's capacity, are none that a rise adds.
+        let counts = |state: &str| state == "InService" || state.starts_with("Pending");
+        let instances = group.instances().iter().filter_map(|one| one.lifecycle_state());
+        let instances = instances.filter(|state| counts(state.as_str())).count();
+        let instances = i32::try_from(instances).unwrap_or(i32::MAX);
+        let suspended = group.suspended_processes().iter().any(|process| process.process_name() == Some("Launch"));
+        Self { now: Snapshot { size: Size::of(group), instances }, units: units(group), suspended }
+    }
+}
+
+impl Snapshot {
+    /// Whether the group has risen since, by as many instances at least as its desired capacity: the rises of a herd are all
+    /// in the group then, and one's own among them.
+    pub(crate) fn has_grown_since(&self, before: &Self) -> bool {
+        let risen = self.size.desired - before.size.desired;
+        risen > 0 && self.instances - before.instances >= risen
+    }
+}
+
+/// What the group's capacity counts, if not instances.
+///
+/// Source: Amazon EC2 Auto Scaling API reference, `LaunchTemplateOverrides` and `DesiredCapacityType`.
+fn units(group: &AutoScalingGroup) -> Option<String> {
+    if let Some(kind) = group.desired_capacity_type().filter(|kind| !kind.is_empty() && *kind != "units") {
+        let what = match kind {
+            "vcpu" => "vCPUs",
+            "memory-mib" => "MiB of memory",
+            other => other,
+        };
+        return Some(format!("{what} (its DesiredCapacityType is {kind})"));
+    }
+    // A weight of 1 is an instance.
+    let weighs = |weight: Option<&str>| weight.filter(|weight| *weight != "1").map(str::to_owned);
+    let template = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
+    let overrides = template.map(|template| template.overrides()).unwrap_or_default();
+    let of_types = overrides.iter().find_map(|one| {
+        let weight = weighs(one.weighted_capacity())?;
+        Some(format!("units ({} weighs {weight})", one.instance_type().unwrap_or("an instance type")))
+    });
+    of_types.or_else(|| {
+        group.instances().iter().find_map(|one| {
+            let weight = weighs(one.weighted_capacity())?;
+            Some(format!("units ({} weighs {weight})", one.instance_id().unwrap_or("an instance")))
+        })
+    })
+}
+
+/// Why such a group is not raised.
+pub(crate) fn in_units(group: &str, units: &str) -> Failure {
+    Failure::permanent(format!(
+        "unable to raise {group}: its capacity counts {units}, so one more is not one more instance; name a group that \
+         counts instances"
+    ))
+}
+
 impl Size {
     fn of(group: &AutoScalingGroup) -> Self {
         let figure = |figure: Option<i32>| figure.unwrap_or_default();
@@ -148,7 +249,7 @@ async fn target(
     dry_run: bool,
     identity: &Identity,
     own: Option<&str>,
-) -> Result<(Target, Vec<String>), Failure> {
+) -> Result<(Target, Vec<String>), Planless> {
     let own_group = match own {
         Some(name) => groups(client, &[name]).await?.into_iter().next(),
         None => None,
@@ -156,14 +257,17 @@ async fn target(
     let name = match (&raise.group, &raise.from_tag) {
         (Some(name), _) => name.clone(),
         (None, Some(key)) => tagged(own_group.as_ref(), key)?,
-        (None, None) => return Err(Failure::usage("no group to raise is named")),
+        (None, None) => return Err(Failure::usage("no group to raise is named").into()),
     };
     if own == Some(name.as_str()) {
-        return Err(Failure::permanent(format!("unable to raise {name}: it is the instance's own group")));
+        return Err(Failure::permanent(format!("unable to raise {name}: it is the instance's own group")).into());
     }
     let group = groups(client, &[&name]).await?.into_iter().next().ok_or_else(|| no_group(&name))?;
-    let suspended = group.suspended_processes().iter().any(|process| process.process_name() == Some("Launch"));
-    let size = Size::of(&group);
+    let Reading { now, units, suspended } = Reading::of(&group);
+    if let Some(units) = units {
+        return Err(Planless::InUnits(in_units(&name, &units)));
+    }
+    let size = now.size;
 
     let launch = can_launch(&group, suspended);
     let policy = match (raise.capacity, &launch) {
@@ -178,7 +282,7 @@ async fn target(
     let rungs: Vec<Rung> = wanted.iter().copied().filter(|rung| possible(*rung).is_none()).collect();
     if rungs.is_empty() {
         let why: Vec<&str> = wanted.iter().filter_map(|rung| possible(*rung)).map(String::as_str).collect();
-        return Err(Failure::permanent(format!("unable to raise {name}: {}", why.join("; "))));
+        return Err(Failure::permanent(format!("unable to raise {name}: {}", why.join("; "))).into());
     }
 
     let mut warnings = Vec::new();
@@ -198,7 +302,7 @@ async fn target(
         [_, _, ..] => Some(zone(zones, identity)),
         _ => None,
     };
-    Ok((Target { group: name, rungs, zone, size }, warnings))
+    Ok((Target { group: name, rungs, zone, now }, warnings))
 }
 
 fn no_group(name: &str) -> Failure {
@@ -281,7 +385,10 @@ fn zone(zones: &[String], identity: &Identity) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aws_sdk_autoscaling::types::{InstancesDistribution, LaunchTemplateSpecification, MixedInstancesPolicy};
+    use aws_sdk_autoscaling::types::{
+        Instance, InstancesDistribution, LaunchTemplate, LaunchTemplateOverrides, LaunchTemplateSpecification,
+        MixedInstancesPolicy,
+    };
 
     #[test]
     fn groups_that_can_launch() {
@@ -301,5 +408,34 @@ mod tests {
         assert!(can_launch(&mixed(0, 0), false).is_ok());
         assert!(can_launch(&mixed(1, 0), false).is_err());
         assert!(can_launch(&mixed(0, 30), false).is_err());
+    }
+
+    #[test]
+    fn groups_that_count_something_else_than_instances() {
+        let group = AutoScalingGroup::builder;
+        let weighted = |weights: &[&str]| {
+            let overrides = weights.iter().map(|weight| {
+                LaunchTemplateOverrides::builder().instance_type("m4.large").weighted_capacity(*weight).build()
+            });
+            let template = LaunchTemplate::builder().set_overrides(Some(overrides.collect())).build();
+            group().mixed_instances_policy(MixedInstancesPolicy::builder().launch_template(template).build())
+        };
+        assert_eq!(units(&group().desired_capacity_type("units").build()), None);
+        assert_eq!(units(&weighted(&["1", "1"]).build()), None);
+        assert_eq!(units(&weighted(&["1", "16"]).build()).unwrap(), "units (m4.large weighs 16)");
+        assert!(units(&group().desired_capacity_type("vcpu").build()).unwrap().starts_with("vCPUs"));
+        assert!(units(&group().desired_capacity_type("memory-mib").build()).unwrap().starts_with("MiB"));
+        let member = Instance::builder().instance_id("i-1").weighted_capacity("2").build();
+        assert_eq!(units(&group().instances(member).build()).unwrap(), "units (i-1 weighs 2)");
+    }
+
+    #[test]
+    fn a_group_has_grown_when_every_rise_has_its_instance() {
+        let at = |desired, instances| Snapshot { size: Size { desired, min: 0, max: 99 }, instances };
+        assert!(at(3, 3).has_grown_since(&at(2, 2)));
+        assert!(at(3, 1).has_grown_since(&at(2, 0)), "instances that were missing before are not waited for");
+        assert!(!at(3, 2).has_grown_since(&at(2, 2)), "no instance yet");
+        assert!(!at(5, 3).has_grown_since(&at(2, 2)), "of a herd's three one is there, and may be another's");
+        assert!(!at(2, 3).has_grown_since(&at(2, 2)), "no rise");
     }
 }

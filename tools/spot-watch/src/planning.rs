@@ -4,7 +4,7 @@ use crate::answer::means::Means;
 use crate::args::Args;
 use crate::event::Ready;
 use crate::metadata::identity::Identity;
-use crate::plan::Plan;
+use crate::plan::{Plan, Planless};
 use cli::Failure;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) async fn keep_planned(
     let mut longest = Duration::from_millis(200);
     loop {
         let pause = match Plan::make(&means.args, &identity, &means.clock).await {
-            Err(failure) if failure.is_temporary() => {
+            Err(Planless::Unasked(failure)) => {
                 let _ = unasked.send(failure.to_string());
                 match std::mem::replace(&mut told, true) {
                     false => means.console.warn(format!("{failure}: asking again, the watch goes on")),
@@ -36,12 +36,16 @@ pub(crate) async fn keep_planned(
                 longest
             }
             // A plan that was good once is better than none: what is denied or gone now may concern one way only.
-            Err(failure) if matches!(&*plans.borrow(), Some(Ok(_))) => {
+            Err(Planless::Refused(failure)) if matches!(&*plans.borrow(), Some(Ok(_))) => {
                 means.console.warn(format!("{failure}; the plan made before it stands"));
                 REPLAN
             }
-            made => {
-                let _ = plans.send(Some(made.map_err(Arc::new)));
+            Err(Planless::Refused(failure) | Planless::InUnits(failure)) => {
+                let _ = plans.send(Some(Err(Arc::new(failure))));
+                REPLAN
+            }
+            Ok(plan) => {
+                let _ = plans.send(Some(Ok(plan)));
                 REPLAN
             }
         };

@@ -386,7 +386,7 @@ impl Watch {
         let first = self.ready.is_none();
         if self.ready.replace(constant.clone()) != Some(constant) {
             ready.lifecycle_state = self.lifecycle.state();
-            ready.size = plan.target.as_ref().map(|target| target.size);
+            ready.size = plan.target.as_ref().map(|target| target.now.size);
             for warning in &ready.warnings {
                 self.means.console.warn(warning);
             }

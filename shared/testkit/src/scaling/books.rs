@@ -58,8 +58,16 @@ impl Books {
         self.past.record(&self.state, now);
     }
 
-    /// Gives the request's group its sizes, for this reason.
-    pub fn resize(
+    /// Gives the request's group its sizes, for this reason, and the instances that a rise needs.
+    pub fn resize(&mut self, query: &Query, now: Instant, why: &str, sizes: (i64, i64, i64)) -> Result<(), Refused> {
+        let group = self.state.group(query)?;
+        let (first, count) = (group.zones.first().cloned().unwrap_or_default(), group.starts(group.desired, sizes.1));
+        let _ids = self.state.start(query, &first, count)?;
+        self.move_sizes(query, now, why, sizes)
+    }
+
+    /// The same for a request that starts its instances itself.
+    pub fn move_sizes(
         &mut self,
         query: &Query,
         now: Instant,

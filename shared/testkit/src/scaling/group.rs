@@ -21,9 +21,14 @@ pub struct ScalingGroup {
     pub capacity_rebalance: bool,
     /// Its tags.
     pub tags: Vec<(String, String)>,
-    /// Its instances: id, availability zone, lifecycle state. LaunchInstances adds to them; a rise of the desired capacity
-    /// alone does not, for this model has no clock of its own.
+    /// Its instances: id, availability zone, lifecycle state. LaunchInstances adds to them, and so does a rise of the
+    /// desired capacity, at once, unless `Launch` is suspended.
     pub members: Vec<(String, String, String)>,
+    /// Overrides of its mixed instances policy: instance type, weight. Capacity is in units then, and each instance that is
+    /// started has the weight of the first.
+    pub weights: Vec<(String, u32)>,
+    /// `vcpu` or `memory-mib`, where its capacity counts those.
+    pub capacity_type: Option<String>,
     /// Its scaling policies.
     pub policies: Vec<ScalingPolicy>,
     /// Its lifecycle hooks: name, transition.
@@ -46,6 +51,20 @@ impl ScalingGroup {
             launch_template: true,
             ..Self::default()
         }
+    }
+
+    /// So many units are an instance.
+    pub(crate) fn weight(&self) -> i64 {
+        self.weights.first().map_or(1, |(_, weight)| i64::from(*weight).max(1))
+    }
+
+    /// How many instances a rise from one capacity to another starts.
+    pub(crate) fn starts(&self, before: i64, after: i64) -> u64 {
+        if self.suspended.iter().any(|process| process == "Launch") {
+            return 0;
+        }
+        let needed = |capacity: i64| (capacity + self.weight() - 1) / self.weight();
+        u64::try_from(needed(after) - needed(before)).unwrap_or(0)
     }
 
     /// Moves the sizes, and returns the desired capacity before.

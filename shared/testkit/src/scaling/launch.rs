@@ -59,7 +59,6 @@ pub(crate) fn launch_instances(books: &mut Books, query: &Query, now: Instant) -
     if !matches!(query.get("RetryStrategy"), None | Some("none" | "retry-with-group-configuration")) {
         return Err(Refused::invalid("RetryStrategy is neither none nor retry-with-group-configuration"));
     }
-    let first = books.state.launched;
     let group = books.state.group(query)?;
     let (name, sizes) = (group.name.clone(), (group.min, group.desired + count, group.max));
     let zone = zone(group, query)?;
@@ -74,10 +73,8 @@ pub(crate) fn launch_instances(books: &mut Books, query: &Query, now: Instant) -
             format!("Desired capacity {} is above max value {} for AutoScalingGroup {name}", sizes.1, sizes.2);
         return Err(Refused::invalid(message));
     }
-    let ids: Vec<String> = (1..=count.unsigned_abs()).map(|number| format!("i-0a{:015x}", first + number)).collect();
-    group.members.extend(ids.iter().map(|id| (id.clone(), zone.clone(), "Pending".to_owned())));
-    books.state.launched += count.unsigned_abs();
-    books.resize(query, now, "launched instances", sizes)?;
+    let ids = books.state.start(query, &zone, count.unsigned_abs())?;
+    books.move_sizes(query, now, "launched instances", sizes)?;
     let result = xml::launched(&name, token, &zone, &ids);
     let launch = Launch { fields: query.fields.clone(), result: result.clone(), running: true };
     books.tokens.used.insert(token.to_owned(), launch);

@@ -35,6 +35,16 @@ impl State {
         self.groups.get_mut(name).ok_or_else(missing)
     }
 
+    /// Starts so many instances of the request's group in a zone, and names them.
+    pub fn start(&mut self, query: &Query, zone: &str, count: u64) -> Result<Vec<String>, Refused> {
+        let first = self.launched;
+        let group = self.group(query)?;
+        let ids: Vec<String> = (1..=count).map(|number| format!("i-0a{:015x}", first + number)).collect();
+        group.members.extend(ids.iter().map(|id| (id.clone(), zone.to_owned(), "Pending".to_owned())));
+        self.launched += count;
+        Ok(ids)
+    }
+
     /// Tells of a change of the desired capacity if it is a rise; a fall ends no instance in this model.
     pub fn tell(&mut self, group: &str, why: &str, action: &str, before: i64, after: i64) {
         if after <= before {

@@ -45,7 +45,7 @@ pub(crate) fn group(xml: &mut String, group: &ScalingGroup, with_instances: bool
                 group.name
             ),
         );
-        launch_source(xml, group);
+        group_source(xml, group);
         element(xml, "MinSize", group.min);
         element(xml, "MaxSize", group.max);
         element(xml, "DesiredCapacity", group.desired);
@@ -68,6 +68,9 @@ pub(crate) fn group(xml: &mut String, group: &ScalingGroup, with_instances: bool
         element(xml, "VPCZoneIdentifier", group.zones.iter().map(|zone| subnet(zone)).collect::<Vec<_>>().join(","));
         group_tags(xml, &group.name, &group.tags);
         element(xml, "CapacityRebalance", group.capacity_rebalance);
+        if let Some(kind) = &group.capacity_type {
+            element(xml, "DesiredCapacityType", kind);
+        }
     });
 }
 
@@ -80,7 +83,41 @@ fn member(xml: &mut String, group: &ScalingGroup, (id, zone, state): &(String, S
     nested(xml, "member", |xml| {
         group_instance(xml, id, zone, state, "Healthy");
         launch_source(xml, group);
+        weight(xml, group);
     });
+}
+
+/// A group of weighted instance types launches from its mixed instances policy.
+fn group_source(xml: &mut String, group: &ScalingGroup) {
+    if group.weights.is_empty() {
+        return launch_source(xml, group);
+    }
+    nested(xml, "MixedInstancesPolicy", |xml| {
+        nested(xml, "LaunchTemplate", |xml| {
+            nested(xml, "LaunchTemplateSpecification", |xml| {
+                element(xml, "LaunchTemplateName", format!("{}-template", group.name));
+                element(xml, "Version", "1");
+            });
+            nested(xml, "Overrides", |xml| {
+                for (kind, weight) in &group.weights {
+                    nested(xml, "member", |xml| {
+                        element(xml, "InstanceType", kind);
+                        element(xml, "WeightedCapacity", weight);
+                    });
+                }
+            });
+        });
+        nested(xml, "InstancesDistribution", |xml| {
+            element(xml, "OnDemandBaseCapacity", 0);
+            element(xml, "OnDemandPercentageAboveBaseCapacity", 100);
+        });
+    });
+}
+
+fn weight(xml: &mut String, group: &ScalingGroup) {
+    if !group.weights.is_empty() {
+        element(xml, "WeightedCapacity", group.weight());
+    }
 }
 
 fn launch_source(xml: &mut String, group: &ScalingGroup) {
@@ -100,6 +137,7 @@ pub(crate) fn instance(xml: &mut String, group: &ScalingGroup, (id, zone, state)
         element(xml, "AutoScalingGroupName", &group.name);
         group_instance(xml, id, zone, state, "HEALTHY");
         launch_source(xml, group);
+        weight(xml, group);
     });
 }
 

@@ -1,8 +1,8 @@
 //! The end that the instance's own group brings about: the program runs, then the group is told to go on.
 
-use crate::answer::hook::Hook;
+use crate::answer::hook::{Hook, Verdict};
 use crate::answer::means::Means;
-use crate::answer::reclaim::{self, Reclaim};
+use crate::answer::reclaim::{self, Reclaim, Report};
 use crate::answer::respond::Ending;
 use crate::event::{Event, Lifecycle};
 use crate::metadata::identity::Identity;
@@ -10,7 +10,7 @@ use crate::metadata::lifecycle::Change;
 use crate::records::Record;
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::error::ProvideErrorMetadata;
-use cli::Failure;
+use cli::{Failure, Receipt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,13 +18,16 @@ use tokio::time::Instant;
 /// What a lifecycle hook waits if it says nothing.
 const USUAL_WAIT: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(1);
+/// A reader of stdout that is slower does not hold the group up: the next start tells it.
+const LONGEST_TELLING: Duration = Duration::from_secs(2);
 const ENDING: &str = "autoscaling:EC2_INSTANCE_TERMINATING";
 
 /// Runs the program, unless a notice has had it run for this start of the instance, and completes the lifecycle actions.
+/// What came of either is told before it counts as done.
 pub(crate) async fn depart(means: Arc<Means>, identity: Identity, change: Change) -> Ending {
     let id = identity.document.reclaim_id();
     let known = means.records.load(Record::Departure).ok().flatten().filter(|departure| departure.id == id);
-    if known.is_some_and(|departure| departure.done) {
+    if known.as_ref().is_some_and(|departure| departure.done) {
         return Ending::default();
     }
     let Some((client, group)) = group(&means).await else {
@@ -32,29 +35,41 @@ pub(crate) async fn depart(means: Arc<Means>, identity: Identity, change: Change
             failure: Some(Failure::temporary("unable to complete a lifecycle action: AWS can't be asked")),
         };
     };
+    let new = || Reclaim::new(id.clone(), "terminate", "", false, true);
+    let mut departure = known.unwrap_or_else(new);
     let until = Instant::now() + USUAL_WAIT;
     let hooks = insist(until, || hooks(&client, &group)).await;
     let deadline = hooks.as_ref().map_or(until, |(_, wait)| until.min(Instant::now() + *wait));
-    let failed = run(&means, &identity, &change, deadline).await;
-    let completed = match hooks {
-        Ok((names, _)) => complete(&client, &group, &identity.document.instance_id, names, deadline).await,
-        Err(failure) => Err(failure),
+    let ran = run(&means, &identity, &change, &mut departure, deadline).await;
+    let (completed, failed) = match (ran, hooks) {
+        // The next start runs it again: an instance that goes now would go in the middle of it.
+        (Ran::Interrupted, _) => {
+            let why = "the program for notices was interrupted: the lifecycle hooks are left to the next start";
+            (Err(Failure::temporary(why)), None)
+        }
+        (Ran::Through(failed), Ok((names, _))) => {
+            (complete(&client, &group, &identity.document.instance_id, names, deadline).await, failed)
+        }
+        (Ran::Through(failed), Err(failure)) => (Err(failure), failed),
     };
-    if completed.is_ok() {
-        remember(&means, &id, true).await;
-    }
     let error = completed.as_ref().err().map(ToString::to_string);
-    means.tell(
-        Some(&identity),
-        None,
-        &Event::Lifecycle(Lifecycle {
-            from: change.from.as_deref(),
-            to: &change.to,
-            completed: Some(completed.as_deref().unwrap_or_default()),
-            error: error.as_deref(),
-        }),
-    );
+    let told = Event::Lifecycle(Lifecycle {
+        from: change.from.as_deref(),
+        to: &change.to,
+        completed: Some(completed.as_deref().unwrap_or_default()),
+        error: error.as_deref(),
+    });
+    let (_, receipt) = means.report(&identity, None, &told);
+    // Told late, it is told again by the next start, to which AWS says that nothing is left to complete.
+    if completed.is_ok() && is_written(receipt).await {
+        departure.done = true;
+        remember(&means, &departure).await;
+    }
     Ending { failure: completed.err().or(failed) }
+}
+
+async fn is_written(receipt: Receipt) -> bool {
+    tokio::time::timeout(LONGEST_TELLING, receipt.is_written()).await.unwrap_or(false)
 }
 
 async fn group(means: &Means) -> Option<(Client, String)> {
@@ -78,33 +93,60 @@ async fn hooks(client: &Client, group: &str) -> Result<(Vec<String>, Duration), 
     Ok((names, wait))
 }
 
-async fn run(means: &Means, identity: &Identity, change: &Change, deadline: Instant) -> Option<Failure> {
-    let telling = &means.args.telling;
-    let command = telling.on_notice.as_deref()?;
-    let id = identity.document.reclaim_id();
-    let _running = means.running.lock().await;
-    let ran = |record| {
-        let found = means.records.load(record).ok().flatten();
-        found.is_some_and(|reclaim| reclaim.id == id && reclaim.hook == reclaim::Hook::Ended)
-    };
-    if ran(Record::Reclaim) || ran(Record::Departure) {
-        return None;
-    }
-    let event = Lifecycle { from: change.from.as_deref(), to: &change.to, completed: None, error: None };
-    let stdin = Event::Lifecycle(event).line(Some(&identity.document.instance_id), means.clock.timestamp(), None);
-    let environment = means.environment(identity, "terminate", "");
-    let hook = Hook { command, shell: telling.shell, environment, stdin };
-    let outcome = hook.run(means.end_of_run(deadline), means.ending.clone()).await;
-    means.tell(Some(identity), None, &Event::Hook(&outcome));
-    remember(means, &id, false).await;
-    (!outcome.is_good()).then(|| Failure::permanent(format!("the program for notices failed: {}", outcome.outcome)))
+/// How far the program came.
+enum Ran {
+    /// To its end, or there is none to run; with a failure that this run tells.
+    Through(Option<Failure>),
+    /// This process has to end.
+    Interrupted,
 }
 
-/// Writes down that the program has run, and whether all is done.
-async fn remember(means: &Means, id: &str, done: bool) {
-    let new = Reclaim::new(id.to_owned(), "terminate", "", false, true);
-    let departure = Reclaim { hook: reclaim::Hook::Ended, done, ..new };
-    if let Err(failure) = means.records.save(Record::Departure, &departure).await {
+async fn run(means: &Means, identity: &Identity, change: &Change, departure: &mut Reclaim, deadline: Instant) -> Ran {
+    let telling = &means.args.telling;
+    let Some(command) = telling.on_notice.as_deref() else { return Ran::Through(None) };
+    let _running = means.running.lock().await;
+    let reclaim = means.records.load(Record::Reclaim).ok().flatten();
+    let by_notice = reclaim.is_some_and(|one| one.id == departure.id && one.hook == reclaim::Hook::Ended);
+    if by_notice {
+        return Ran::Through(None);
+    }
+    let report = match departure.program.clone() {
+        Some(report) => report,
+        None if departure.hook == reclaim::Hook::Ended => return Ran::Through(None),
+        None => {
+            let event = Lifecycle { from: change.from.as_deref(), to: &change.to, completed: None, error: None };
+            let id = &identity.document.instance_id;
+            let stdin = Event::Lifecycle(event).line(Some(id), means.clock.timestamp(), None);
+            let environment = means.environment(identity, "terminate", "");
+            let hook = Hook { command, shell: telling.shell, environment, stdin };
+            let outcome = hook.run(means.end_of_run(deadline), means.ending.clone()).await;
+            if outcome.outcome == Verdict::Interrupted {
+                means.tell(Some(identity), None, &Event::Hook(&outcome));
+                return Ran::Interrupted;
+            }
+            departure.hook = reclaim::Hook::Ended;
+            let report = Report::untold(outcome);
+            departure.program = Some(report.clone());
+            remember(means, departure).await;
+            report
+        }
+    };
+    if report.told {
+        return Ran::Through(None);
+    }
+    let Report { outcome, .. } = report;
+    let (_, receipt) = means.report(identity, None, &Event::Hook(&outcome));
+    if is_written(receipt).await {
+        departure.program = Some(Report { outcome: outcome.clone(), told: true });
+        remember(means, departure).await;
+    }
+    let failed = || Failure::permanent(format!("the program for notices failed: {}", outcome.outcome));
+    Ran::Through((!outcome.is_good()).then(failed))
+}
+
+/// Writes down how far it has come.
+async fn remember(means: &Means, departure: &Reclaim) {
+    if let Err(failure) = means.records.save(Record::Departure, departure).await {
         means.console.warn(failure);
     }
 }

@@ -2,7 +2,7 @@
 
 use cli::Failure;
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
@@ -20,11 +20,36 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What somebody left behind may hold the pipe open; what the program itself wrote is there by then.
 const LAST_READ: Duration = Duration::from_millis(200);
 
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    Ok,
+    Failed,
+    TimedOut,
+    /// This process had to end before it.
+    Interrupted,
+    NotStarted,
+    DryRun,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+            Self::Interrupted => "interrupted",
+            Self::NotStarted => "not started",
+            Self::DryRun => "dry run",
+        })
+    }
+}
+
 /// What came of it: the fields of the event `hook`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    /// `ok`, `failed`, `timed_out`, `interrupted`, `not_started` or `dry_run`
-    pub(crate) outcome: &'static str,
+    pub(crate) outcome: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) exit_code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,14 +63,14 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(crate) fn dry_run() -> Self {
-        Self::new("dry_run", Instant::now())
+        Self::new(Verdict::DryRun, Instant::now())
     }
 
     pub(crate) fn is_good(&self) -> bool {
-        ["ok", "dry_run"].contains(&self.outcome)
+        matches!(self.outcome, Verdict::Ok | Verdict::DryRun)
     }
 
-    fn new(outcome: &'static str, started: Instant) -> Self {
+    fn new(outcome: Verdict, started: Instant) -> Self {
         let elapsed_ms = crate::event::millis(started.elapsed());
         Self { outcome, exit_code: None, signal: None, elapsed_ms, output: String::new(), error: None }
     }
@@ -71,7 +96,7 @@ impl Hook<'_> {
             Ok(child) => child,
             Err(error) => {
                 let error = Failure::io(format!("unable to run {}", self.command), error).to_string();
-                return Outcome { error: Some(error), ..Outcome::new("not_started", started) };
+                return Outcome { error: Some(error), ..Outcome::new(Verdict::NotStarted, started) };
             }
         };
         let tail: Tail = Arc::default();
@@ -121,15 +146,15 @@ async fn wait(
     child: &mut Child,
     deadline: Instant,
     mut ending: watch::Receiver<bool>,
-) -> (&'static str, Option<ExitStatus>) {
+) -> (Verdict, Option<ExitStatus>) {
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let cut = tokio::select! {
         status = child.wait() => {
             let good = status.as_ref().is_ok_and(ExitStatus::success);
-            return (if good { "ok" } else { "failed" }, status.ok());
+            return (if good { Verdict::Ok } else { Verdict::Failed }, status.ok());
         }
-        () = tokio::time::sleep_until(deadline) => "timed_out",
-        _ = ending.wait_for(|ending| *ending) => "interrupted",
+        () = tokio::time::sleep_until(deadline) => Verdict::TimedOut,
+        _ = ending.wait_for(|ending| *ending) => Verdict::Interrupted,
     };
     let Some(group) = group else { return (cut, None) };
     let _ = kill_process_group(group, Signal::TERM);

@@ -7,7 +7,7 @@ use crate::metadata::aws_clock::AwsClock;
 use crate::metadata::identity::Identity;
 use crate::plan::Plan;
 use crate::records::Records;
-use cli::{Console, Failure, Stream};
+use cli::{Console, Failure, Receipt, Stream};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -38,10 +38,26 @@ pub(crate) struct Means {
 impl Means {
     /// Sends an event to stdout, and gives its line back.
     pub(crate) fn tell(&self, identity: Option<&Identity>, about: Option<About<'_>>, event: &Event<'_>) -> Vec<u8> {
-        let id = identity.map(|identity| identity.document.instance_id.as_str());
-        let line = event.line(id, self.clock.timestamp(), about);
+        let line = self.line(identity, about, event);
         self.stream.send(line.clone());
         line
+    }
+
+    /// The same for an event that the next run tells if this one can't; the receipt says whether stdout has it.
+    pub(crate) fn report(
+        &self,
+        identity: &Identity,
+        about: Option<About<'_>>,
+        event: &Event<'_>,
+    ) -> (Vec<u8>, Receipt) {
+        let line = self.line(Some(identity), about, event);
+        let receipt = self.stream.send_with_receipt(line.clone());
+        (line, receipt)
+    }
+
+    fn line(&self, identity: Option<&Identity>, about: Option<About<'_>>, event: &Event<'_>) -> Vec<u8> {
+        let id = identity.map(|identity| identity.document.instance_id.as_str());
+        event.line(id, self.clock.timestamp(), about)
     }
 
     /// Does what can be done by the next run as well, unless this process has to end.

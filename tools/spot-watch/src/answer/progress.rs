@@ -1,8 +1,10 @@
 //! How far the answer to a notice has come, on the disk before the world can see it.
 
-use crate::answer::reclaim::{Raise, Reclaim, Reply};
+use crate::answer::hook;
+use crate::answer::reclaim::{self, Raise, Reclaim, Report};
 use crate::args::Rung;
-use crate::plan::Target;
+use crate::capacity::Outcome;
+use crate::plan::{Snapshot, Target};
 use crate::records::{Record, Records};
 use cli::{Console, Failure};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +32,7 @@ impl Progress {
                 && let Some(rung) = target.rungs.first()
             {
                 let zone = target.zone.as_deref().filter(|_| *rung == Rung::Launch);
-                reclaim.raise = reclaim.raise.asking(*rung, &target.group, zone, None);
+                reclaim.raise = reclaim.raise.asking(*rung, &target.group, zone, None, Some(target.now));
             }
             reclaim.clone()
         };
@@ -42,8 +44,15 @@ impl Progress {
     }
 
     /// Before a request for the rise leaves.
-    pub(crate) async fn asking(&self, rung: Rung, group: &str, zone: Option<&str>, from: Option<i32>) {
-        self.change(|reclaim| reclaim.raise = reclaim.raise.asking(rung, group, zone, from)).await;
+    pub(crate) async fn asking(
+        &self,
+        rung: Rung,
+        group: &str,
+        zone: Option<&str>,
+        from: Option<i32>,
+        before: Snapshot,
+    ) {
+        self.change(|reclaim| reclaim.raise = reclaim.raise.asking(rung, group, zone, from, Some(before))).await;
         if self.unwritten.load(Ordering::Relaxed) || !self.records.know_the_past() {
             // Whoever ran before may have asked as well, and could not leave word of it.
             let mut reclaim = self.reclaim.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,11 +62,43 @@ impl Progress {
         }
     }
 
-    /// After its answer.
-    pub(crate) async fn answered(&self, reply: Reply, tokens_held: bool) {
+    /// AWS has said yes; what it did is not known yet.
+    pub(crate) async fn accepted(&self) {
+        self.change_raise(Raise::accepted).await;
+    }
+
+    /// What AWS had said yes to has added nothing.
+    pub(crate) async fn cut_off(&self) {
+        self.change_raise(Raise::cut_off).await;
+    }
+
+    /// Nobody knows what AWS did.
+    pub(crate) async fn lost(&self) {
+        self.change_raise(Raise::lost).await;
+    }
+
+    async fn change_raise(&self, change: impl FnOnce(Raise) -> Raise) {
         self.change(|reclaim| {
             let raise = std::mem::replace(&mut reclaim.raise, Raise::Failed);
-            reclaim.raise = raise.answered(reply, tokens_held);
+            reclaim.raise = change(raise);
+        })
+        .await;
+    }
+
+    /// The rise is settled, and what came of it is to be told: both in one write.
+    pub(crate) async fn conclude(&self, raise: Raise, outcome: Outcome) {
+        self.change(|reclaim| {
+            reclaim.raise = raise;
+            reclaim.capacity = Some(Report::untold(outcome));
+        })
+        .await;
+    }
+
+    /// The program has ended, and what came of it is to be told.
+    pub(crate) async fn ended(&self, outcome: hook::Outcome) {
+        self.change(|reclaim| {
+            reclaim.hook = reclaim::Hook::Ended;
+            reclaim.program = Some(Report::untold(outcome));
         })
         .await;
     }
@@ -65,10 +106,6 @@ impl Progress {
     /// Says why the same is asked once more.
     pub(crate) fn told_again(&self, failure: &Failure) {
         self.console.step(format!("asking again: {failure}"));
-    }
-
-    pub(crate) async fn settle(&self, raise: Raise) {
-        self.change(|reclaim| reclaim.raise = raise).await;
     }
 
     pub(crate) fn now(&self) -> Reclaim {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use url::Url;
 
@@ -55,7 +56,8 @@ impl Webhook {
         Ok(Self { client, url })
     }
 
-    /// Delivers a message, trying until the deadline. It is kept meanwhile.
+    /// Delivers a message, trying until the deadline. It is kept meanwhile; `safe` runs once it is kept or done with, so that
+    /// nobody writes down that it was told before that.
     pub(crate) async fn deliver(
         &self,
         about: &'static str,
@@ -63,14 +65,28 @@ impl Webhook {
         message: Vec<u8>,
         records: &Records,
         deadline: Instant,
+        safe: impl Future<Output = ()>,
     ) -> Delivery {
-        let kept = records.keep(name, &message);
-        let delivery = self.insist(about, message, deadline).await;
-        if delivery.outcome != "unsent" {
+        let keeping = records.keep(name, &message);
+        let (done, is_done) = oneshot::channel::<()>();
+        let keep = async {
             // A disk that is not done with it by then leaves a message that is sent once more, which its reader sees.
-            if let Ok(Ok(Some(path))) = tokio::time::timeout(LONGEST_WAIT, kept).await {
-                forget(&path);
+            let path = tokio::time::timeout(LONGEST_WAIT, keeping).await.ok().and_then(Result::ok).flatten();
+            if path.is_none() {
+                let _ = is_done.await;
             }
+            safe.await;
+            path
+        };
+        let insist = async {
+            let delivery = self.insist(about, message, deadline).await;
+            // Whoever keeps it may have done so, and does not wait.
+            let _ = done.send(());
+            delivery
+        };
+        let (path, delivery) = tokio::join!(keep, insist);
+        if let Some(path) = path.filter(|_| delivery.outcome != "unsent") {
+            forget(&path);
         }
         delivery
     }

@@ -1,9 +1,11 @@
 //! The rise itself: what the rungs need, what AWS refuses, and what is lost on the way.
 
-use crate::events::{events, of_kind, wait_for};
+use crate::events::{LIMIT, events, of_kind, wait_for};
 use crate::post::{OWN, POLICY, Post, TARGET};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use testkit::{Finished, ScalingFault, ScalingModel, ScalingPolicy};
+use testkit::{Finished, ScalingFault, ScalingModel, ScalingPolicy, wait_until};
 
 const CHANGES: [&str; 2] = ["LaunchInstances", "ExecutePolicy"];
 
@@ -288,10 +290,136 @@ fn a_policy_that_may_have_been_cut_off_is_not_certain() {
         let late = describes && asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) >= 2;
         late.then(|| ScalingFault::error(400, "Throttling"))
     }));
-    let run = once(&post, &["--capacity", "policy"]).succeeds();
+    post.notice("terminate", 6);
+    let run = post.raising().args(["--once", "--capacity", "policy"]).run().succeeds();
     let capacity = capacity(&run);
     assert_eq!((post.risen(), &capacity["certain"]), (0, &false.into()), "{capacity}");
-    assert!(capacity["note"].as_str().unwrap().contains("could not be read"), "{capacity}");
+    assert!(capacity["note"].as_str().unwrap().contains("before the group could be read"), "{capacity}");
+}
+
+/// What the disk has of the rise: whether it is certain in the state, and in the event that was told.
+fn on_disk(post: &Post) -> serde_json::Value {
+    let state = std::fs::read(post.state().join("reclaim.json")).unwrap_or_default();
+    serde_json::from_slice(&state).unwrap_or_default()
+}
+
+/// Another of the herd takes the last place just before the policy is executed.
+fn fill_before_the_policy(post: &Post) {
+    post.change(|group| group.max = 3);
+    let scaling = Arc::downgrade(&post.scaling);
+    post.scaling.fail(Box::new(move |call| {
+        if let Some(scaling) = scaling.upgrade().filter(|_| call.action == "ExecutePolicy") {
+            Post::fill(&scaling);
+        }
+        None
+    }));
+}
+
+#[test]
+fn a_policy_that_others_cut_off_is_told_as_the_disk_has_it() {
+    let post = Post::new();
+    fill_before_the_policy(&post);
+    let run = once(&post, &["--capacity", "policy"]).succeeds();
+    let (capacity, disk) = (capacity(&run), on_disk(&post));
+    assert_eq!((&capacity["outcome"], &capacity["certain"]), (&"raised".into(), &false.into()), "{capacity}");
+    assert!(capacity["note"].as_str().unwrap().contains("at its maximum of 3 now"), "{capacity}");
+    assert_eq!(disk["raise"]["certain"], false, "{disk}");
+    let (kept, told) = (&disk["capacity"]["outcome"], &disk["capacity"]["told"]);
+    assert_eq!((&kept["certain"], &kept["note"], told), (&false.into(), &capacity["note"], &true.into()), "{disk}");
+}
+
+/// Granted, and killed while the group is looked at.
+#[test]
+fn a_rise_that_a_killed_run_did_not_tell_is_told_by_the_next() {
+    for filled in [true, false] {
+        let post = Post::new();
+        post.change(|group| group.max = if filled { 3 } else { 9 });
+        post.notice("terminate", 120);
+        // Looks after the policy are not answered for longer than the run lives.
+        let executed = AtomicBool::new(false);
+        let filling = Arc::downgrade(&post.scaling);
+        post.scaling.fail(Box::new(move |call| {
+            let executes = call.action == "ExecutePolicy";
+            if let Some(scaling) = filling.upgrade().filter(|_| filled && executes) {
+                Post::fill(&scaling);
+            }
+            let late = executed.fetch_or(executes, Ordering::SeqCst) && call.action.starts_with("Describe");
+            late.then_some(ScalingFault::Hang)
+        }));
+        let mut run = post.raising().args(["--capacity", "policy"]).start();
+        wait_until("the grant on disk", LIMIT, || {
+            let disk = on_disk(&post);
+            if disk["raise"]["state"] == "raised" { Ok(()) } else { Err(disk.to_string()) }
+        });
+        run.kill();
+        let killed = run.wait();
+        assert!(of_kind(&events(&killed.stdout), "capacity").is_empty(), "{}", killed.report());
+        post.scaling.recover();
+        let run = post.raising().args(["--once", "--capacity", "policy"]).run().succeeds();
+        let (capacity, disk) = (capacity(&run), on_disk(&post));
+        assert_eq!((&capacity["outcome"], &capacity["certain"]), (&"raised".into(), &(!filled).into()), "{capacity}");
+        assert_eq!(disk["raise"]["certain"], capacity["certain"], "{disk}");
+        let done = of_kind(&events(&run.stdout), "done").pop().unwrap();
+        assert_eq!((&done["capacity"]["certain"], &done["capacity"]["group"]), (&capacity["certain"], &TARGET.into()));
+        assert_eq!(post.asked("ExecutePolicy"), 1);
+    }
+}
+
+/// The policy is granted, and Auto Scaling has no such instance to start.
+#[test]
+fn a_rise_without_an_instance_is_not_certain() {
+    let post = Post::new();
+    post.change(|group| group.suspended = vec!["Launch".to_owned()]);
+    let run = once(&post, &["--capacity", "policy"]).succeeds();
+    let capacity = capacity(&run);
+    assert_eq!((post.risen(), &capacity["outcome"], &capacity["certain"]), (1, &"raised".into(), &false.into()));
+    assert!(capacity["note"].as_str().unwrap().contains("no instance starts"), "{capacity}");
+}
+
+/// One more of such a group is not one more instance.
+fn weigh(group: &mut testkit::ScalingGroup) {
+    group.weights = vec![("m4.large".to_owned(), 2), ("m4.4xlarge".to_owned(), 16)];
+}
+
+#[test]
+fn a_group_that_does_not_count_instances_is_refused_at_the_start() {
+    let by_weight: fn(&mut testkit::ScalingGroup) = weigh;
+    let by_type: fn(&mut testkit::ScalingGroup) = |group| group.capacity_type = Some("vcpu".to_owned());
+    for (change, why) in [(by_weight, "counts units (m4.large weighs 2)"), (by_type, "counts vCPUs")] {
+        for args in [
+            &["--raise", TARGET][..],
+            &["--raise", TARGET, "--capacity", "launch"],
+            &["--raise", TARGET, "--capacity", "policy"],
+            &["--raise", TARGET, "--once", "--dry-run"],
+            &["--raise-from-tag", "spot-watch:ondemand-asg"],
+        ] {
+            let post = Post::new();
+            post.change(change);
+            post.notice("terminate", 120);
+            let run = post.tool().args(args).run().fails_with(1).stderr_contains(why);
+            let seen = events(&run.stdout);
+            let ready = of_kind(&seen, "ready").pop().unwrap();
+            let error = ready["error"].as_str().unwrap();
+            assert!(error.contains(TARGET) && error.contains(why), "{ready}");
+            assert!(of_kind(&seen, "capacity").iter().all(|one| one["outcome"] == "failed"), "{seen:?}");
+            assert_eq!((post.risen(), post.asked("LaunchInstances"), post.asked("ExecutePolicy")), (0, 0, 0));
+        }
+    }
+}
+
+/// The plan is some minutes old at a notice.
+#[test]
+fn a_group_that_comes_to_count_units_is_not_raised() {
+    for args in [&["--capacity", "launch"][..], &["--capacity", "policy"], &[]] {
+        let post = Post::new();
+        let run = post.raising().args(args).start();
+        let _ready = wait_for(&run, "ready", 1);
+        post.change(weigh);
+        post.notice("terminate", 120);
+        let capacity = wait_for(&run, "capacity", 1);
+        assert_eq!((&capacity["outcome"], post.risen()), (&"failed".into(), 0), "{capacity}");
+        assert!(capacity["error"].as_str().unwrap().contains("m4.large weighs 2"), "{capacity}");
+    }
 }
 
 #[test]

@@ -1,12 +1,15 @@
-//! Runs that die at any moment, under trouble of any kind: capacity rises by one, or the event says that it may be more.
+//! Runs that die at any moment, under trouble of any kind: what a reader of the events sees is what became of the group, and
+//! what the disk has.
 
 use crate::events::{LIMIT, events, of_kind};
-use crate::post::{Post, TARGET, TOOL};
+use crate::post::{ID, OWN, Post, TARGET, TOOL};
+use crate::webhooks::Catcher;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use testkit::{Finished, ImdsFault, Running, ScalingFault, Seed, Tool, wait_until};
@@ -33,6 +36,10 @@ struct Trouble {
     second: bool,
     /// Hours that the wall clock jumps by after the notice.
     clock: Option<i32>,
+    /// Places in the group, where they are few.
+    room: Option<i64>,
+    /// Others of the herd take them all just before a request for the rise is carried out.
+    herd: bool,
 }
 
 const CHANGES: [&str; 2] = ["LaunchInstances", "ExecutePolicy"];
@@ -66,6 +73,8 @@ impl Trouble {
             imds: rng.random_bool(0.5).then(|| rng.random_range(0..7)),
             second: rng.random_bool(0.2),
             clock: rng.random_bool(0.25).then(|| if rng.random_bool(0.5) { 1 } else { -1 }),
+            room: rng.random_bool(0.4).then(|| rng.random_range(0..3)),
+            herd: rng.random_bool(0.5),
         }
     }
 }
@@ -93,16 +102,76 @@ fn imds_fault(kind: u8) -> ImdsFault {
     }
 }
 
-/// What the group came to and what was said of it.
+/// What the group came to and what a reader of all runs' events was told of it.
 struct Result {
+    /// By this reclaim.
     risen: i64,
-    certain: bool,
-    at_most: i64,
+    /// By others of the herd.
+    others: i64,
+    told: Vec<Value>,
+    disk: Value,
+}
+
+impl Result {
+    /// What was told last.
+    fn capacity(&self) -> Value {
+        of_kind(&self.told, "capacity").pop().unwrap_or_default()
+    }
+
+    /// `certain`, `uncertain` or `failed`.
+    fn outcome(&self) -> &'static str {
+        let last = self.capacity();
+        match (last["outcome"].as_str(), last["certain"].as_bool()) {
+            (Some("raised"), Some(true)) => "certain",
+            (Some("raised"), _) => "uncertain",
+            (Some("failed"), _) => "failed",
+            _ => "untold",
+        }
+    }
+
+    /// What a reader was told wrongly, or not.
+    fn lie(&self) -> Option<&'static str> {
+        let capacities = of_kind(&self.told, "capacity");
+        let certain = |one: &Value| one["outcome"] == "raised" && one["certain"] == true;
+        if capacities.iter().any(|one| certain(one) && self.risen != 1) {
+            return Some("certain, and not one");
+        }
+        let last = self.capacity();
+        let done = of_kind(&self.told, "done").pop().unwrap_or_default();
+        if last.is_null() || done.is_null() {
+            return Some("untold");
+        }
+        if ["outcome", "group", "rung", "certain", "at_most"].iter().any(|field| done["capacity"][field] != last[field])
+        {
+            return Some("done says something else than capacity");
+        }
+        if self.risen > last["at_most"].as_i64().unwrap_or(0) {
+            return Some("more than it can be at most");
+        }
+        if last["outcome"] == "failed" {
+            return (self.disk["raise"]["state"] == "raised").then_some("the disk knows of a rise");
+        }
+        if self.risen == 0 && self.others == 0 {
+            return Some("raised, and nobody has risen");
+        }
+        let raise = &self.disk["raise"];
+        let kept = &self.disk["capacity"];
+        if raise["state"] != "raised"
+            || raise["certain"] != last["certain"]
+            || kept["outcome"]["certain"] != last["certain"]
+        {
+            return Some("the disk says something else than the event");
+        }
+        (kept["told"] != true || self.disk["done"] != true).then_some("told, and not known to be")
+    }
 }
 
 /// One reclaim under trouble, to its end.
 fn reclaim(trouble: &Trouble, dir: &std::path::Path) -> Result {
     let post = Post::new();
+    if let Some(room) = trouble.room {
+        post.change(|group| group.max = group.desired + room);
+    }
     post.scaling.lag(trouble.lag);
     post.scaling.remember_tokens(trouble.tokens);
     let victim: Arc<AtomicU32> = Arc::default();
@@ -121,9 +190,15 @@ fn reclaim(trouble: &Trouble, dir: &std::path::Path) -> Result {
     };
     let faults = Mutex::new(trouble.api.clone());
     let before = dies.clone();
+    let others = Arc::<AtomicI64>::default();
+    let (taken, scaling) = (Arc::clone(&others), Arc::downgrade(&post.scaling));
+    let fills = trouble.herd && trouble.room.is_some();
     post.scaling.fail(Box::new(move |call| {
         if !CHANGES.contains(&call.action.as_str()) {
             return None;
+        }
+        if let Some(scaling) = scaling.upgrade().filter(|_| fills) {
+            taken.fetch_add(Post::fill(&scaling), Ordering::SeqCst);
         }
         if before(Death::BeforeTheService) {
             return Some(ScalingFault::CloseBefore);
@@ -157,7 +232,8 @@ fn reclaim(trouble: &Trouble, dir: &std::path::Path) -> Result {
         if trouble.clock.is_some() { stepped(tool, &clock) } else { tool }
     };
     let mut restarts = 0;
-    let run = loop {
+    let mut told = Vec::new();
+    loop {
         let mut run = tool().start();
         victim.store(run.pid(), Ordering::SeqCst);
         let second = trouble.second.then(|| tool().start());
@@ -175,23 +251,27 @@ fn reclaim(trouble: &Trouble, dir: &std::path::Path) -> Result {
                 deaths.remove(0);
             }
         }
-        drop(second);
         if !died {
-            break run;
+            run.terminate();
+        }
+        let run: Finished = run.wait();
+        let seen = events(&run.stdout);
+        assert!(of_kind(&seen, "degraded").len() <= 1 + of_kind(&seen, "recovered").len());
+        told.extend(seen);
+        // It stood by, and may have gone on where the first one died.
+        if let Some(mut second) = second {
+            second.kill();
+            told.extend(events(&second.wait().stdout));
+        }
+        if !died {
+            break;
         }
         restarts += 1;
         assert!(restarts < 20, "{trouble:?}");
-    };
-    run.terminate();
-    let run: Finished = run.wait();
-    let state: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(post.state().join("reclaim.json")).unwrap()).unwrap();
-    let raise = &state["raise"];
-    assert_eq!(raise["state"], "raised", "{trouble:?}\n{state}\n{}", run.report());
-    let certain = raise["certain"].as_bool().unwrap();
-    let doubts = raise["request"]["doubts"].as_i64().unwrap();
-    assert!(of_kind(&events(&run.stdout), "degraded").len() <= 1 + of_kind(&events(&run.stdout), "recovered").len());
-    Result { risen: post.risen(), certain, at_most: if certain { 1 } else { 1 + doubts } }
+    }
+    let disk = serde_json::from_slice(&std::fs::read(post.state().join("reclaim.json")).unwrap()).unwrap();
+    let others = others.load(Ordering::SeqCst);
+    Result { risen: post.risen() - others, others, told, disk }
 }
 
 /// Waits until the reclaim is done, or the run is dead; kills it at `moment`.
@@ -203,7 +283,12 @@ fn outlives(run: &mut Running, post: &Post, moment: Option<Instant>) -> bool {
             run.kill();
             return Ok(true);
         }
-        if moment.is_none() && state["done"] == true {
+        let failed = || {
+            let done = of_kind(&events(&run.stdout_so_far()), "done").pop();
+            done.is_some_and(|done| done["capacity"]["outcome"] == "failed")
+        };
+        // What failed is left to the next start, and never done.
+        if moment.is_none() && (state["done"] == true || failed()) {
             return Ok(false);
         }
         if !run.is_running() {
@@ -228,8 +313,9 @@ fn stepped(tool: Tool, clock: &std::path::Path) -> Tool {
         .env("DONT_FAKE_MONOTONIC", "1")
 }
 
-/// Runs so many reclaims, several at a time, and gives how often capacity rose by how much on each rung.
-fn runs(seed: Seed, count: u64, tokens: bool) -> BTreeMap<(&'static str, i64, bool), u64> {
+/// Runs so many reclaims, several at a time, and gives how often capacity rose by how much on each rung, and what was
+/// told of it.
+fn runs(seed: Seed, count: u64, tokens: bool) -> BTreeMap<(&'static str, i64, &'static str), u64> {
     let next = AtomicU32::new(0);
     let figures = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
@@ -243,7 +329,7 @@ fn runs(seed: Seed, count: u64, tokens: bool) -> BTreeMap<(&'static str, i64, bo
                     let trouble = Trouble { tokens, ..Trouble::draw(&mut seed.part(number).rng()) };
                     let dir = tempfile::tempdir().unwrap();
                     let result = reclaim(&trouble, dir.path());
-                    *figures.lock().unwrap().entry((trouble.rung, result.risen, result.certain)).or_insert(0) += 1;
+                    *figures.lock().unwrap().entry((trouble.rung, result.risen, result.outcome())).or_insert(0) += 1;
                     if tokens {
                         check(number, &trouble, &result);
                     }
@@ -255,26 +341,35 @@ fn runs(seed: Seed, count: u64, tokens: bool) -> BTreeMap<(&'static str, i64, bo
 }
 
 fn check(number: u64, trouble: &Trouble, result: &Result) {
-    let told = || format!("run {number}: rose by {}, certain: {}, {trouble:?}", result.risen, result.certain);
+    let told = || {
+        let (capacities, disk) = (of_kind(&result.told, "capacity"), &result.disk);
+        format!(
+            "run {number}: rose by {} (others {}), {trouble:?}\n{capacities:?}\n{disk}",
+            result.risen, result.others
+        )
+    };
+    assert_eq!(result.lie(), None, "{}", told());
+    assert!(result.risen >= 1 || trouble.room.is_some(), "{}", told());
     if trouble.rung == "launch" {
-        assert!(result.risen == 1 && result.certain, "{}", told());
+        assert_eq!(result.risen == 1, result.outcome() == "certain", "{}", told());
     } else {
-        assert!(result.risen >= 1, "{}", told());
-        assert!(!result.certain || result.risen == 1, "{}", told());
-        assert!(result.risen <= result.at_most, "{}", told());
         // After two lost answers the group is looked at before it is asked again.
         assert!(result.risen <= 2 && result.risen <= 1 + trouble.doubts(), "{}", told());
     }
 }
 
 #[test]
-fn any_trouble_is_one_more_instance() {
+fn any_trouble_is_one_more_instance_or_is_told() {
     let count = if std::env::var_os("TEST_LONG").is_some() { 10_000 } else { 500 };
     let seed = Seed::from_env_or_random("reclaims");
     let figures = runs(seed, count, true);
-    println!("{count} reclaims: (rung, rise, certain) × {figures:?}");
+    println!("{count} reclaims: (rung, rise, told) × {figures:?}");
     assert_eq!(figures.values().sum::<u64>(), count);
-    assert!(figures.contains_key(&("policy", 1, true)));
+    for figure in
+        [("policy", 1, "certain"), ("policy", 0, "failed"), ("policy", 0, "uncertain"), ("launch", 0, "failed")]
+    {
+        assert!(figures.contains_key(&figure), "{figure:?} of {figures:?}");
+    }
 }
 
 /// The checks above find a service that forgets its client tokens.
@@ -287,30 +382,90 @@ fn a_service_that_forgets_tokens_is_found_out() {
     assert!(doubled > 0, "{figures:?}");
 }
 
-/// Every system call that touches the state: killed at it, and the next run ends right.
+/// Runs `line` and dies at each system call that touches the state or stdout, each on an instance of its own; `check` looks
+/// at what the run and the next one told together.
+fn at_every_write(prepare: impl Fn() -> (Post, Vec<String>), check: impl Fn(&Post, &[Value], &str)) -> u32 {
+    let mut points = 0;
+    for calls in ["/^(write|pwrite64)$", "/^f(data)?sync$", "/^rename", "/^unlink"] {
+        for number in 1.. {
+            let (post, args) = prepare();
+            let inject = format!("inject={calls}:signal=KILL:when={number}");
+            let line = Tool::new("strace").args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+            let line = post.on_this_instance(line.args(["-e", &inject, TOOL]), &post.state());
+            let killed = line.args(&args).run();
+            let again = post.tool().args(&args).run().succeeds();
+            let told = [events(&killed.stdout), events(&again.stdout)].concat();
+            check(&post, &told, &format!("{calls} {number}\n{told:?}"));
+            if killed.signal != Some(9) {
+                break;
+            }
+            points += 1;
+        }
+    }
+    points
+}
+
+fn is_told(told: &[Value], kind: &str) -> bool {
+    !of_kind(told, kind).is_empty()
+}
+
+/// Every system call that touches the state or tells something: killed at it, and the next run ends right and tells what
+/// became of the rise, of the program and of it all, to stdout and to the webhook.
 #[test]
 fn killed_at_every_write() {
     for rung in ["launch", "policy"] {
-        let mut points = 0;
-        for calls in ["/^(write|pwrite64)$", "/^f(data)?sync$", "/^rename", "/^unlink"] {
-            for number in 1.. {
-                let post = Post::new();
-                post.notice("terminate", 120);
-                let inject = format!("inject={calls}:signal=KILL:when={number}");
-                let line = Tool::new("strace").args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-                let line =
-                    post.on_this_instance(line.args(["-e", &inject, TOOL]), &post.state()).args(["--raise", TARGET]);
-                let killed = line.args(["--once", "--capacity", rung]).run().signal == Some(9);
-                let _again = post.raising().args(["--once", "--capacity", rung]).run().succeeds();
-                let risen = post.risen();
-                assert!(risen == 1 || (rung == "policy" && risen == 2), "{rung} {calls} {number}: {risen}");
-                if !killed {
-                    break;
-                }
-                points += 1;
-            }
-        }
+        let catchers = Mutex::new(Vec::new());
+        let prepare = || {
+            let (post, catcher) = (Post::new(), Catcher::start(|_| Some(200)));
+            post.notice("terminate", 120);
+            let hook = post.script("hook", "echo drained").display().to_string();
+            let args =
+                ["--raise", TARGET, "--once", "--capacity", rung, "--on-notice", &hook, "--notify", &catcher.url];
+            let args = args.map(str::to_owned).to_vec();
+            catchers.lock().unwrap().push(catcher);
+            (post, args)
+        };
+        let points = at_every_write(prepare, |post, told, at| {
+            let risen = post.risen();
+            assert!(risen == 1 || (rung == "policy" && risen == 2), "{rung} {at}: {risen}");
+            let last = of_kind(told, "capacity").pop().unwrap_or_default();
+            assert_eq!(last["outcome"], "raised", "{rung} {at}");
+            assert!(risen == 1 || last["certain"] == false, "{rung} {at}");
+            let done = of_kind(told, "done").pop().unwrap_or_default();
+            assert_eq!(done["capacity"]["certain"], last["certain"], "{rung} {at}");
+            assert_eq!(done["hook"]["output"], "drained\n", "{rung} {at}");
+            assert!(is_told(told, "hook") && is_told(told, "notice"), "{rung} {at}");
+            let taken = catchers.lock().unwrap().pop().unwrap().taken();
+            assert!(
+                ["notice", "done"].iter().all(|kind| taken.iter().any(|one| one == kind)),
+                "{rung} {at}: {taken:?}"
+            );
+        });
         println!("{rung}: {points} system calls");
         assert!(points > 3, "{rung}: {points}");
     }
+}
+
+/// The same for an end that the instance's own group brings about.
+#[test]
+fn killed_at_every_write_of_a_departure() {
+    let prepare = || {
+        let post = Post::new();
+        post.scaling.change(OWN, |group| {
+            group.hooks = vec![("drain".to_owned(), "autoscaling:EC2_INSTANCE_TERMINATING".to_owned())];
+        });
+        post.imds.lifecycle_state(Some("Terminated"));
+        let hook = post.script("hook", "echo drained").display().to_string();
+        let args = ["--once", "--complete-lifecycle", "--on-notice", &hook].map(str::to_owned).to_vec();
+        (post, args)
+    };
+    let points = at_every_write(prepare, |post, told, at| {
+        let completed = vec![("drain".to_owned(), ID.to_owned(), "CONTINUE".to_owned())];
+        assert_eq!(post.scaling.group(OWN).completed, completed, "{at}");
+        assert!(is_told(told, "hook"), "{at}");
+        let lifecycle = of_kind(told, "lifecycle");
+        assert!(lifecycle.iter().any(|one| one["completed"] == serde_json::json!(["drain"])), "{at}");
+    });
+    println!("departure: {points} system calls");
+    assert!(points > 3, "{points}");
 }

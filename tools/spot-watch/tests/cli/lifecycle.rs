@@ -1,8 +1,8 @@
 //! The state that the instance's own group wants it in.
 
-use crate::events::{events, kinds, of_kind, wait_for};
+use crate::events::{LIMIT, events, kinds, of_kind, wait_for};
 use crate::post::{ID, OWN, Post, instance};
-use testkit::{ImdsInstance, ScalingFault};
+use testkit::{ImdsInstance, ScalingFault, wait_until};
 
 #[test]
 fn each_transition_is_told_once() {
@@ -66,6 +66,31 @@ fn the_group_is_told_to_go_on_after_the_program() {
     std::fs::remove_file(post.state().join("departure.json")).unwrap();
     let run = watching().arg("--once").run().succeeds();
     assert_eq!(of_kind(&events(&run.stdout), "lifecycle")[1]["completed"], serde_json::json!(["drain"]));
+}
+
+/// A restart of the service in the middle of a drain: the instance must not go before the program has run to its end.
+#[test]
+fn a_program_that_a_signal_ended_completes_nothing() {
+    let post = Post::new();
+    post.scaling.change(OWN, |group| {
+        group.hooks = vec![("drain".to_owned(), "autoscaling:EC2_INSTANCE_TERMINATING".to_owned())];
+    });
+    let script = post.script("hook", "echo x >>\"$0.ran\"; [ -e \"$0.go\" ] || exec sleep 1000");
+    let watching = || post.tool().args(["--complete-lifecycle", "--on-notice"]).arg(&script);
+    post.imds.lifecycle_state(Some("Terminated"));
+    let run = watching().start();
+    let ran = post.path("hook.ran");
+    wait_until("the program", LIMIT, || if ran.exists() { Ok(()) } else { Err("not yet".to_owned()) });
+    run.terminate();
+    let run = run.wait().killed_by(15);
+    let seen = events(&run.stdout);
+    assert_eq!(of_kind(&seen, "hook")[0]["outcome"], "interrupted");
+    assert_eq!(of_kind(&seen, "lifecycle")[1]["completed"], serde_json::json!([]));
+    assert!(post.scaling.group(OWN).completed.is_empty(), "{}", run.report());
+    std::fs::write(post.path("hook.go"), "").unwrap();
+    let run = watching().arg("--once").run().succeeds();
+    assert_eq!(of_kind(&events(&run.stdout), "lifecycle")[1]["completed"], serde_json::json!(["drain"]));
+    assert_eq!(std::fs::read_to_string(&ran).unwrap(), "x\nx\n");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 use testkit::{ImdsInstance, ImdsModel, ScalingGroup, ScalingModel, ScalingPolicy, Tool, wait_until};
 
@@ -18,7 +19,7 @@ pub(crate) const POLICY: &str = "spot-watch";
 
 pub(crate) struct Post {
     pub(crate) imds: ImdsModel,
-    pub(crate) scaling: ScalingModel,
+    pub(crate) scaling: Arc<ScalingModel>,
     /// How often the tool asks.
     pub(crate) interval: &'static str,
     pub(crate) dir: TempDir,
@@ -27,7 +28,7 @@ pub(crate) struct Post {
 impl Post {
     /// A spot instance in a group of three; the other group has two instances, room for eight more, and both rungs.
     pub(crate) fn new() -> Self {
-        let (imds, scaling) = (ImdsModel::start(), ScalingModel::start());
+        let (imds, scaling) = (ImdsModel::start(), Arc::new(ScalingModel::start()));
         imds.set_instance(instance(ID));
         imds.lifecycle_state(Some("InService"));
         let mut own = ScalingGroup::new(OWN, 1, 3, 10);
@@ -96,6 +97,18 @@ impl Post {
     /// AWS gives notice, so many seconds ahead.
     pub(crate) fn notice(&self, action: &str, seconds: i64) {
         self.imds.notice(action, &ahead(seconds));
+    }
+
+    /// Others of the herd take what room the group has, and get their instances. Gives how many they were.
+    pub(crate) fn fill(scaling: &ScalingModel) -> i64 {
+        let mut places = 0;
+        scaling.change(TARGET, |group| {
+            places = group.max - group.desired;
+            group.desired += places;
+            let new = |number| (format!("i-other{number}"), "us-east-1a".to_owned(), "Pending".to_owned());
+            group.members.extend((0..places).map(new));
+        });
+        places
     }
 
     /// By how many the other group has risen.

@@ -1,6 +1,6 @@
 //! A stdout that is closed, full, or read by nobody: the work is done all the same.
 
-use crate::events::LIMIT;
+use crate::events::{LIMIT, events, kinds, of_kind};
 use crate::post::Post;
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
@@ -58,6 +58,40 @@ fn read_by_nobody() {
     let status = run.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
     drop(reader);
+}
+
+/// Killed with all of its events in the pipe's way.
+#[test]
+fn what_nobody_has_read_is_told_by_the_next_start() {
+    for rung in ["launch", "policy"] {
+        let (reader, writer) = full_pipe();
+        let post = Post::new();
+        let hook = post.script("hook", "echo x >>\"$0.ran\"; echo drained").display().to_string();
+        let args = ["--capacity", rung, "--on-notice", &hook];
+        let mut run = start(&post, Stdio::from(writer), &args);
+        post.notice("terminate", 120);
+        wait_until("the rise and the program on disk", LIMIT, || {
+            let state = std::fs::read(post.state().join("reclaim.json")).unwrap_or_default();
+            let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
+            let kept = ["capacity", "program"].iter().all(|part| state[part].is_object());
+            if kept { Ok(()) } else { Err(state.to_string()) }
+        });
+        run.kill().unwrap();
+        run.wait().unwrap();
+        drop(reader);
+        let run = post.raising().arg("--once").args(args).run().succeeds();
+        let seen = events(&run.stdout);
+        let one = |kind: &str| of_kind(&seen, kind).pop().unwrap();
+        assert_eq!(
+            (post.risen(), &one("capacity")["certain"], &one("capacity")["rung"]),
+            (1, &true.into(), &rung.into())
+        );
+        assert_eq!((&one("done")["capacity"]["certain"], &one("hook")["output"]), (&true.into(), &"drained\n".into()));
+        assert_eq!(one("done")["hook"]["output"], "drained\n");
+        assert_eq!(std::fs::read_to_string(post.path("hook.ran")).unwrap(), "x\n", "it ran once");
+        let again = post.raising().arg("--once").args(args).run().succeeds();
+        assert_eq!(kinds(&events(&again.stdout)), ["ready"], "it is told once");
+    }
 }
 
 /// Also what people would read: every warning would wait for ever.

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 use testkit::{Finished, wait_until};
 
 /// A webhook that answers as it is told, and keeps what it took.
-struct Catcher {
-    url: String,
+pub(crate) struct Catcher {
+    pub(crate) url: String,
     taken: Arc<Mutex<Vec<serde_json::Value>>>,
 }
 
 impl Catcher {
     /// `answer` gives the status of the so-many-th request, from 0; `None` hangs.
-    fn start(answer: impl Fn(usize) -> Option<u16> + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(usize) -> Option<u16> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/services/SECRET-PATH?token=SECRET-TOKEN", listener.local_addr().unwrap());
         let taken: Arc<Mutex<Vec<serde_json::Value>>> = Arc::default();
@@ -39,7 +39,7 @@ impl Catcher {
         Self { url, taken }
     }
 
-    fn taken(&self) -> Vec<String> {
+    pub(crate) fn taken(&self) -> Vec<String> {
         let taken = self.taken.lock().unwrap();
         taken.iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect()
     }

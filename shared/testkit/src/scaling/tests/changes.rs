@@ -9,9 +9,13 @@ fn a_policy_adds_one_and_stops_at_the_bounds() {
         assert_eq!(execute(&model).status, 200);
         assert_eq!(model.group("g").desired, desired);
     }
+    assert_eq!(model.group("g").members.len(), 2, "each rise starts an instance");
     model.change("g", |group| group.policies[0].adjustment = -9);
     assert_eq!(execute(&model).status, 200);
-    assert_eq!(model.group("g").desired, 0);
+    assert_eq!((model.group("g").desired, model.group("g").members.len()), (0, 2), "a fall ends none");
+    model.change("g", |group| (group.policies[0].adjustment, group.suspended) = (1, vec!["Launch".to_owned()]));
+    assert_eq!(execute(&model).status, 200);
+    assert_eq!((model.group("g").desired, model.group("g").members.len()), (1, 2), "none while Launch is suspended");
 }
 
 #[test]

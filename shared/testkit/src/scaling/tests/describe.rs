@@ -31,6 +31,31 @@ fn a_group_is_told_whole() {
 }
 
 #[test]
+fn a_group_tells_its_weights() {
+    let model = model();
+    let plain = ask(&model, "DescribeAutoScalingGroups", &[]);
+    assert_eq!((plain.element("MixedInstancesPolicy"), plain.element("DesiredCapacityType")), (None, None));
+    model.change("g", |group| {
+        (group.desired, group.max) = (4, 9);
+        group.weights = vec![("m4.large".to_owned(), 2), ("m4.4xlarge".to_owned(), 16)];
+        group.members.push(("i-1".to_owned(), "us-east-1a".to_owned(), "InService".to_owned()));
+        group.capacity_type = Some("units".to_owned());
+    });
+    let answer = ask(&model, "DescribeAutoScalingGroups", &[]);
+    let policy = answer.element("MixedInstancesPolicy").unwrap();
+    let second = "<InstanceType>m4.4xlarge</InstanceType><WeightedCapacity>16</WeightedCapacity>";
+    assert!(policy.contains(second), "{policy}");
+    assert!(answer.element("Instances").unwrap().contains("<WeightedCapacity>2</WeightedCapacity>"));
+    assert_eq!(answer.element("DesiredCapacityType").as_deref(), Some("units"));
+    let instances = ask(&model, "DescribeAutoScalingInstances", &[]);
+    assert_eq!(instances.element("WeightedCapacity").as_deref(), Some("2"));
+    // Units 5 and 6 are one instance more.
+    execute(&model);
+    execute(&model);
+    assert_eq!((model.group("g").desired, model.group("g").members.len()), (6, 2));
+}
+
+#[test]
 fn groups_come_in_pages_and_strangers_are_left_out() {
     let model = ScalingModel::start();
     (0..120).for_each(|number| model.add_group(ScalingGroup::new(&format!("g{number:03}"), 0, 0, 1)));
@@ -157,5 +182,5 @@ fn a_lag_tells_the_past_and_the_truth_is_kept() {
     assert_eq!(told(&model), ("1".to_owned(), 0, 0));
     assert_eq!(model.group("g").desired, 3);
     model.lag(Duration::ZERO);
-    assert_eq!(told(&model), ("3".to_owned(), 1, 2));
+    assert_eq!(told(&model), ("3".to_owned(), 2, 2));
 }
