@@ -244,7 +244,7 @@ fn reclaim(trouble: &Trouble, dir: &std::path::Path) -> Result {
         if let Some(hours) = trouble.clock {
             std::fs::write(&clock, format!("{}{}h", if hours > 0 { "+" } else { "-" }, hours.abs())).unwrap();
         }
-        let died = outlives(&mut run, &post, moment);
+        let died = outlives(&mut run, second.as_ref(), &post, moment);
         if let (true, Some(_)) = (died && moment.is_some(), moment) {
             let mut deaths = deaths.lock().unwrap();
             if matches!(deaths.first(), Some(Death::Moment(_))) {
@@ -275,7 +275,7 @@ fn reclaim(trouble: &Trouble, dir: &std::path::Path) -> Result {
 }
 
 /// Waits until the reclaim is done, or the run is dead; kills it at `moment`.
-fn outlives(run: &mut Running, post: &Post, moment: Option<Instant>) -> bool {
+fn outlives(run: &mut Running, second: Option<&Running>, post: &Post, moment: Option<Instant>) -> bool {
     wait_until("the end of the reclaim or of the run", LIMIT, || {
         let state = std::fs::read(post.state().join("reclaim.json")).unwrap_or_default();
         let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
@@ -283,12 +283,13 @@ fn outlives(run: &mut Running, post: &Post, moment: Option<Instant>) -> bool {
             run.kill();
             return Ok(true);
         }
-        let failed = || {
+        // Either may hold the state.
+        let failed = |run: &Running| {
             let done = of_kind(&events(&run.stdout_so_far()), "done").pop();
             done.is_some_and(|done| done["capacity"]["outcome"] == "failed")
         };
         // What failed is left to the next start, and never done.
-        if moment.is_none() && (state["done"] == true || failed()) {
+        if moment.is_none() && (state["done"] == true || failed(run) || second.is_some_and(failed)) {
             return Ok(false);
         }
         if !run.is_running() {
