@@ -6,8 +6,8 @@ use durable::Lock;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -32,6 +32,8 @@ pub(crate) struct Records {
     dir: Option<PathBuf>,
     /// One write after the other: a newer state is never overtaken by an older one.
     turn: Arc<Mutex<()>>,
+    /// The reclaim that is being answered: what is still noted of an earlier one must not take its place.
+    answering: Arc<std::sync::Mutex<Option<String>>>,
     /// Something was written down and can't be read.
     unreadable: Arc<AtomicBool>,
     _lock: Arc<Option<Lock>>,
@@ -40,7 +42,7 @@ pub(crate) struct Records {
 impl Records {
     /// Remembers nothing.
     pub(crate) fn none() -> Self {
-        Self { dir: None, turn: Arc::default(), unreadable: Arc::default(), _lock: Arc::new(None) }
+        Self::of(None, None)
     }
 
     /// The directory, unless another process holds it.
@@ -51,8 +53,21 @@ impl Records {
         let unable = |error| Failure::io(format!("unable to make {}", dir.display()), error);
         fs::create_dir_all(dir.join("unsent")).map_err(unable)?;
         let Some(lock) = Lock::try_acquire(&dir.join("lock"))? else { return Ok(None) };
-        let lock = Arc::new(Some(lock));
-        Ok(Some(Self { dir: Some(dir.to_owned()), turn: Arc::default(), unreadable: Arc::default(), _lock: lock }))
+        Ok(Some(Self::of(Some(dir.to_owned()), Some(lock))))
+    }
+
+    fn of(dir: Option<PathBuf>, lock: Option<Lock>) -> Self {
+        Self { dir, turn: Arc::default(), answering: Arc::default(), unreadable: Arc::default(), _lock: Arc::new(lock) }
+    }
+
+    /// From now on, of all reclaims this one is written down.
+    pub(crate) fn answer(&self, id: &str) {
+        *self.answering.lock().unwrap_or_else(PoisonError::into_inner) = Some(id.to_owned());
+    }
+
+    fn is_over(&self, record: Record, id: &str) -> bool {
+        let answering = self.answering.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(record, Record::Reclaim) && answering.as_deref() != Some(id)
     }
 
     /// Whether what earlier runs did is known.
@@ -82,6 +97,9 @@ impl Records {
         let shown = path.display().to_string();
         let write = async move {
             let turn = turn.await;
+            if self.is_over(record, &reclaim.id) {
+                return Ok(());
+            }
             let written = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
                 durable::replace(&path, &bytes)

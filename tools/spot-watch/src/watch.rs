@@ -178,7 +178,9 @@ impl Watch {
                     }
                 }
             }
+            // A notice may be there that a missed poll did not show: its program runs first.
             if self.answers.is_empty()
+                && self.seen_any
                 && let Some(failure) = self.impossible.take()
             {
                 return Err(failure);
@@ -191,7 +193,7 @@ impl Watch {
 
     /// The end of a run that was to end.
     fn close(&mut self) -> Result<(), Failure> {
-        match self.failure.take() {
+        match self.impossible.take().or_else(|| self.failure.take()) {
             Some(failure) => Err(failure),
             None if !self.seen_any => Err(Failure::temporary("unable to read the instance metadata")),
             None => Ok(()),

@@ -36,6 +36,7 @@ impl Progress {
             }
             reclaim.clone()
         };
+        self.records.answer(&reclaim.id);
         self.write(&reclaim).await;
     }
 

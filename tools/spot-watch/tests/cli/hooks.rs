@@ -161,6 +161,21 @@ fn a_group_that_is_not_there_does_not_cost_the_program() {
     assert_eq!((post.risen(), of_kind(&events(&again.stdout), "hook").len()), (1, 0));
 }
 
+/// The plan is known to be impossible before a poll has shown the notice.
+#[test]
+fn a_plan_that_can_not_work_waits_for_a_good_poll() {
+    let post = Post::new();
+    let script = post.script("hook", "echo drained");
+    post.notice("terminate", 120);
+    post.imds.fail(Box::new(|call| call.path.ends_with("instance-action").then_some(testkit::ImdsFault::Status(503))));
+    let run = post.tool().args(["--raise", "nobody", "--on-notice"]).arg(&script).start();
+    let _ready = wait_for(&run, "ready", 1);
+    let _degraded = wait_for(&run, "degraded", 1);
+    post.imds.recover();
+    let run = run.wait().fails_with(1).stderr_contains("there is no Auto Scaling group nobody");
+    assert_eq!(hook(&run)["output"], "drained\n");
+}
+
 /// A restart of the service in the middle of a drain.
 #[test]
 fn a_program_that_was_ended_by_a_signal_is_run_again() {

@@ -58,6 +58,7 @@ fn the_group_is_told_to_go_on_after_the_program() {
     assert_eq!(post.scaling.group(OWN).completed, completed);
     let read = || events(&std::fs::read(post.path("hook.in")).unwrap());
     assert_eq!((read().len(), &read()[0]["to"]), (1, &"Terminated".into()));
+    post.await_departure_on_disk();
     drop(run);
     // A restart sees the same state and has nothing left to do.
     let run = watching().arg("--once").run().succeeds();

@@ -59,8 +59,17 @@ impl Post {
 
     /// Waits until it is on disk that nothing is left to do. That it is `done` is told before.
     pub(crate) fn await_done_on_disk(&self) {
+        self.await_done_in("reclaim.json");
+    }
+
+    /// The same for an end that the instance's own group brings about.
+    pub(crate) fn await_departure_on_disk(&self) {
+        self.await_done_in("departure.json");
+    }
+
+    fn await_done_in(&self, file: &str) {
         wait_until("the end on disk", LIMIT, || {
-            let state = fs::read_to_string(self.state().join("reclaim.json")).unwrap_or_default();
+            let state = fs::read_to_string(self.state().join(file)).unwrap_or_default();
             let reclaim: Value = serde_json::from_str(&state).unwrap_or_default();
             if reclaim["done"] == true { Ok(()) } else { Err(state) }
         });
