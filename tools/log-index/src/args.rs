@@ -1,6 +1,6 @@
 //! What was typed, checked without touching anything.
 
-use crate::id::Ids;
+use crate::document::Ids;
 use crate::index_name::IndexName;
 use crate::share::Share;
 use bytesize::ByteSize;

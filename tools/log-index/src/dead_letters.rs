@@ -1,7 +1,7 @@
 //! Records that can't be indexed: kept in a topic of their own with the reason, so that the same tool can read them again.
 
 use crate::args::Args;
-use crate::id::Ids;
+use crate::document::Ids;
 use kafka::Complaint;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -135,7 +135,8 @@ impl DeadLetters {
         }
         for (key, value) in &letter.headers {
             let key = String::from_utf8_lossy(key);
-            if !(replace && key == records::ID_HEADER) && !key.starts_with(HEADERS) {
+            let is_replaced = replace && key == records::ID_HEADER;
+            if !is_replaced && !key.starts_with(HEADERS) {
                 headers = headers.insert(Header { key: &key, value: *value });
             }
         }

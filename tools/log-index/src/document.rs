@@ -1,12 +1,18 @@
 //! What a record becomes: the two lines of a bulk request, the action with index and id, and the document.
 
+mod id;
+mod json;
+mod object;
+mod origin;
+mod syslog;
+
+pub(crate) use self::id::Ids;
+
+use self::object::Object;
+use self::origin::Origin;
+use self::syslog::Parts;
 use crate::args::{Documents, Parse};
-use crate::id::Ids;
 use crate::index_name::IndexName;
-use crate::json;
-use crate::object::Object;
-use crate::origin::Origin;
-use crate::syslog::{self, Parts};
 use jiff::{SignedDuration, Timestamp};
 use rdkafka::Message;
 use serde::Serialize;

@@ -8,17 +8,12 @@ mod dead_letters;
 mod deliver;
 mod document;
 mod group;
-mod id;
 mod index;
 mod index_name;
-mod json;
 mod ledger;
-mod object;
-mod origin;
 mod search;
 mod share;
 mod stats;
-mod syslog;
 mod template;
 mod trouble;
 

@@ -1,9 +1,9 @@
 //! A line that is a JSON object, as a document beside log-index's own fields: what would take the place of one is moved, so that
 //! neither a line's origin can be forged nor the type of a field that every line has be decided by one of them.
 
+use super::json::{self, Member};
+use super::origin::{self, Origin};
 use crate::args::Parse;
-use crate::json::{self, Member};
-use crate::origin::{self, Origin};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! The id of a document. What a record's own id says is anybody's to write; the hash beside it makes a forged record another
 //! document than the line whose id it bears.
 
+use super::origin::header;
 use crate::dead_letters;
-use crate::origin::header;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use clap::ValueEnum;
 use rdkafka::Message;
