@@ -2,7 +2,8 @@
 
 use crate::{Failure, Output, generate};
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::ffi::OsString;
 use std::time::Duration;
 
 /// Parses the process's arguments; `None` when help or version was asked for and has been printed.
@@ -25,8 +26,28 @@ pub fn parse<A: Parser>() -> Result<Option<A>, Failure> {
             out.close()?;
             Ok(None)
         }
-        _ => Err(Failure::usage(one_line(&error.render().to_string()))),
+        _ => Err(Failure::usage(one_line(&without_values(&error, std::env::args_os())))),
     }
+}
+
+/// clap's message, without the values of what looks like a setting with a dot in its name, or the rest of one that was cut by a
+/// space: it may be a password that was typed in a wrong place.
+fn without_values(error: &clap::Error, words: impl Iterator<Item = OsString>) -> String {
+    let mut rendered = error.render().to_string();
+    let words: Vec<OsString> = words.collect();
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
+        let Some(ContextValue::String(typed)) = error.get(kind) else { continue };
+        let name = typed.split_once('=').map(|(name, _)| name).filter(|name| name.is_empty() || name.contains('.'));
+        let is_rest =
+            words.windows(2).any(|pair| pair[0].as_encoded_bytes().ends_with(b"=") && pair[1] == typed.as_str());
+        if name.is_some() || is_rest {
+            rendered = rendered.replace(
+                &format!("'{typed}'"),
+                &format!("'{}…'", name.map_or(String::new(), |name| format!("{name}="))),
+            );
+        }
+    }
+    rendered
 }
 
 /// clap's message without its usage paragraph, on one line.

@@ -1,13 +1,23 @@
 //! What librdkafka last complained of.
 
+use crate::hidden::Hidden;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::sync::{Mutex, PoisonError};
 
 /// The last complaint, until something succeeds.
 #[derive(Debug, Default)]
-pub struct Complaint(Mutex<Option<(String, Option<Code>)>>);
+pub struct Complaint {
+    last: Mutex<Option<(String, Option<Code>)>>,
+    hidden: Hidden,
+}
 
 impl Complaint {
+    /// Without the values that are to be kept out of it.
+    #[must_use]
+    pub fn hiding(hidden: Hidden) -> Self {
+        Self { last: Mutex::default(), hidden }
+    }
+
     /// Keeps what the client's error callback says.
     pub fn hear(&self, error: &KafkaError, reason: &str) {
         // That all brokers are down says less than why one is.
@@ -34,22 +44,23 @@ impl Complaint {
     }
 
     fn keep(&self, text: &str, code: Option<Code>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((plain(text).to_owned(), code));
+        let text = self.hidden.hide(plain(text));
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((text, code));
     }
 
     /// Something succeeded.
     pub fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The complaint.
     pub fn text(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(text, _)| text.clone())
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(text, _)| text.clone())
     }
 
     /// Whether trying again won't help before a person does something: the broker does not know who this is.
     pub fn needs_a_person(&self) -> bool {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         kept.as_ref().is_some_and(|(_, code)| *code == Some(Code::Authentication))
     }
 }
@@ -62,6 +73,14 @@ fn plain(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_options_are_left_out() {
+        let options = [("sasl.oauthbearer.client.secret".to_owned(), "hunter2".to_owned())];
+        let complaint = Complaint::hiding(Hidden::of(options.iter()));
+        complaint.hear(&KafkaError::Global(Code::Authentication), "no token with hunter2: refused");
+        assert_eq!(complaint.text().unwrap(), "no token with …: refused");
+    }
 
     #[test]
     fn what_a_person_is_told() {

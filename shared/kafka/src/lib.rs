@@ -1,7 +1,9 @@
 //! What tools that speak to Kafka have in common: how options are typed, and what the broker complains of.
 
 mod complaint;
+mod hidden;
 mod options;
 
 pub use complaint::Complaint;
-pub use options::{OptionsFile, option, pair, refused, topic};
+pub use hidden::Hidden;
+pub use options::{Given, OptionsFile, Pair, all, check, file_of, option, option_name, pair, refused, topic};

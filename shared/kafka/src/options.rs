@@ -1,33 +1,89 @@
-//! Options as they are typed.
+//! Options as they are typed. What is wrong with one is said by its name alone: any value may be a password.
 
+use crate::hidden::{Hidden, is_name};
 use cli::Failure;
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
+use std::convert::Infallible;
+use std::fmt;
 use std::fs;
+use std::path::Path;
+
+/// What was typed, or why it can't be used. A parser of command lines shows what it refuses, so it is not told: [`check`] is.
+#[derive(Clone)]
+pub struct Given<T>(Result<T, String>);
+
+impl<T> Given<T> {
+    /// What was typed, unless it can't be used.
+    pub fn get(&self) -> Option<&T> {
+        self.0.as_ref().ok()
+    }
+}
+
+impl<T> fmt::Debug for Given<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Given")
+    }
+}
+
+/// A key and its value.
+pub type Pair = (String, String);
 
 /// Options of librdkafka from a file, which other users of the host need not be able to read.
-#[derive(Clone, Debug)]
-pub struct OptionsFile(Vec<(String, String)>);
+#[derive(Clone)]
+pub struct OptionsFile {
+    path: String,
+    options: Vec<Pair>,
+    /// The lines that they stand in.
+    lines: Vec<usize>,
+}
 
 impl OptionsFile {
     /// Reads the file at `path`: one [`option`] in a line, blanks around it and around its `=` left out; lines that begin with
     /// `#` are comments.
     ///
     /// # Errors
-    /// The file can't be read, or a line of it is no option; what it holds is not told.
-    pub fn read(path: &str, tool: &str, fixed: &[&str]) -> Result<Self, String> {
-        let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-        let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line.trim()));
-        let options = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).map(|(number, line)| {
-            let (key, value) = option(line, tool, fixed).map_err(|why| format!("line {number}: {why}"))?;
-            Ok((key.trim_end().to_owned(), value.trim_start().to_owned()))
-        });
-        options.collect::<Result<_, String>>().map(Self)
+    /// None: what is wrong is kept for [`check`].
+    pub fn read(path: &str, tool: &str, fixed: &[&str]) -> Result<Given<Self>, Infallible> {
+        Ok(Given(Self::try_read(path, tool, fixed)))
+    }
+
+    fn try_read(path: &str, tool: &str, fixed: &[&str]) -> Result<Self, String> {
+        let text = fs::read_to_string(path).map_err(|error| match path.split_once('=') {
+            Some(_) => "--kafka-file: expected a file; an option goes to --kafka".to_owned(),
+            None => format!("unable to read --kafka-file {path}: {error}"),
+        })?;
+        let mut file = Self { path: path.to_owned(), options: Vec::new(), lines: Vec::new() };
+        // Editors on other systems put a mark before the first line.
+        for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+            let (number, line) = (number + 1, line.trim());
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let at = |why| format!("--kafka-file {path}: line {number}: {why}");
+            let (key, value) = try_option(line, tool, fixed).map_err(at)?;
+            file.options.push((key.trim_end().to_owned(), value.trim_start().to_owned()));
+            file.lines.push(number);
+        }
+        Ok(file)
     }
 
     /// The options, in their order.
     #[must_use]
-    pub fn options(&self) -> &[(String, String)] {
-        &self.0
+    pub fn options(&self) -> &[Pair] {
+        &self.options
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The line of the last option of this name.
+    fn line_of(&self, key: &str) -> Option<usize> {
+        let at = self.options.iter().rposition(|(own, _)| own == key)?;
+        self.lines.get(at).copied()
     }
 }
 
@@ -35,7 +91,7 @@ impl OptionsFile {
 ///
 /// # Errors
 /// No `=`, or nothing before it.
-pub fn pair(text: &str) -> Result<(String, String), String> {
+pub fn pair(text: &str) -> Result<Pair, String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),
@@ -45,8 +101,17 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
 /// An option of librdkafka, unless it is one of `fixed`, which carry the promise of `tool`.
 ///
 /// # Errors
-/// No pair, a fixed key, or what C can't take.
-pub fn option(text: &str, tool: &str, fixed: &[&str]) -> Result<(String, String), String> {
+/// None: what is wrong is kept for [`check`].
+pub fn option(text: &str, tool: &str, fixed: &[&str]) -> Result<Given<Pair>, Infallible> {
+    let option = try_option(text, tool, fixed).and_then(|(key, value)| {
+        // Else its value is the next word, and taken for something that may be shown.
+        let cut = value.is_empty() && ["password", "secret", "token"].iter().any(|secret| key.contains(secret));
+        if cut { Err("expected KEY=VALUE without a space after the =".to_owned()) } else { Ok((key, value)) }
+    });
+    Ok(Given(option.map_err(|why| format!("--kafka: {why}"))))
+}
+
+fn try_option(text: &str, tool: &str, fixed: &[&str]) -> Result<Pair, String> {
     let (key, value) = pair(text)?;
     if fixed.contains(&key.trim()) {
         return Err(format!("{} can't be changed: what {tool} promises rests on it", key.trim()));
@@ -55,6 +120,42 @@ pub fn option(text: &str, tool: &str, fixed: &[&str]) -> Result<(String, String)
         return Err("expected text without a zero byte".to_owned());
     }
     Ok((key, value))
+}
+
+/// Whether all that was given can be used, as far as it is known without librdkafka.
+///
+/// # Errors
+/// What is wrong (usage), without any value.
+pub fn check(typed: &[Given<Pair>], file: Option<&Given<OptionsFile>>, brokers: &str) -> Result<(), Failure> {
+    let file = file.and_then(|file| file.0.as_ref().err());
+    let wrong = typed.iter().find_map(|option| option.0.as_ref().err()).or(file);
+    if let Some(why) = wrong {
+        return Err(Failure::usage(format!("{why} (see --help)")));
+    }
+    if brokers.contains('@') {
+        return Err(Failure::usage("--brokers: expected host:port; user and password go to --kafka-file (see --help)"));
+    }
+    Ok(())
+}
+
+/// All options that can be used; later ones count.
+pub fn all<'a>(typed: &'a [Given<Pair>], file: Option<&'a Given<OptionsFile>>) -> impl Iterator<Item = &'a Pair> {
+    let file = file.and_then(Given::get).into_iter().flat_map(OptionsFile::options);
+    file.chain(typed.iter().filter_map(Given::get))
+}
+
+/// The name of an option that was typed where none is expected, if that is what `text` looks like.
+#[must_use]
+pub fn option_name(text: &str) -> Option<&str> {
+    let (name, _) = text.split_once('=')?;
+    (is_name(name) && !Path::new(text).exists()).then_some(name)
+}
+
+/// The file that an option names, if it is one of those with keys or certificates.
+#[must_use]
+pub fn file_of((key, value): &Pair) -> Option<&str> {
+    let named = [".location", ".keytab", ".file"].iter().any(|ending| key.ends_with(ending));
+    (named && !value.is_empty()).then_some(value)
 }
 
 /// The name of a topic.
@@ -67,38 +168,64 @@ pub fn topic(text: &str) -> Result<String, String> {
     if plain { Ok(text.to_owned()) } else { Err("expected letters, digits, '.', '_' and '-', 249 at most".to_owned()) }
 }
 
-/// An option that librdkafka did not take.
+/// An option that librdkafka did not take. Its own words repeat values, so they are kept only where none stands in them.
 #[must_use]
-pub fn refused(error: &KafkaError) -> Failure {
-    match error {
-        KafkaError::ClientConfig(_, why, key, value) => Failure::usage(format!("--kafka {key}={value}: {why}")),
-        other => Failure::usage(format!("--kafka: {other}")),
-    }
+pub fn refused(error: &KafkaError, typed: &[Given<Pair>], file: Option<&Given<OptionsFile>>) -> Failure {
+    let KafkaError::ClientConfig(result, _, key, _) = error else {
+        let hidden = Hidden::of(all(typed, file));
+        return Failure::usage(format!("--kafka: {}", hidden.hide(&error.to_string())));
+    };
+    let is_typed = typed.iter().filter_map(Given::get).any(|(own, _)| own == key);
+    let file = file.and_then(Given::get).filter(|_| !is_typed);
+    let place = match file.and_then(|file| Some((file.path(), file.line_of(key)?))) {
+        Some((path, line)) => format!("--kafka-file {path}: line {line}"),
+        None => "--kafka".to_owned(),
+    };
+    let why = match result {
+        // A value that stands where a name is expected is not shown either.
+        RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN if !is_name(key) => "librdkafka has no such option".to_owned(),
+        RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN => format!("{key}: librdkafka has no such option"),
+        _ => format!("{key}: librdkafka does not take this value"),
+    };
+    Failure::usage(format!("{place}: {why} (see its CONFIGURATION.md)"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<(String, String)>, String> {
+    fn read(text: &str) -> Result<Vec<Pair>, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), text).unwrap();
-        OptionsFile::read(file.path().to_str().unwrap(), "tool", &["acks"]).map(|options| options.0)
+        let path = file.path().to_str().unwrap();
+        let read = OptionsFile::try_read(path, "tool", &["acks"]);
+        read.map(|file| file.options).map_err(|why| why.replace(path, "FILE"))
     }
 
     #[test]
     fn options_of_a_file() {
-        let options =
-            read("# for the broker\n\nsasl.username = ship\r\n  sasl.password=a=b # \"c\nlinger.ms=\n").unwrap();
+        let text = "\u{feff}# for the broker\n\nsasl.username = ship\r\n  sasl.password=a=b # \"c\nlinger.ms=\n";
         let expected = [("sasl.username", "ship"), ("sasl.password", "a=b # \"c"), ("linger.ms", "")];
-        assert_eq!(options, expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        assert_eq!(read(text).unwrap(), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
     #[test]
     fn lines_that_are_no_options() {
-        assert_eq!(read("a=b\nhunter2\n").unwrap_err(), "line 2: expected KEY=VALUE");
-        assert_eq!(read("=x").unwrap_err(), "line 1: expected KEY=VALUE");
-        assert!(read("acks = 0").unwrap_err().starts_with("line 1: acks "));
-        assert!(OptionsFile::read("/none/at/all", "tool", &[]).unwrap_err().contains("No such file"));
+        assert_eq!(read("a=b\nhunter2\n").unwrap_err(), "--kafka-file FILE: line 2: expected KEY=VALUE");
+        assert_eq!(read("=x").unwrap_err(), "--kafka-file FILE: line 1: expected KEY=VALUE");
+        assert!(read("acks = 0").unwrap_err().starts_with("--kafka-file FILE: line 1: acks "));
+        let none = OptionsFile::try_read("/none/at/all", "tool", &[]).err().unwrap();
+        assert!(none.contains("/none/at/all: No such file"), "{none}");
+        let typed = OptionsFile::try_read("sasl.password=hunter2", "tool", &[]).err().unwrap();
+        assert!(!typed.contains("hunter2"), "{typed}");
+    }
+
+    #[test]
+    fn files_with_secrets() {
+        let file = |key: &str| file_of(&(key.to_owned(), "/k".to_owned())).map(str::to_owned);
+        for key in ["ssl.key.location", "ssl.keystore.location", "sasl.kerberos.keytab"] {
+            assert_eq!(file(key).as_deref(), Some("/k"), "{key}");
+        }
+        assert_eq!(file("sasl.password"), None);
     }
 }

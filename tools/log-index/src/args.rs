@@ -9,7 +9,8 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args as Group, Command, Parser, ValueEnum};
 use cli::{Failure, Verbosity};
 use jiff::{Span, SpanRelativeTo};
-use kafka::OptionsFile;
+use kafka::{Given, OptionsFile, Pair};
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -104,10 +105,10 @@ pub(crate) struct Kafka {
     pub(crate) dead_letters: Option<String>,
     /// Any option of librdkafka: `security.protocol=sasl_ssl`
     #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = option)]
-    pub(crate) options: Vec<(String, String)>,
+    pub(crate) options: Vec<Given<Pair>>,
     /// File with such options, one in a line: for passwords. Those of --kafka go before them
     #[arg(long = "kafka-file", value_name = "FILE", value_parser = options_file)]
-    pub(crate) options_file: Option<OptionsFile>,
+    pub(crate) options_file: Option<Given<OptionsFile>>,
 }
 
 /// Where documents go.
@@ -216,6 +217,7 @@ impl Args {
         if self.asked() != Asked::Index {
             return Ok(());
         }
+        kafka::check(&self.kafka.options, self.kafka.options_file.as_ref(), self.kafka.brokers())?;
         if self.dead_letters() == self.kafka.topic() {
             return Err(Failure::usage(
                 "--dead-letters is the topic that is read: it would be read for ever (see --help)",
@@ -262,8 +264,8 @@ impl Kafka {
     }
 
     /// The options of librdkafka; later ones count.
-    pub(crate) fn options(&self) -> impl Iterator<Item = &(String, String)> {
-        self.options_file.iter().flat_map(OptionsFile::options).chain(&self.options)
+    pub(crate) fn options(&self) -> impl Iterator<Item = &Pair> {
+        kafka::all(&self.options, self.options_file.as_ref())
     }
 }
 
@@ -298,11 +300,11 @@ fn days(text: &str) -> Result<Duration, String> {
     Duration::try_from(time).ok().filter(|time| *time <= CENTURY).ok_or_else(expected)
 }
 
-fn option(text: &str) -> Result<(String, String), String> {
+fn option(text: &str) -> Result<Given<Pair>, Infallible> {
     kafka::option(text, "log-index", &FIXED)
 }
 
-fn options_file(path: &str) -> Result<OptionsFile, String> {
+fn options_file(path: &str) -> Result<Given<OptionsFile>, Infallible> {
     OptionsFile::read(path, "log-index", &FIXED)
 }
 

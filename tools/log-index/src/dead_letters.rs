@@ -2,7 +2,7 @@
 
 use crate::args::Args;
 use crate::document::Ids;
-use kafka::Complaint;
+use kafka::{Complaint, Hidden};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -43,6 +43,7 @@ pub(crate) struct DeadLetters {
     ids: Ids,
     /// Most runs need none.
     producer: OnceLock<ThreadedProducer<Reports>>,
+    hidden: Hidden,
 }
 
 impl DeadLetters {
@@ -57,12 +58,14 @@ impl DeadLetters {
         config.set("bootstrap.servers", args.kafka.brokers()).set("enable.idempotence", "true").set("acks", "all");
         config.set("message.timeout.ms", args.timeout.as_millis().max(1000).to_string());
         config.set_log_level(RDKafkaLogLevel::Warning);
+        let hidden = Hidden::of(args.kafka.options());
         Self {
             from: args.kafka.topic().to_owned(),
             topic: args.dead_letters(),
             config,
             ids: args.documents.ids,
             producer: OnceLock::new(),
+            hidden,
         }
     }
 
@@ -81,7 +84,10 @@ impl DeadLetters {
     ) -> (Vec<u32>, Result<(), String>) {
         let producer = match self.producer() {
             Ok(producer) => producer,
-            Err(error) => return (Vec::new(), Err(format!("unable to write topic {}: {error}", self.topic))),
+            Err(error) => {
+                let why = self.hidden.hide(&error.to_string());
+                return (Vec::new(), Err(format!("unable to write topic {}: {why}", self.topic)));
+            }
         };
         let mut sent: Vec<(u32, Receiver<Result<(), Code>>)> = Vec::new();
         let (mut kept, mut failed) = (Vec::new(), Ok(()));
@@ -112,7 +118,8 @@ impl DeadLetters {
         if let Some(producer) = self.producer.get() {
             return Ok(producer);
         }
-        let producer = ThreadedProducer::from_config_and_context(&self.config, Reports::default())?;
+        let reports = Reports { complaint: Complaint::hiding(self.hidden.clone()) };
+        let producer = ThreadedProducer::from_config_and_context(&self.config, reports)?;
         Ok(self.producer.get_or_init(|| producer))
     }
 
@@ -164,7 +171,7 @@ impl std::fmt::Debug for DeadLetters {
 }
 
 /// Hands what librdkafka reports to who waits for it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reports {
     complaint: Complaint,
 }

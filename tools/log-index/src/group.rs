@@ -4,7 +4,7 @@ use crate::args::Args;
 use crate::ledger::{Ledger, Standing};
 use crate::trouble::Trouble;
 use cli::{Console, Failure};
-use kafka::Complaint;
+use kafka::{Complaint, Hidden};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -58,13 +58,14 @@ impl Group {
         let shared = Shared {
             topic: args.kafka.topic().to_owned(),
             ledger: Mutex::default(),
-            complaint: Complaint::default(),
+            complaint: Complaint::hiding(Hidden::of(args.kafka.options())),
             commits: Trouble::new(console, "positions are committed again"),
             lag: AtomicI64::new(-1),
         };
         let consumer = BaseConsumer::from_config_and_context(&config(args), shared);
-        let consumer = consumer.map_err(|error| kafka::refused(&error))?;
-        consumer.subscribe(&[args.kafka.topic()]).map_err(|error| kafka::refused(&error))?;
+        let refused = |error| kafka::refused(&error, &args.kafka.options, args.kafka.options_file.as_ref());
+        let consumer = consumer.map_err(refused)?;
+        consumer.subscribe(&[args.kafka.topic()]).map_err(refused)?;
         let (consumer, topic) = (Arc::new(consumer), args.kafka.topic().to_owned());
         Ok(Self { consumer, queues: BTreeMap::new(), turn: 0, ring, topic, console })
     }

@@ -3,8 +3,9 @@
 use bytesize::ByteSize;
 use clap::{Args as Group, Parser, ValueEnum};
 use cli::{Failure, Verbosity};
-use kafka::OptionsFile;
+use kafka::{Given, OptionsFile, Pair};
 use regex::bytes::Regex;
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -97,10 +98,10 @@ pub(crate) struct Kafka {
     pub(crate) topic: String,
     /// Any option of librdkafka: `security.protocol=sasl_ssl`, `compression.type=zstd`
     #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = option)]
-    pub(crate) options: Vec<(String, String)>,
+    pub(crate) options: Vec<Given<Pair>>,
     /// File with such options, one in a line: for passwords. Those of --kafka go before them
     #[arg(long = "kafka-file", value_name = "FILE", value_parser = options_file)]
-    pub(crate) options_file: Option<OptionsFile>,
+    pub(crate) options_file: Option<Given<OptionsFile>>,
     /// With --once and --confirm: the broker's silence that ends the wait [default: 30s; with --confirm 5s]
     #[arg(long, value_name = "TIME", value_parser = cli::interval)]
     pub(crate) timeout: Option<Duration>,
@@ -151,6 +152,12 @@ impl Args {
     /// # Errors
     /// Options that mean nothing together.
     pub(crate) fn check(&self) -> Result<(), Failure> {
+        kafka::check(&self.kafka.options, self.kafka.options_file.as_ref(), &self.kafka.brokers)?;
+        if let Some(name) = self.paths.iter().find_map(|path| kafka::option_name(path)) {
+            return Err(Failure::usage(format!(
+                "{name}=… is no PATH: each option of Kafka needs its own --kafka (see --help)"
+            )));
+        }
         let alone = [
             (!self.paths.is_empty(), "a PATH"),
             (self.stats.is_some(), "--stats"),
@@ -192,16 +199,16 @@ impl Args {
 
 impl Kafka {
     /// The options of librdkafka; later ones count.
-    pub(crate) fn options(&self) -> impl Iterator<Item = &(String, String)> {
-        self.options_file.iter().flat_map(OptionsFile::options).chain(&self.options)
+    pub(crate) fn options(&self) -> impl Iterator<Item = &Pair> {
+        kafka::all(&self.options, self.options_file.as_ref())
     }
 }
 
-fn option(text: &str) -> Result<(String, String), String> {
+fn option(text: &str) -> Result<Given<Pair>, Infallible> {
     kafka::option(text, "log-ship", &FIXED)
 }
 
-fn options_file(path: &str) -> Result<OptionsFile, String> {
+fn options_file(path: &str) -> Result<Given<OptionsFile>, Infallible> {
     OptionsFile::read(path, "log-ship", &FIXED)
 }
 

@@ -92,9 +92,10 @@ impl Sender {
     /// An option that librdkafka doesn't take.
     pub(crate) fn new(args: &Args) -> Result<Self, Failure> {
         let config = config(args);
-        let reports = Reports::default();
+        let reports = Reports::new(args);
         let topic = &args.kafka.topic;
-        let producer = start(&config, &reports, topic).map_err(|error| kafka::refused(&error))?;
+        let refused = |error| kafka::refused(&error, &args.kafka.options, args.kafka.options_file.as_ref());
+        let producer = start(&config, &reports, topic).map_err(refused)?;
         Ok(Self {
             config,
             producer,
@@ -194,7 +195,7 @@ impl Sender {
 
     /// An idempotent producer that lost its place can't go on: another one does, and what was waiting is sent anew.
     fn renew(&mut self) {
-        let reports = Reports::default();
+        let reports = self.reports.anew();
         if let Ok(producer) = start(&self.config, &reports, &self.topic) {
             self.producer = producer;
             self.reports = reports;

@@ -2,7 +2,7 @@
 
 use super::State;
 use crate::args::Args;
-use kafka::Complaint;
+use kafka::{Complaint, Hidden};
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -53,13 +53,24 @@ pub(super) fn config(args: &Args) -> ClientConfig {
 }
 
 /// What librdkafka reports, kept until it is asked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Reports {
     settled: Arc<Mutex<Vec<(usize, State)>>>,
     complaint: Arc<Complaint>,
 }
 
 impl Reports {
+    /// None yet; what is typed as an option won't be in them.
+    pub(super) fn new(args: &Args) -> Self {
+        let complaint = Complaint::hiding(Hidden::of(args.kafka.options()));
+        Self { settled: Arc::default(), complaint: Arc::new(complaint) }
+    }
+
+    /// None yet, for another producer with the same options.
+    pub(super) fn anew(&self) -> Self {
+        Self { settled: Arc::default(), complaint: Arc::clone(&self.complaint) }
+    }
+
     /// How many lines are settled that were not asked for.
     pub(super) fn count(&self) -> usize {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).len()
