@@ -11,7 +11,7 @@ use crate::lines::Cutter;
 use crate::positions::{Memory, Positions};
 use crate::sender::{Sender, Settled};
 use crate::source::{Desk, Source, Standing, Turn};
-use crate::spool::Spool;
+use crate::spool::{Damage, Spool};
 use crate::stats::Counters;
 use crate::watch::Watch;
 use cli::{Console, Failure, Stream};
@@ -67,6 +67,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         cutter,
         window: usize::try_from(args.max_in_flight.as_u64()).unwrap_or(usize::MAX),
         spool: None,
+        damage: Damage::default(),
         buffer: Vec::new(),
         counters: Counters::default(),
         unsaved: 0,
@@ -98,6 +99,8 @@ struct Ship<'a> {
     cutter: Cutter,
     window: usize,
     spool: Option<(u32, Spool)>,
+    /// What earlier runs took from stdin, and the disk has lost.
+    damage: Damage,
     buffer: Vec<u8>,
     counters: Counters,
     /// What lines take that are acknowledged, but whose positions are not on disk.
@@ -143,9 +146,9 @@ impl Ship<'_> {
                 stats_due += every;
             }
             if self.is_finished() {
-                self.finish()?;
+                let outcome = self.finish();
                 self.say_stats(stream.as_ref());
-                return Ok(());
+                return outcome;
             }
             self.check_deadline()?;
             let rewritten = self.follow.sources.values().any(|source| source.rewritten);

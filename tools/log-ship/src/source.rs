@@ -15,6 +15,7 @@ use records::FileId;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -101,6 +102,8 @@ pub(crate) struct Source {
     single: u64,
     /// The record that ends here is the one.
     condemned: Option<u64>,
+    /// Ranges of a stream that its disk has damaged: passed over.
+    pub(crate) lost: Vec<Range<u64>>,
     prefix: String,
     path: String,
 }
@@ -136,6 +139,7 @@ impl Source {
             not_before: None,
             single: 0,
             condemned: None,
+            lost: Vec::new(),
             prefix,
             path,
         };
@@ -203,7 +207,9 @@ impl Source {
             match settled.error {
                 None => {
                     // Beyond the end of a copy that is shorter, nothing is read again.
-                    self.memory.acked = settled.end.min(self.read);
+                    let end = settled.end.min(self.read);
+                    self.memory.acked =
+                        Some(self.behind_lost(end)).filter(|behind| *behind <= self.read).unwrap_or(end);
                     while let Some(mark) = self.marks.front().filter(|mark| mark.at <= settled.end) {
                         self.memory.mark = *mark;
                         self.marks.pop_front();
@@ -219,6 +225,22 @@ impl Source {
                     self.refused = Some(code);
                 }
             }
+        }
+    }
+
+    /// Where it goes on at `offset`: behind what is lost there.
+    fn behind_lost(&self, offset: u64) -> u64 {
+        self.lost.iter().find(|lost| lost.contains(&offset)).map_or(offset, |lost| lost.end)
+    }
+
+    /// Passes over what is lost at the position.
+    fn pass_lost(&mut self) {
+        let behind = self.behind_lost(self.read);
+        if behind > self.read {
+            if self.waiting == 0 && self.memory.acked == self.read {
+                self.memory.acked = behind;
+            }
+            (self.read, self.stuck, self.whole) = (behind, behind, behind);
         }
     }
 

@@ -1,10 +1,14 @@
 //! Lines from stdin on disk, until the broker has them: one file of plain bytes that loses its acknowledged beginning, and
 //! one with the checksums of what was written together.
 
+mod recovery;
+
+pub(crate) use recovery::{Recovered, aside_path, recover, set_aside};
+
 use crate::source::Progress;
 use crate::watch::Waker;
 use cli::{Console, Failure};
-use crc_fast::{CrcAlgorithm, Digest};
+use crc_fast::{CrcAlgorithm, Digest, checksum};
 use records::FileId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -15,7 +19,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -37,6 +41,31 @@ pub(crate) struct Spool {
     data: File,
     sums: File,
     punched: u64,
+}
+
+/// What damaged spools have cost.
+#[derive(Debug, Default)]
+pub(crate) struct Damage {
+    bytes: u64,
+    files: Vec<PathBuf>,
+}
+
+impl Damage {
+    /// Of one stream, whose file is to be looked at.
+    pub(crate) fn add(&mut self, bytes: u64, file: PathBuf) {
+        self.bytes += bytes;
+        self.files.push(file);
+    }
+
+    /// What the run ends as, if there was any.
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let [first, more @ ..] = &self.files[..] else { return None };
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        let (bytes, first) = (self.bytes, first.display());
+        let what =
+            format!("{bytes} bytes of stdin were lost from a damaged spool, all else is shipped: see {first}{more}");
+        Some(Failure::permanent(what))
+    }
 }
 
 /// A place where a group begins.
@@ -129,45 +158,6 @@ pub(crate) fn left(dir: &Path) -> Vec<FileId> {
     ids
 }
 
-/// Opens a stream that an earlier run left, and finds out how far it is whole, and how many bytes behind that are not.
-///
-/// # Errors
-/// It can't be read.
-pub(crate) fn recover(dir: &Path, id: FileId, acked: u64) -> io::Result<(File, Arc<Progress>, u64)> {
-    let data = File::open(data_path(dir, id))?;
-    let sums = match fs::read(sums_path(dir, id)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        other => other?,
-    };
-    let mut whole = acked;
-    let mut last = acked;
-    let mut broken = false;
-    let mut bytes = Vec::new();
-    for sum in sums.as_chunks::<SUM>().0 {
-        let [offset, length, crc] = numbers(sum);
-        let Some(end) = offset.checked_add(length).filter(|end| *end > acked) else { continue };
-        broken |= length > 2 * GROUP as u64 || offset > whole;
-        if broken {
-            last = last.max(end.min(data.metadata()?.len()));
-            continue;
-        }
-        bytes.resize(usize::try_from(length).unwrap_or(0), 0);
-        let read = data.read_exact_at(&mut bytes, offset);
-        broken = read.is_err() || crc_of(offset, &bytes) != crc;
-        last = end;
-        if !broken {
-            whole = end;
-        }
-    }
-    let progress = Progress { synced: AtomicU64::new(whole), ended: true.into(), ..Progress::default() };
-    Ok((data, Arc::new(progress), last.saturating_sub(whole)))
-}
-
-fn numbers(sum: &[u8; SUM]) -> [u64; 3] {
-    let number = |at: usize| sum[at..at + 8].iter().rev().fold(0, |number, byte| (number << 8) | u64::from(*byte));
-    [number(0), number(8), number(16)]
-}
-
 fn crc_of(offset: u64, bytes: &[u8]) -> u64 {
     let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
     digest.update(&offset.to_le_bytes());
@@ -257,12 +247,51 @@ impl Writer {
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.data.write_all_at(bytes, offset)?;
-        let sum = [offset, bytes.len() as u64, crc_of(offset, bytes)].map(u64::to_le_bytes);
-        self.sums.write_all_at(sum.as_flattened(), self.summed)?;
-        self.data.sync_data()?;
-        self.sums.sync_data()
+        write_group(&self.data, &self.sums, self.summed, offset, bytes)
     }
+}
+
+/// Writes and syncs the group of `bytes` at `offset`, and its checksum at `summed`.
+///
+/// Behind that stands a group of no bytes, which the next one overwrites: it tells a group that was damaged since from one that
+/// was under way when the machine stopped. Before the sync it counts until the next boot only, since up to then nothing that
+/// was written can be missing.
+fn write_group(data: &File, sums: &File, summed: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    data.write_all_at(bytes, offset)?;
+    let end = offset + bytes.len() as u64;
+    let written = [sum_of(offset, bytes), end_mark(end, boot())];
+    sums.write_all_at(written.as_flattened(), summed)?;
+    data.sync_data()?;
+    sums.sync_data()?;
+    // Where it can't be written, a damaged group is taken for one that was under way.
+    let _ = sums.write_all_at(&end_mark(end, 0), summed + SUM as u64);
+    Ok(())
+}
+
+fn sum_of(offset: u64, bytes: &[u8]) -> [u8; SUM] {
+    pack([offset, bytes.len() as u64, crc_of(offset, bytes)])
+}
+
+/// What stands behind the last group, if that ends at `end`.
+fn end_mark(end: u64, boot: u64) -> [u8; SUM] {
+    pack([end, 0, crc_of(end, &[]) ^ boot])
+}
+
+fn pack(numbers: [u64; 3]) -> [u8; SUM] {
+    let mut sum = [0; SUM];
+    for (place, number) in sum.as_chunks_mut().0.iter_mut().zip(numbers) {
+        *place = number.to_le_bytes();
+    }
+    sum
+}
+
+/// A number of this boot; one that is never seen again where the kernel does not tell.
+fn boot() -> u64 {
+    static BOOT: LazyLock<u64> = LazyLock::new(|| match fs::read("/proc/sys/kernel/random/boot_id") {
+        Ok(id) => checksum(CrcAlgorithm::Crc64Nvme, &id) | 1,
+        Err(_) => rand::random::<u64>() | 1,
+    });
+    *BOOT
 }
 
 /// Whether more stands on stdin right now.

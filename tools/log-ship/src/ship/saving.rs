@@ -121,7 +121,7 @@ impl Ship<'_> {
             }
         }
         let over: Vec<u32> = self.follow.sources.values().filter(|source| source.is_over()).map(Source::key).collect();
-        let streams: Vec<_> = over.iter().filter_map(|key| self.follow.sources.remove(key)).collect();
+        // With the streams: what is remembered of them is what tells a run after a kill that nothing of them is left to send.
         self.save_now(0);
         // A disk that fails has as long as a broker that is silent.
         while self.save_failed.is_some() && self.kept.elapsed() < self.timeout() && self.watch.signal().is_none() {
@@ -134,13 +134,21 @@ impl Ship<'_> {
             return Err(Failure::temporary("unable to save positions: what was sent will be sent again"));
         }
         let mut broken = None;
-        for source in streams {
+        for source in over.iter().filter_map(|key| self.follow.sources.remove(key)).collect::<Vec<_>>() {
             let stream = source.stream.as_ref();
             broken = stream.and_then(|s| s.broken.lock().unwrap_or_else(PoisonError::into_inner).take()).or(broken);
             spool::remove(&self.positions.spool(), source.memory.id);
         }
         // What came before is shipped. What should have come is not known.
-        broken.map_or(Ok(()), |error| Err(Failure::io("unable to read stdin", error)))
+        let broken = broken.map(|error| Failure::io("unable to read stdin", error));
+        match (self.damage.failure(), broken) {
+            (None, None) => Ok(()),
+            (None, Some(failure)) | (Some(failure), None) => Err(failure),
+            (Some(damage), Some(broken)) => {
+                self.console.warn(broken);
+                Err(damage)
+            }
+        }
     }
 
     /// A signal came: what is under way gets a little time, then positions are saved.

@@ -6,18 +6,23 @@ use crate::contents::Mark;
 use crate::hours::Hours;
 use crate::positions::Remembered;
 use crate::source::{Source, Standing};
-use crate::spool::{self, Spool};
+use crate::spool::{self, Recovered, Spool};
 use cli::Failure;
 use records::FileId;
 use std::fs::File;
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The path of what came from stdin.
+const STDIN: &str = "-";
 
 impl Ship<'_> {
     pub(super) fn resume(&mut self, remembered: Vec<Remembered>, first: bool) -> Result<(), Failure> {
-        let spool = self.positions.spool();
+        // By its name, since the state directory may have got another one.
         let (streams, files): (Vec<_>, Vec<_>) =
-            remembered.into_iter().partition(|memory| memory.place.starts_with(&spool));
+            remembered.into_iter().partition(|memory| memory.path == Path::new(STDIN));
         self.follow.resume(files);
         self.resume_streams(&streams)?;
         let from_end = first && self.args.from == From::End;
@@ -53,18 +58,53 @@ impl Ship<'_> {
         let dir = self.positions.spool();
         for id in spool::left(&dir) {
             let known = remembered.iter().find(|memory| memory.id == id).cloned();
-            let memory = known.unwrap_or_else(|| stream(id, spool::data_path(&dir, id)));
-            let recovered = spool::recover(&dir, id, memory.acked);
+            let mut memory = known.unwrap_or_else(|| stream(id, spool::data_path(&dir, id)));
             let path = spool::data_path(&dir, id);
             let unreadable = |error| Failure::io(format!("unable to read {}", path.display()), error);
-            let (file, progress, damaged) = recovered.map_err(unreadable)?;
-            if damaged > 0 {
+            let acked = memory.acked;
+            let Recovered { data, progress, lost, unfinished } = spool::recover(&dir, id, acked).map_err(unreadable)?;
+            if unfinished > 0 {
                 let path = path.display();
-                self.console.warn(format!("the last {damaged} bytes of {path} are not whole: left out"));
+                self.console
+                    .warn(format!("the last {unfinished} bytes of {path} were not written to their end: left out"));
             }
-            let mut source = Source::new(memory, Some(file), Standing::Stream, self.sender.host());
+            memory.seen = progress.synced.load(Ordering::Relaxed);
+            let mut source = Source::new(memory, Some(data), Standing::Stream, self.sender.host());
             source.stream = Some(progress);
+            source.lost = lost;
+            self.note_damage(id, &source.lost)?;
             self.follow.insert(source, None);
+        }
+        for memory in remembered.iter().filter(|memory| memory.seen > memory.acked) {
+            let gone = self.follow.sources.values().all(|source| source.memory.id != memory.id);
+            if gone {
+                let (bytes, path) = (memory.seen - memory.acked, spool::data_path(&dir, memory.id));
+                self.console.warn(format!("{bytes} bytes of stdin are lost: {} is gone", path.display()));
+                self.follow.destroyed += bytes;
+                self.damage.add(bytes, path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a damaged stream aside, and says so. One that an earlier run kept aside counts, too: that run did not come to
+    /// its end.
+    fn note_damage(&mut self, id: FileId, lost: &[Range<u64>]) -> Result<(), Failure> {
+        let dir = self.positions.spool();
+        let aside = spool::aside_path(&dir, id);
+        let kept = aside.exists();
+        let bytes = lost.iter().map(|lost| lost.end - lost.start).sum();
+        if let [first, more @ ..] = lost {
+            let unable = |error| Failure::io(format!("unable to keep a damaged spool as {}", aside.display()), error);
+            spool::set_aside(&dir, id).map_err(unable)?;
+            let places = if more.is_empty() { String::new() } else { format!(" and in {} more places", more.len()) };
+            let (path, aside) = (spool::data_path(&dir, id), aside.display());
+            let at = format!("damaged at {}{places}", first.start);
+            self.console.warn(format!("{bytes} bytes of stdin are lost: {} is {at}; kept as {aside}", path.display()));
+        }
+        if kept || !lost.is_empty() {
+            self.follow.destroyed += bytes;
+            self.damage.add(bytes, aside);
         }
         Ok(())
     }
@@ -88,7 +128,7 @@ impl Ship<'_> {
 fn stream(id: FileId, path: PathBuf) -> Remembered {
     Remembered {
         id,
-        path: PathBuf::from("-"),
+        path: PathBuf::from(STDIN),
         place: path,
         inode: 0,
         born: 0,

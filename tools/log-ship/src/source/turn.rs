@@ -51,6 +51,7 @@ impl Source {
         if self.stream.is_none() && !self.learn()? {
             return Ok(Turn::Rewritten);
         }
+        self.pass_lost();
         if self.must_mark(desk.now) {
             self.memory.hours.mark(self.read, desk.now);
             self.cover = Cover::None;
@@ -61,11 +62,16 @@ impl Source {
             return Ok(Turn::Unsure);
         }
         let Some(file) = &self.file else { return Ok(Turn::Idle) };
-        desk.buffer.resize(desk.buffer.len().max(CHUNK), 0);
+        let lost = self.lost.iter().map(|lost| lost.start).find(|start| *start > self.read);
+        let limit = self.memory.cut.filter(|cut| *cut > self.read).into_iter().chain(lost).min().unwrap_or(u64::MAX);
+        let limit = if self.stream.is_some() { limit.min(self.size) } else { limit };
         let before = self.tail.len();
+        // What the disk may not give back is not asked for.
+        let most = lost.map_or(usize::MAX, |_| usize::try_from(limit.saturating_sub(self.read)).unwrap_or(usize::MAX));
+        desk.buffer.resize(desk.buffer.len().max(CHUNK).min(most), 0);
         let mut count = contents::read_at(file, desk.buffer, self.read - before as u64)?;
         if desk.buffer.len() == count && self.is_long(&desk.buffer[before..count], desk.cutter) {
-            desk.buffer.resize(desk.cutter.max + OVERLAP + CHUNK, 0);
+            desk.buffer.resize((desk.cutter.max + OVERLAP + CHUNK).min(most), 0);
             count = contents::read_at(file, desk.buffer, self.read - before as u64)?;
         }
         if count < before || desk.buffer[..before] != self.tail {
@@ -84,10 +90,9 @@ impl Source {
             self.saw(self.size.max(there));
             self.memory.seen = self.memory.seen.max(there);
         }
-        let limit = self.memory.cut.filter(|cut| *cut > self.read).unwrap_or(u64::MAX);
-        let limit = if self.stream.is_some() { limit.min(self.size) } else { limit };
         let length = usize::try_from(there.min(limit).saturating_sub(self.read)).unwrap_or(0);
-        let ends = self.memory.cut == Some(self.read + length as u64);
+        let end = Some(self.read + length as u64);
+        let ends = self.memory.cut == end || lost == end;
         let buffer = std::mem::take(desk.buffer);
         let turn = self.send(&buffer[before..before + length], ends, desk);
         let (taken, turn) = turn;

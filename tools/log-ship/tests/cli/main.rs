@@ -11,6 +11,7 @@ mod outages;
 mod plain;
 mod rotation;
 mod runs;
+mod spool;
 mod stage;
 mod stdin;
 mod tls;
