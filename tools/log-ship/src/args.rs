@@ -73,7 +73,7 @@ pub(crate) struct Args {
     /// Print counters this often
     #[arg(long, value_name = "TIME", value_parser = cli::interval)]
     pub(crate) stats: Option<Duration>,
-    /// Where positions, ids and the spool are kept [default: $STATE_DIRECTORY, else /var/lib/log-ship]
+    /// Where positions, ids and the spool of this topic are kept [default: $STATE_DIRECTORY, else /var/lib/log-ship]
     #[arg(long, value_name = "DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Room on disk for lines from stdin that wait for the broker

@@ -17,6 +17,9 @@ use std::time::UNIX_EPOCH;
 pub(crate) struct Memory {
     /// When log-ship was first started here, in nanoseconds since 1970: files made later are never too old to be shipped.
     pub(crate) since: u64,
+    /// Where everything that is acknowledged was sent to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) topic: Option<String>,
     /// The files.
     pub(crate) files: Vec<Remembered>,
 }
@@ -232,12 +235,21 @@ mod tests {
         };
         let (positions, none) = Positions::open(dir.path()).unwrap();
         assert!(none.is_none());
-        positions.save(Memory { since: 9, files: vec![file.clone()] });
+        positions.save(Memory { since: 9, topic: Some("t".into()), files: vec![file.clone()] });
         positions.wait().unwrap();
         assert!(Positions::open(dir.path()).unwrap_err().is_temporary());
         drop(positions);
         let (_, memory) = Positions::open(dir.path()).unwrap();
         let memory = memory.unwrap();
-        assert_eq!((memory.since, memory.files), (9, vec![file]));
+        assert_eq!((memory.since, memory.topic.as_deref(), memory.files), (9, Some("t"), vec![file]));
+    }
+
+    /// What earlier versions wrote: it belongs to no topic yet.
+    #[test]
+    fn state_of_an_earlier_version() {
+        let file = r#"{"id":"0000000000000abc","path":"/a","place":"/a","inode":1,"born":2,"acked":3,"sent":4,"seen":5,
+            "head":"","mark":{"at":3,"length":0,"crc":0},"hours":[]}"#;
+        let memory: Memory = serde_json::from_str(&format!(r#"{{"since":9,"files":[{file}]}}"#)).unwrap();
+        assert_eq!((memory.topic, memory.files[0].acked), (None, 3));
     }
 }

@@ -49,8 +49,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let first = memory.is_none();
     let memory = match memory {
         Some(memory) => memory,
-        None => Memory { since: positions.file_time()?, files: Vec::new() },
+        None => Memory { since: positions.file_time()?, topic: None, files: Vec::new() },
     };
+    check_topic(args, memory.topic.as_deref())?;
     let follow = Follow::new(patterns, sender.host(), console, memory.since);
     let cutter = Cutter {
         max: usize::try_from(args.lines.max_line).unwrap_or(usize::MAX),
@@ -87,6 +88,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         ship.save_now(ship.reach());
     }
     ship.work()
+}
+
+/// What is acknowledged of a file is so for one topic: for another one its lines would be missing, and nothing would say so.
+fn check_topic(args: &Args, before: Option<&str>) -> Result<(), Failure> {
+    let (topic, dir) = (&args.kafka.topic, args.state_dir());
+    match before.filter(|before| before != topic) {
+        None => Ok(()),
+        Some(before) => Err(Failure::permanent(format!(
+            "unable to ship to topic {topic}: {} holds the positions of topic {before}; give each topic its own --state-dir",
+            dir.display()
+        ))),
+    }
 }
 
 struct Ship<'a> {

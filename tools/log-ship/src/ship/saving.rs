@@ -45,7 +45,7 @@ impl Ship<'_> {
     pub(super) fn save(&mut self, reach: u64) {
         let known = self.follow.sources.values().map(|source| source.remembered(reach));
         let files = known.chain(self.follow.unseen.iter().cloned()).collect();
-        self.positions.save(Memory { since: self.follow.since, files });
+        self.positions.save(Memory { since: self.follow.since, topic: Some(self.args.kafka.topic.clone()), files });
         let mut acked = Vec::with_capacity(self.follow.sources.len());
         for (key, source) in &mut self.follow.sources {
             acked.push((*key, source.memory.acked));

@@ -13,5 +13,6 @@ mod rotation;
 mod runs;
 mod spool;
 mod stage;
+mod state;
 mod stdin;
 mod tls;
