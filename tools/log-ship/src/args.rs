@@ -202,6 +202,12 @@ impl Kafka {
     pub(crate) fn options(&self) -> impl Iterator<Item = &Pair> {
         kafka::all(&self.options, self.options_file.as_ref())
     }
+
+    /// The files that hold secrets of log-ship itself.
+    pub(crate) fn secret_files(&self) -> Vec<PathBuf> {
+        let file = self.options_file.iter().filter_map(Given::get).map(OptionsFile::path);
+        file.chain(self.options().filter_map(kafka::file_of)).map(PathBuf::from).collect()
+    }
 }
 
 fn option(text: &str) -> Result<Given<Pair>, Infallible> {

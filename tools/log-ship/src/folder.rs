@@ -1,9 +1,10 @@
 //! The folders that hold the files asked for, and what is in them.
 
+use crate::reach;
 use cli::Failure;
 use globset::{GlobBuilder, GlobMatcher};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -17,12 +18,20 @@ const NO_LINES: [&str; 12] = ["gz", "xz", "zst", "bz2", "lz4", "lzma", "Z", "zip
 #[derive(Debug)]
 pub(crate) struct Patterns {
     patterns: Vec<Pattern>,
+    /// The folders that they led to at the last look, by which of them. Links may lead elsewhere at the next one.
+    folders: BTreeMap<PathBuf, BTreeSet<usize>>,
+    /// Files that hold log-ship's own secrets: not shipped under any name.
+    secrets: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
 struct Pattern {
+    /// As it was typed, from the root on.
+    text: String,
     /// Folder before the first part that is a pattern.
     fixed: PathBuf,
+    /// Where that is without links, at the last look.
+    base: Option<PathBuf>,
     /// The parts behind it; the last one is the file's.
     parts: Vec<Part>,
 }
@@ -42,6 +51,8 @@ pub(crate) struct Listing {
     pub(crate) entries: Vec<Entry>,
     /// Folders and files: whatever lies there may be there all the same.
     pub(crate) unreadable: Vec<(PathBuf, io::Error)>,
+    /// Patterns whose folder can't be found: whatever they led to may be there all the same.
+    pub(crate) hindered: BTreeSet<String>,
 }
 
 /// A file in one of the folders.
@@ -65,62 +76,119 @@ impl Entry {
     /// # Errors
     /// It can't be read, or its name has gone to another file meanwhile, which is as if it were not there.
     pub(crate) fn open(&self) -> io::Result<File> {
-        let file = File::open(&self.path)?;
+        let file = reach::open(&self.path)?;
         let meta = file.metadata()?;
         let born = meta.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         let born = born.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0));
-        if (meta.ino(), born) == (self.inode, self.born) { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+        let device = (u64::from(rustix::fs::major(meta.dev())) << 32) | u64::from(rustix::fs::minor(meta.dev()));
+        if (meta.ino(), device, born) == (self.inode, self.device, self.born) {
+            Ok(file)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 }
 
 impl Patterns {
-    /// Takes what was typed, relative to the current directory.
+    /// Takes what was typed, relative to the current directory, and the files that are never shipped.
     ///
     /// # Errors
     /// A pattern that is none, or a name that can't be a file's.
-    pub(crate) fn new(typed: &[String]) -> Result<Self, Failure> {
+    pub(crate) fn new(typed: &[String], secrets: Vec<PathBuf>) -> Result<Self, Failure> {
         let here =
             std::env::current_dir().map_err(|error| Failure::io("unable to find the current directory", error))?;
         let patterns = typed.iter().map(|text| Pattern::new(&here, text)).collect::<Result<_, _>>()?;
-        Ok(Self { patterns })
+        Ok(Self { patterns, folders: BTreeMap::new(), secrets })
     }
 
     /// Everything that is there now.
-    pub(crate) fn list(&self) -> Listing {
+    pub(crate) fn list(&mut self) -> Listing {
         let mut listing = Listing::default();
-        for pattern in &self.patterns {
-            if let Some((_, above)) = pattern.parts.split_last() {
-                descend(&pattern.fixed, above, &mut listing);
+        self.folders.clear();
+        for (number, pattern) in self.patterns.iter_mut().enumerate() {
+            let Some((_, above)) = pattern.parts.split_last() else { continue };
+            match reach::resolve(&pattern.fixed) {
+                Ok(base) => {
+                    descend(&base, above, &mut listing);
+                    pattern.base = Some(base);
+                }
+                Err(error) => {
+                    pattern.base = None;
+                    listing.hindered.insert(pattern.text.clone());
+                    listing.unreadable.push((pattern.fixed.clone(), error));
+                }
+            }
+            for folder in std::mem::take(&mut listing.folders) {
+                self.folders.entry(folder).or_default().insert(number);
             }
         }
+        listing.folders = self.folders.keys().cloned().collect();
         for folder in listing.folders.clone() {
             if let Err(error) = self.list_folder(&folder, &mut listing) {
                 listing.unreadable.push((folder, error));
             }
         }
+        self.leave_out_secrets(&mut listing);
         // A folder that a pattern led to is gone. One that was named is missed: it may not be mounted yet.
         let named = |path: &PathBuf| self.patterns.iter().any(|pattern| pattern.fixed == *path);
         listing.unreadable.retain(|(path, error)| error.kind() != io::ErrorKind::NotFound || named(path));
         listing
     }
 
+    /// By what they are, not by their names: a hard link has another one.
+    fn leave_out_secrets(&self, listing: &mut Listing) {
+        let secrets = self.secrets();
+        for secret in listing.entries.extract_if(.., |entry| secrets.contains(&(entry.device, entry.inode))) {
+            if secret.wanted {
+                let why = "it holds what log-ship itself is to keep secret";
+                listing.unreadable.push((secret.path, io::Error::new(io::ErrorKind::PermissionDenied, why)));
+            }
+        }
+    }
+
+    /// Whether it is one of the files that are never shipped.
+    pub(crate) fn is_secret(&self, entry: &Entry) -> bool {
+        self.secrets().contains(&(entry.device, entry.inode))
+    }
+
+    /// Device and inode of each, as they are now.
+    fn secrets(&self) -> Vec<(u64, u64)> {
+        let found = self.secrets.iter().filter_map(|path| look(path, false).ok().flatten());
+        found.map(|secret| (secret.device, secret.inode)).collect()
+    }
+
     /// The files that were named without a pattern.
     pub(crate) fn named(&self) -> impl Iterator<Item = PathBuf> {
         self.patterns.iter().filter_map(|pattern| match &pattern.parts[..] {
-            [Part::Name(name)] => Some(pattern.fixed.join(name)),
+            [Part::Name(name)] => Some(pattern.base.as_ref().unwrap_or(&pattern.fixed).join(name)),
             _ => None,
         })
     }
 
-    /// Whether this name, in one of the folders, was asked for.
-    fn wants(&self, folder: &Path, name: &str) -> bool {
-        self.patterns.iter().any(|pattern| {
-            let Some((last, above)) = pattern.parts.split_last() else { return false };
-            last.matches(name) && folder.strip_prefix(&pattern.fixed).is_ok_and(|rest| leads(rest, above))
-        })
+    /// Whether this very pattern was asked for.
+    pub(crate) fn has(&self, text: &str) -> bool {
+        self.patterns.iter().any(|pattern| pattern.text == text)
     }
 
-    /// The regular files in `folder`, links followed; those that vanish meanwhile are left out.
+    /// The pattern that led to `path`.
+    pub(crate) fn leading_to(&self, path: &Path) -> Option<String> {
+        let (folder, name) = (path.parent()?, path.file_name()?.to_str()?);
+        let number = self.wanting(folder, name).or_else(|| self.folders.get(folder)?.first().copied())?;
+        Some(self.patterns[number].text.clone())
+    }
+
+    /// Which pattern wants this name, in one of the folders.
+    fn wanting(&self, folder: &Path, name: &str) -> Option<usize> {
+        let wants = |number: &&usize| self.patterns[**number].parts.last().is_some_and(|last| last.matches(name));
+        self.folders.get(folder)?.iter().find(wants).copied()
+    }
+
+    /// Whether this name, in one of the folders, was asked for.
+    fn wants(&self, folder: &Path, name: &str) -> bool {
+        self.wanting(folder, name).is_some()
+    }
+
+    /// The regular files in `folder`, links followed as far as they may be; those that vanish meanwhile are left out.
     fn list_folder(&self, folder: &Path, listing: &mut Listing) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -134,16 +202,16 @@ impl Patterns {
                 continue;
             };
             let wanted = self.wants(folder, name);
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
             // A link is another name of its target: followed if it was asked for, else it would be counted twice.
-            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) && !wanted {
+            if is_link && !wanted {
                 continue;
             }
-            match look(&path, wanted) {
+            let target = if is_link { reach::resolve(&path).map(drop) } else { Ok(()) };
+            match target.and_then(|()| look(&path, wanted)) {
                 Ok(found) => listing.entries.extend(found),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) if entry.file_type().is_ok_and(|kind| kind.is_symlink()) => {
-                    listing.unreadable.push((path, error));
-                }
+                Err(error) if is_link => listing.unreadable.push((path, error)),
                 // Names may be read, and nothing else.
                 Err(error) => return Err(error),
             }
@@ -204,7 +272,7 @@ impl Pattern {
         if matches!(parts.last(), Some(Part::Deep)) {
             return Err(wrong("`**` names folders; add /*"));
         }
-        Ok(Self { fixed: fs::canonicalize(&fixed).unwrap_or(fixed), parts })
+        Ok(Self { text: absolute.to_string_lossy().into_owned(), fixed, base: None, parts })
     }
 }
 
@@ -235,7 +303,12 @@ fn descend(folder: &Path, parts: &[Part], found: &mut Listing) {
         return;
     };
     if let Part::Name(name) = part {
-        return descend(&folder.join(name), rest, found);
+        let path = folder.join(name);
+        return match reach::resolve(&path) {
+            Ok(path) => descend(&path, rest, found),
+            Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {}
+            Err(error) => found.unreadable.push((path, error)),
+        };
     }
     if let Part::Deep = part {
         descend(folder, rest, found);
@@ -252,22 +325,6 @@ fn descend(folder: &Path, parts: &[Part], found: &mut Listing) {
             Part::Glob(_) if part.matches(name) => descend(&entry.path(), rest, found),
             _ => {}
         }
-    }
-}
-
-/// Whether the folders of `path` are what `parts` ask for.
-fn leads(path: &Path, parts: &[Part]) -> bool {
-    let mut names = path.components();
-    let Some((part, rest)) = parts.split_first() else { return names.next().is_none() };
-    if let Part::Deep = part
-        && leads(path, rest)
-    {
-        return true;
-    }
-    let Some(Component::Normal(name)) = names.next() else { return false };
-    match part {
-        Part::Deep => leads(names.as_path(), parts),
-        part => name.to_str().is_some_and(|name| part.matches(name)) && leads(names.as_path(), rest),
     }
 }
 
@@ -295,33 +352,70 @@ pub(crate) fn look(path: &Path, wanted: bool) -> io::Result<Option<Entry>> {
 mod tests {
     use super::*;
 
-    fn patterns(typed: &str) -> Patterns {
-        Patterns { patterns: vec![Pattern::new(Path::new("/none"), typed).unwrap()] }
+    /// What is asked for below a folder.
+    fn patterns(dir: &Path, typed: &str) -> Patterns {
+        let mut patterns = Patterns::new(&[dir.join(typed).to_str().unwrap().to_owned()], Vec::new()).unwrap();
+        patterns.list();
+        patterns
     }
 
     #[test]
     fn wanted_names() {
-        let wants = |pattern: &str, folder: &str, name: &str| patterns(pattern).wants(Path::new(folder), name);
-        assert!(wants("/none/app.log", "/none", "app.log"));
-        assert!(wants("*.log", "/none", "app.log"));
-        assert!(!wants("*.log", "/none", ".app.log"));
-        assert!(!wants("*.log", "/none/sub", "app.log"));
-        assert!(wants("/none/*/app.log", "/none/sub", "app.log"));
-        assert!(wants("/none/**/*.log", "/none/a/b", "app.log"));
-        assert!(wants("/none/**/*.log", "/none", "app.log"));
-        assert!(!wants("/none/**/x/*.log", "/none/a", "app.log"));
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        fs::create_dir_all(dir.join("a/b")).unwrap();
+        fs::create_dir_all(dir.join("sub")).unwrap();
+        let wants = |pattern: &str, folder: &str, name: &str| {
+            let folder = if folder.is_empty() { dir.clone() } else { dir.join(folder) };
+            patterns(&dir, pattern).wants(&folder, name)
+        };
+        assert!(wants("app.log", "", "app.log"));
+        assert!(wants("*.log", "", "app.log"));
+        assert!(!wants("*.log", "", ".app.log"));
+        assert!(!wants("*.log", "sub", "app.log"));
+        assert!(wants("*/app.log", "sub", "app.log"));
+        assert!(wants("**/*.log", "a/b", "app.log"));
+        assert!(wants("**/*.log", "", "app.log"));
+        assert!(!wants("**/x/*.log", "a", "app.log"));
+        assert!(wants("*/b/*.log", "a/b", "app.log"));
+        assert!(wants("a/../sub/*.log", "sub", "app.log"));
+    }
+
+    /// Which folder a link leads to is asked at every look.
+    #[test]
+    fn a_link_that_is_switched() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        for release in ["41", "42"] {
+            fs::create_dir_all(dir.join(release).join("log")).unwrap();
+        }
+        let current = dir.join("current");
+        std::os::unix::fs::symlink("41", &current).unwrap();
+        for typed in ["current/log/*.log", "4*/../current/log/a.log"] {
+            let mut patterns = patterns(&dir, typed);
+            for release in ["41", "42"] {
+                fs::remove_file(&current).unwrap();
+                assert_eq!(patterns.list().folders, BTreeSet::new(), "{typed}");
+                std::os::unix::fs::symlink(release, &current).unwrap();
+                assert_eq!(patterns.list().folders, [dir.join(release).join("log")].into(), "{typed}");
+                assert!(patterns.wants(&dir.join(release).join("log"), "a.log"));
+                assert!(patterns.leading_to(&dir.join(release).join("log/a.log")).unwrap().ends_with(typed));
+            }
+        }
     }
 
     #[test]
     fn rotated_names() {
-        let rotated = |pattern: &str, name: &str| patterns(pattern).is_rotated(&Path::new("/none").join(name));
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let rotated = |pattern: &str, name: &str| patterns(&dir, pattern).is_rotated(&dir.join(name));
         for name in ["app.log.1", "app.log-20240101", "app-20240101.log", "app.1.log", "app.log.1.old"] {
-            assert!(rotated("/none/app.log", name), "{name}");
+            assert!(rotated("app.log", name), "{name}");
         }
         for name in ["app.log.1.gz", "other.log.1", "app.logs", "app", "xapp.log.1", "app.log~"] {
-            assert!(!rotated("/none/app.log", name), "{name}");
+            assert!(!rotated("app.log", name), "{name}");
         }
-        assert!(rotated("/none/*.log", "b.log.2"));
+        assert!(rotated("*.log", "b.log.2"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The files that are followed: found in their folders, known again after rotation, and told from their copies.
 
+mod away;
 mod looking;
 mod parting;
 
@@ -7,6 +8,7 @@ use crate::contents::{self, Mark};
 use crate::folder::{Entry, Patterns};
 use crate::hours::Hours;
 use crate::positions::Remembered;
+use crate::reach;
 use crate::source::{Source, Standing, key};
 use cli::Console;
 use looking::is_below;
@@ -14,6 +16,7 @@ use records::FileId;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// Bytes compared to tell the copy of a file that is still being made.
 const BLOCK: u64 = 4096;
@@ -33,6 +36,12 @@ pub(crate) struct Follow {
     unreadable: BTreeSet<PathBuf>,
     /// Remembered files that could not be looked at yet.
     pub(crate) unseen: Vec<Remembered>,
+    /// Files that are on disk, and that no pattern leads to now.
+    pub(crate) away: Vec<Remembered>,
+    /// When those were last looked at.
+    looked_away: Instant,
+    /// Patterns whose folders can't be looked at.
+    hindered: BTreeSet<String>,
     /// Bytes that were destroyed before they were read, as far as they had been seen.
     pub(crate) destroyed: u64,
     pub(crate) folders: BTreeSet<PathBuf>,
@@ -63,6 +72,9 @@ impl Follow {
             told: HashSet::new(),
             unreadable: BTreeSet::new(),
             unseen: Vec::new(),
+            away: Vec::new(),
+            looked_away: Instant::now(),
+            hindered: BTreeSet::new(),
             destroyed: 0,
             folders: BTreeSet::new(),
             names: None,
@@ -73,6 +85,7 @@ impl Follow {
     pub(crate) fn resume(&mut self, remembered: Vec<Remembered>) {
         let entries = self.entries();
         self.find(remembered, &entries);
+        self.tell_unwatched();
     }
 
     fn find(&mut self, remembered: Vec<Remembered>, entries: &[Entry]) {
@@ -81,17 +94,25 @@ impl Follow {
             let entry = entries.iter().find(|entry| entry.inode == memory.inode && entry.born == memory.born);
             // A file that was rewritten may be remembered twice: as it was, and as it is.
             let entry = entry.filter(|entry| !self.inodes.contains_key(&(entry.device, entry.inode)));
+            if entry.is_some_and(|entry| self.is_unwatched(&memory, entry)) {
+                self.away.push(memory);
+                continue;
+            }
             let file = entry.map(|entry| (entry, self.open(entry)));
             match file {
                 // It is there, and can't be read; or its name has changed since it was listed.
                 Some((_, None)) => self.unseen.push(memory),
-                None if self.is_unreadable(&memory.place) => self.unseen.push(memory),
                 Some((entry, Some(file))) if holds(&memory, &file, entry.size) => {
                     let standing = if entry.wanted { Standing::Wanted } else { Standing::Renamed };
-                    let source = Source::new(memory, Some(file), standing, &self.host);
+                    let asked = self.patterns.leading_to(&entry.path);
+                    let source = Source::new(Remembered { asked, ..memory }, Some(file), standing, &self.host);
                     self.insert(source, Some(entry));
                 }
-                _ => missing.push(memory),
+                Some(_) => missing.push(memory),
+                None => match self.leave(memory) {
+                    Some(memory) if self.may_be_there(&memory) => self.unseen.push(memory),
+                    other => missing.extend(other),
+                },
             }
         }
         for memory in missing {
@@ -112,6 +133,8 @@ impl Follow {
         let entries = self.entries();
         let unseen = std::mem::take(&mut self.unseen);
         self.find(unseen, &entries);
+        let back = self.back(&entries);
+        self.find(back, &entries);
         let mut present = HashSet::new();
         let mut strangers = Vec::new();
         for entry in &entries {
@@ -177,6 +200,7 @@ impl Follow {
         let mut memory = Remembered {
             id: self.mint(),
             place: path.clone(),
+            asked: self.patterns.leading_to(&path),
             path,
             inode: entry.inode,
             born: entry.born,
@@ -250,7 +274,7 @@ fn differs(source: &Source, entry: &Entry, file: &File) -> bool {
     let original = match &source.file {
         Some(original) => original,
         None if source.standing == Standing::Renamed => {
-            closed = File::open(&source.memory.place);
+            closed = reach::open(&source.memory.place);
             let Ok(original) = &closed else { return false };
             original
         }

@@ -8,6 +8,7 @@ mod follow;
 mod hours;
 mod lines;
 mod positions;
+mod reach;
 mod sender;
 mod ship;
 mod source;

@@ -34,6 +34,9 @@ pub(crate) struct Remembered {
     pub(crate) path: PathBuf,
     /// Where it was last seen.
     pub(crate) place: PathBuf,
+    /// The pattern that led to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) asked: Option<String>,
     pub(crate) inode: u64,
     pub(crate) born: u64,
     /// Everything before this offset is acknowledged.
@@ -222,6 +225,7 @@ mod tests {
             id: FileId(0xabc),
             path: "/a".into(),
             place: "/b".into(),
+            asked: Some("/*".into()),
             inode: 1,
             born: 2,
             acked: 3,
@@ -244,12 +248,12 @@ mod tests {
         assert_eq!((memory.since, memory.topic.as_deref(), memory.files), (9, Some("t"), vec![file]));
     }
 
-    /// What earlier versions wrote: it belongs to no topic yet.
+    /// What earlier versions wrote: it belongs to no topic yet, and no file knows its pattern.
     #[test]
     fn state_of_an_earlier_version() {
         let file = r#"{"id":"0000000000000abc","path":"/a","place":"/a","inode":1,"born":2,"acked":3,"sent":4,"seen":5,
             "head":"","mark":{"at":3,"length":0,"crc":0},"hours":[]}"#;
         let memory: Memory = serde_json::from_str(&format!(r#"{{"since":9,"files":[{file}]}}"#)).unwrap();
-        assert_eq!((memory.topic, memory.files[0].acked), (None, 3));
+        assert_eq!((memory.topic, memory.files[0].asked.as_deref(), memory.files[0].acked), (None, None, 3));
     }
 }

@@ -41,7 +41,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 /// Wrong options, no state directory, a broker that is silent too long (with `--once`), a signal.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let console = Console::new(env!("CARGO_BIN_NAME"), args.verbosity);
-    let patterns = Patterns::new(&args.paths)?;
+    let patterns = Patterns::new(&args.paths, args.kafka.secret_files())?;
     let sender = Sender::new(args)?;
     let watch = Watch::start(console)?;
     raise_limit();

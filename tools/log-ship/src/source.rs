@@ -328,6 +328,7 @@ mod tests {
             id: FileId(1),
             path: "/a".into(),
             place: "/a".into(),
+            asked: None,
             inode: 1,
             born: 1,
             acked,

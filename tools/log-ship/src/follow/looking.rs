@@ -2,6 +2,7 @@
 
 use super::Follow;
 use crate::folder::{Entry, Listing};
+use crate::positions::Remembered;
 use cli::Failure;
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -32,8 +33,8 @@ impl Follow {
     }
 
     fn list(&mut self) -> Vec<Entry> {
-        let Listing { folders, mut entries, unreadable } = self.patterns.list();
-        self.folders = folders;
+        let Listing { folders, mut entries, unreadable, hindered } = self.patterns.list();
+        (self.folders, self.hindered) = (folders, hindered);
         let before = std::mem::take(&mut self.unreadable);
         for (path, error) in unreadable {
             let new = !before.contains(&path) && !self.unreadable.contains(&path);
@@ -62,6 +63,11 @@ impl Follow {
 
     pub(super) fn is_unreadable(&self, path: &Path) -> bool {
         is_below(&self.unreadable, path)
+    }
+
+    /// Whether a file that was not found is on disk all the same, for all that can be looked at.
+    pub(super) fn may_be_there(&self, memory: &Remembered) -> bool {
+        self.is_unreadable(&memory.place) || memory.asked.as_ref().is_some_and(|text| self.hindered.contains(text))
     }
 
     pub(super) fn open(&mut self, entry: &Entry) -> Option<File> {

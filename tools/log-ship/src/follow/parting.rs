@@ -1,5 +1,6 @@
 //! Files that are no longer what they were: their rest is looked for in a copy, and said if it is nowhere.
 
+use super::away::Elsewhere;
 use super::{Follow, made};
 use crate::contents::{self, Mark};
 use crate::folder::Entry;
@@ -8,7 +9,7 @@ use std::fs::File;
 use std::time::Duration;
 
 /// A file that was rotated away stays open so long after its last line.
-const LINGER: Duration = Duration::from_secs(60);
+pub(super) const LINGER: Duration = Duration::from_secs(60);
 
 impl Follow {
     /// Sources whose files were truncated or rewritten go on in a copy, if there is one; their files begin anew.
@@ -83,9 +84,14 @@ impl Follow {
                 }
             }
         }
+        self.look_away();
         for key in gone {
             let Some(source) = self.sources.remove(&key) else { continue };
             self.inodes.retain(|_, known| *known != key);
+            if !matches!(self.elsewhere(&source.memory), Elsewhere::Gone) {
+                self.away.push(source.remembered(0));
+                continue;
+            }
             // Forgotten, unless there is a copy: that would be new to us then.
             let mark = source.tail();
             self.part(source, mark, entries);
@@ -108,7 +114,7 @@ impl Follow {
     }
 
     /// Says what was not read before `from` on, as far as it was seen.
-    fn lost(&mut self, source: &Source, from: u64) {
+    pub(super) fn lost(&mut self, source: &Source, from: u64) {
         let to = source.memory.seen;
         if to > from {
             let path = source.memory.path.display();
@@ -143,7 +149,7 @@ mod tests {
     use std::time::Instant;
 
     fn follow(path: &Path) -> Follow {
-        let patterns = Patterns::new(&[path.to_str().unwrap().to_owned()]).unwrap();
+        let patterns = Patterns::new(&[path.to_str().unwrap().to_owned()], Vec::new()).unwrap();
         Follow::new(patterns, "h", Console::new("log-ship", Verbosity::default()), 0)
     }
 

@@ -44,7 +44,7 @@ impl Ship<'_> {
     /// Begins to save all positions; `reach` is what may be sent until the next time.
     pub(super) fn save(&mut self, reach: u64) {
         let known = self.follow.sources.values().map(|source| source.remembered(reach));
-        let files = known.chain(self.follow.unseen.iter().cloned()).collect();
+        let files = known.chain(self.follow.unseen.iter().cloned()).chain(self.follow.away.iter().cloned()).collect();
         self.positions.save(Memory { since: self.follow.since, topic: Some(self.args.kafka.topic.clone()), files });
         let mut acked = Vec::with_capacity(self.follow.sources.len());
         for (key, source) in &mut self.follow.sources {

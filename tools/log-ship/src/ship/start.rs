@@ -130,6 +130,7 @@ fn stream(id: FileId, path: PathBuf) -> Remembered {
         id,
         path: PathBuf::from(STDIN),
         place: path,
+        asked: None,
         inode: 0,
         born: 0,
         acked: 0,
