@@ -336,16 +336,23 @@ pub(crate) fn look(path: &Path, wanted: bool) -> io::Result<Option<Entry>> {
         return Ok(None);
     }
     let time = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { stat.stx_mtime } else { stat.stx_btime };
-    let nanoseconds = u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::from(time.tv_nsec);
+    // Anybody may give a file of their own any time.
+    let nanoseconds = u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000);
+    let nanoseconds = nanoseconds.saturating_add(u64::from(time.tv_nsec));
     Ok(Some(Entry {
         path: path.to_owned(),
         inode: stat.stx_ino,
         device: (u64::from(stat.stx_dev_major) << 32) | u64::from(stat.stx_dev_minor),
         born: if stat.stx_mask & StatxFlags::BTIME.bits() == 0 { 0 } else { nanoseconds },
         size: stat.stx_size,
-        modified: stat.stx_mtime.tv_sec * 1000 + i64::from(stat.stx_mtime.tv_nsec / 1_000_000),
+        modified: milliseconds(stat.stx_mtime.tv_sec, i64::from(stat.stx_mtime.tv_nsec)),
         wanted,
     }))
+}
+
+/// A time of a file in milliseconds since 1970, however odd it is.
+pub(crate) fn milliseconds(seconds: i64, nanoseconds: i64) -> i64 {
+    seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000)
 }
 
 #[cfg(test)]
@@ -429,6 +436,13 @@ mod tests {
         assert_eq!(entry.open().unwrap_err().kind(), io::ErrorKind::NotFound);
         fs::write(&path, "two").unwrap();
         assert_eq!(entry.open().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn odd_times() {
+        assert_eq!(milliseconds(1, 2_500_000), 1002);
+        assert_eq!(milliseconds(9_300_000_000_000_000, 0), i64::MAX);
+        assert_eq!(milliseconds(i64::MIN, 0), i64::MIN);
     }
 
     #[test]

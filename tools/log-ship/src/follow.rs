@@ -31,7 +31,8 @@ pub(crate) struct Follow {
     pub(crate) since: u64,
     host: String,
     console: Console,
-    told: HashSet<PathBuf>,
+    /// Files that could not be opened, which was said, and their sizes.
+    told: HashMap<PathBuf, u64>,
     /// Folders and files that can't be looked at: what is known to lie there is not gone.
     unreadable: BTreeSet<PathBuf>,
     /// Remembered files that could not be looked at yet.
@@ -69,7 +70,7 @@ impl Follow {
             since,
             host: host.to_owned(),
             console,
-            told: HashSet::new(),
+            told: HashMap::new(),
             unreadable: BTreeSet::new(),
             unseen: Vec::new(),
             away: Vec::new(),
@@ -131,6 +132,11 @@ impl Follow {
         }
         let rewritten: Vec<u32> = self.sources.values().filter(|source| source.rewritten).map(Source::key).collect();
         let entries = self.entries();
+        if !self.told.is_empty() {
+            let away = self.away.iter().map(|memory| &memory.place);
+            let there: HashSet<&PathBuf> = entries.iter().map(|entry| &entry.path).chain(away).collect();
+            self.told.retain(|path, _| there.contains(path));
+        }
         let unseen = std::mem::take(&mut self.unseen);
         self.find(unseen, &entries);
         let back = self.back(&entries);
@@ -257,6 +263,17 @@ impl Follow {
         }
     }
 
+    /// Bytes that are known to be there and have not been read, also of files that can't be read.
+    pub(crate) fn unread(&self) -> u64 {
+        let followed = self.sources.values().map(|source| source.size.saturating_sub(source.read));
+        let remembered = |memory: &Remembered| {
+            let size = self.told.get(&memory.place).copied().unwrap_or(memory.seen);
+            size.saturating_sub(memory.acked)
+        };
+        let strange = self.told.iter().filter(|(path, _)| self.unseen.iter().all(|memory| memory.place != **path));
+        followed.chain(self.unseen.iter().map(remembered)).chain(strange.map(|(_, size)| *size)).sum()
+    }
+
     /// Whether a file that was asked for is there.
     pub(crate) fn has_any(&self) -> bool {
         self.sources.values().any(|source| source.standing == Standing::Wanted)
@@ -320,5 +337,5 @@ fn same_before(original: &File, copy: &File, end: u64) -> bool {
 
 /// When a file was made, in nanoseconds since 1970; when it was last changed where the file system doesn't know.
 fn made(entry: &Entry) -> u64 {
-    if entry.born == 0 { u64::try_from(entry.modified).unwrap_or(0) * 1_000_000 } else { entry.born }
+    if entry.born == 0 { u64::try_from(entry.modified).unwrap_or(0).saturating_mul(1_000_000) } else { entry.born }
 }

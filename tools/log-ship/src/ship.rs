@@ -308,7 +308,7 @@ impl Ship<'_> {
 
     fn say_stats(&self, stream: Option<&Stream>) {
         let Some(stream) = stream else { return };
-        let unread = self.follow.sources.values().map(|source| source.size.saturating_sub(source.read)).sum();
+        let unread = self.follow.unread();
         let mut counters = self.counters;
         counters.destroyed = self.follow.destroyed;
         let files = self.follow.sources.len() as u64;

@@ -24,6 +24,8 @@ pub(crate) struct Seen {
 pub(crate) struct Watch {
     inotify: Option<OwnedFd>,
     folders: BTreeSet<PathBuf>,
+    /// Folders that can't be watched, which was said.
+    unwatched: BTreeSet<PathBuf>,
     wakes: PipeReader,
     waker: Waker,
     signals: Signals,
@@ -60,7 +62,15 @@ impl Watch {
         }
         let signals = Signals::catch(Some(&OwnedFd::from(writer.try_clone().map_err(no_pipe)?)))?;
         let inotify = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
-        Ok(Self { inotify, folders: BTreeSet::new(), wakes, waker: Waker(writer), signals, console })
+        Ok(Self {
+            inotify,
+            folders: BTreeSet::new(),
+            unwatched: BTreeSet::new(),
+            wakes,
+            waker: Waker(writer),
+            signals,
+            console,
+        })
     }
 
     /// Something that ends a wait.
@@ -86,12 +96,16 @@ impl Watch {
             }
             let changes = WatchFlags::CREATE | WatchFlags::MOVE | WatchFlags::DELETE | WatchFlags::MODIFY;
             match add_watch(inotify, folder, changes | WatchFlags::ONLYDIR) {
-                Ok(_) => drop(self.folders.insert(folder.clone())),
+                Ok(_) => {
+                    self.unwatched.remove(folder);
+                    self.folders.insert(folder.clone());
+                }
                 Err(rustix::io::Errno::NOENT) => {}
                 Err(error) => {
-                    let folder = folder.display();
-                    self.console.warn(format!("unable to watch {folder}: {error}; it is looked at every second"));
-                    self.folders.insert(folder.to_string().into());
+                    if self.unwatched.insert(folder.clone()) {
+                        let folder = folder.display();
+                        self.console.warn(format!("unable to watch {folder}: {error}; it is looked at every second"));
+                    }
                 }
             }
         }

@@ -51,7 +51,7 @@ impl Follow {
     /// The files that were named and are not followed, each with the reason.
     pub(crate) fn missing(&self) -> Vec<(PathBuf, &'static str)> {
         let followed = |path: &PathBuf| self.sources.values().any(|source| source.memory.place == *path);
-        let named = self.patterns.named().filter(|path| !followed(path) && !self.told.contains(path));
+        let named = self.patterns.named().filter(|path| !followed(path) && !self.told.contains_key(path));
         let named = named.filter(|path| !self.is_unreadable(path));
         named.filter_map(|path| Some((what_it_is(&path)?, path))).map(|(what, path)| (path, what)).collect()
     }
@@ -77,7 +77,8 @@ impl Follow {
                 Some(file)
             }
             Err(error) => {
-                if error.kind() != std::io::ErrorKind::NotFound && self.told.insert(entry.path.clone()) {
+                let is_there = error.kind() != std::io::ErrorKind::NotFound;
+                if is_there && self.told.insert(entry.path.clone(), entry.size).is_none() {
                     self.console.warn(Failure::io(format!("unable to read {}", entry.path.display()), error));
                 }
                 None

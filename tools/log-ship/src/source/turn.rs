@@ -2,6 +2,7 @@
 
 use super::{Cover, OVERLAP, Source};
 use crate::contents::{self, Mark};
+use crate::folder::milliseconds;
 use crate::lines::{Cut, Cutter};
 use crate::sender::{Line, Sender};
 use memchr::{memchr, memrchr};
@@ -84,7 +85,7 @@ impl Source {
             if meta.len() < there || !self.is_same()? {
                 return Ok(Turn::Rewritten);
             }
-            self.memory.written = meta.mtime() * 1000 + meta.mtime_nsec() / 1_000_000;
+            self.memory.written = milliseconds(meta.mtime(), meta.mtime_nsec());
         }
         if self.stream.is_none() {
             self.saw(self.size.max(there));

@@ -119,6 +119,22 @@ fn what_is_not_there_and_what_can_not_be_read() {
     assert!(stage.values().contains(&"one".to_owned()));
 }
 
+/// What can't be read is not counted as read: whoever watches the counters sees that it is left.
+#[test]
+fn what_can_not_be_read_is_unread() {
+    let stage = Stage::new();
+    append(&stage.log("open.log"), "one\n");
+    append(&stage.log("locked.log"), "secret\n");
+    fs::set_permissions(stage.log("locked.log"), fs::Permissions::from_mode(0o0)).unwrap();
+    fs::set_permissions(stage.dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    // Root can read everything.
+    let tool = Tool::new("setpriv").args(["--reuid", "1000", "--clear-groups", env!("CARGO_BIN_EXE_log-ship")]);
+    let tool = tool.args(["--brokers", &stage.brokers, "--topic", &stage.topic, "--once", "--stats", "1h"]);
+    let run = tool.arg("--state-dir").arg(stage.state()).arg(stage.log("*.log")).run().succeeds().stderr_is_one_line();
+    let stats = check_stats(&run.stdout);
+    assert_eq!((stats["acked"].as_u64(), stats["unread_bytes"].as_u64()), (Some(1), Some(7)), "{stats}");
+}
+
 /// What is named and is no file is told, whatever else is shipped.
 #[test]
 fn what_is_no_file_is_told() {
