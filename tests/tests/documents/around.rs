@@ -320,17 +320,12 @@ pub const PAGES: [Around; 13] = [
                 "arrived logs /var/log/syslog \"syslog of $run\" && arrived logs /var/log/nginx/access.log \"nginx/access.log of $run\"",
             ),
             ("--first-line", "arrived java /srv/obelix/log/app.log \"2026-01-23 trace of $run\"$'\\n  at Main'"),
-            ("journalctl", "arrived journal - \"journal of $run\""),
         ],
         holds: &[
             ("--stats 60s", "jq -e '.rejected == 0 and .read == .acked' \"$said\""),
             ("--kafka-file", "arrived logs /var/log/dpkg.log \"dpkg.log of $run\"; curl -fsS -X DELETE \"$SEARCH_URL/$run-*\""),
         ],
-        stand_ins: &[StandIn {
-            name: "journalctl",
-            why: "there may be no journal here, and its lines are not known",
-            does: "[ \"$*\" = '-f -o cat' ]\necho \"journal of $run\"\nexec sleep infinity",
-        }],
+        stand_ins: &[],
     },
     Around {
         page: "tools/log-index/README.md",

@@ -20,7 +20,7 @@ Examples:
   What there is now, and no more:
     log-ship --brokers kafka-1:9092 --topic logs --once /var/log/dpkg.log
   The lines of a program, kept on disk until the broker has them:
-    journalctl -f -o cat | log-ship --brokers kafka-1:9092 --topic journal --field unit=all
+    /srv/obelix/current/bin/report | log-ship --brokers kafka-1:9092 --topic reports --field unit=report
   Under rsyslog's omprog, which keeps each message until its OK:
     log-ship --brokers kafka-1:9092 --topic syslog --confirm";
 
