@@ -54,3 +54,34 @@ fn acknowledged_and_dropped() {
     assert!(model.uploads(BUCKET).is_empty());
     assert_eq!(s3.head("/b/k", &[]).status(), 404);
 }
+
+#[test]
+fn conditions_are_kept_on_whole_objects_alone() {
+    let (model, s3) = liar(Rules { complete_ignores_conditions: true, ..Rules::default() });
+    let absent = [("If-None-Match", "*")];
+    assert_eq!(s3.put("/b/k", &absent, b"one").status(), 200);
+    assert_eq!(s3.put("/b/k", &absent, b"one").error(), (412, "PreconditionFailed"));
+    let id = s3.create("k", &[]);
+    let part = s3.part("k", &id, 1, b"two");
+    assert_eq!(s3.complete("k", &id, &absent, &[(1, &part)]).status(), 200);
+    assert_eq!(model.object(BUCKET, "k").unwrap().body, "two");
+}
+
+#[test]
+fn uploads_are_listed_by_whole_keys_alone() {
+    let (model, s3) = liar(Rules { uploads_by_exact_key: true, ..Rules::default() });
+    let id = s3.create("p/k", &[]);
+    for (prefix, listed) in [("", false), ("p/", false), ("p/k", true), ("p/k.", false)] {
+        let answer = s3.get(&format!("/b?uploads&prefix={prefix}"), &[]);
+        assert_eq!(answer.text().contains(&id), listed, "{prefix}");
+    }
+    assert_eq!(model.uploads(BUCKET).len(), 1);
+}
+
+#[test]
+fn parts_that_nobody_can_read() {
+    let (_model, s3) = liar(Rules { unreadable_parts: true, ..Rules::default() });
+    let id = s3.create("k", &[]);
+    let answer = s3.get(&format!("/b/k?uploadId={id}"), &[]);
+    assert_eq!((answer.status(), answer.text().contains("ListPartsResult")), (200, false));
+}

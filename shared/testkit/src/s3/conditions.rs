@@ -27,7 +27,7 @@ impl Condition {
     }
 
     /// Says whether the write may happen. `is_stored` answers whether the bytes to be written are those stored already,
-    /// and is asked only by a server that lies; it is None where there are no bytes (CompleteMultipartUpload).
+    /// and is asked only by a server that lies; it is None for CompleteMultipartUpload, which has no bytes.
     pub fn check(
         &self,
         bucket: &Bucket,
@@ -36,7 +36,7 @@ impl Condition {
         is_stored: Option<&dyn Fn(&Object) -> bool>,
     ) -> Result<(), Refusal> {
         let stored = bucket.objects.get(key);
-        if rules.ignore_all_conditions {
+        if rules.ignore_all_conditions || (rules.complete_ignores_conditions && is_stored.is_none()) {
             return Ok(());
         }
         if rules.ignore_conditions {

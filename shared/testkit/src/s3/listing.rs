@@ -124,7 +124,8 @@ pub(crate) fn uploads(service: &Service, target: &Target) -> Result<Reply, Refus
     let bucket = state.bucket(&target.bucket)?;
     let mut entries = String::new();
     let (mut count, mut last, mut truncated) = (0, (String::new(), String::new()), false);
-    for ((key, id), upload) in bucket.uploads.iter().filter(|((key, _), _)| key.starts_with(prefix)) {
+    let wanted = |key: &str| if service.rules.uploads_by_exact_key { key == prefix } else { key.starts_with(prefix) };
+    for ((key, id), upload) in bucket.uploads.iter().filter(|((key, _), _)| wanted(key)) {
         let passed = match id_marker {
             _ if key_marker.is_empty() => false,
             Some(id_marker) => key.as_str() < key_marker || (key == key_marker && id.as_str() <= id_marker),
@@ -173,6 +174,9 @@ pub(crate) fn parts(service: &Service, target: &Target) -> Result<Reply, Refusal
     let marker: u32 = number(target, "part-number-marker")?.unwrap_or(0);
     let mut state = service.state();
     let upload = state.bucket(&target.bucket)?.upload(&target.key, id)?;
+    if service.rules.unreadable_parts {
+        return Ok(Reply::new(200).xml("<html>"));
+    }
     let mut entries = String::new();
     let (mut count, mut last, mut truncated) = (0, marker, false);
     for (number, part) in upload.parts.iter().filter(|(number, _)| **number > marker) {

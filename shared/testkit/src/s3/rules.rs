@@ -9,6 +9,8 @@ pub struct Rules {
     pub ignore_conditions: bool,
     /// Every condition is ignored, those two included.
     pub ignore_all_conditions: bool,
+    /// Conditions are kept on PutObject and ignored on CompleteMultipartUpload.
+    pub complete_ignores_conditions: bool,
     /// PutObject and CompleteMultipartUpload are answered as successes and nothing is stored.
     pub ack_and_drop: bool,
     /// The encryption asked for is neither kept nor echoed.
@@ -19,6 +21,10 @@ pub struct Rules {
     pub no_checksums: bool,
     /// ListMultipartUploads is not implemented (501).
     pub no_list_uploads: bool,
+    /// ListMultipartUploads takes its prefix for a whole key, and lists the uploads of that key alone.
+    pub uploads_by_exact_key: bool,
+    /// ListParts answers 200 with a document that is none of its own.
+    pub unreadable_parts: bool,
     /// GET answers with the whole object, whatever range was asked for.
     pub ignore_ranges: bool,
     /// Lists end with "there is more", and don't say where.
