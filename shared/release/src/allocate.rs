@@ -1,10 +1,11 @@
 //! Taking a number: a conditional create that one builder wins, on a store that has shown to keep conditions.
 
-use crate::claim::{Builder, Claim};
+use crate::claim::Claim;
 use crate::layout::Layout;
 use crate::number::ReleaseNumber;
+use crate::probe::{self, Verdict};
 use crate::settle::{self, Settled};
-use crate::store::{Attributes, Condition, Put, Store, Tag};
+use crate::store::{Attributes, Condition, Store};
 use crate::sweep::Own;
 use cli::Failure;
 use uuid::Uuid;
@@ -28,15 +29,24 @@ pub async fn claim(
     attributes: &Attributes,
     trying: impl Fn(ReleaseNumber) + Send,
 ) -> Result<Own, Failure> {
-    let body = Claim::Claimed { build, builder: Builder::this_process() }.to_bytes();
+    let body = Claim::of_this_process(build).to_bytes();
     let mut number = first;
     for lost in 1..=TRIES {
         trying(number);
         let key = layout.record(number);
         match settle::put(store, &key, &body, Condition::Absent, attributes).await? {
             Settled::Ours(tag) => {
-                probe(store, &key, &body, attributes).await?;
-                return Ok(Own { number, build, tag });
+                return match probe::writes(store, &key, &body, attributes).await? {
+                    Verdict::Kept => Ok(Own { number, build, tag }),
+                    Verdict::Ignored(header) => {
+                        // As if it had never been there; if that fails too, the reason is still the one below.
+                        let _ = store.delete(&key).await;
+                        Err(Failure::permanent(format!(
+                            "{} ignores conditional writes ({header}): two builds could take the same number, so none is taken",
+                            store.url("")
+                        )))
+                    }
+                };
             }
             Settled::Theirs(_) => {
                 let passed_over = u64::from(Uuid::new_v4().as_fields().0) % (lost / PATIENCE + 1);
@@ -45,19 +55,4 @@ pub async fn claim(
         }
     }
     Err(Failure::temporary(format!("unable to claim a number in {}: others took {TRIES} in a row", store.url(""))))
-}
-
-/// Two more writes of our own claim, both of which a store that keeps conditions refuses.
-async fn probe(store: &dyn Store, key: &str, body: &[u8], attributes: &Attributes) -> Result<(), Failure> {
-    let wrong = Tag::of_nothing();
-    for (when, header) in [(Condition::Absent, "If-None-Match"), (Condition::Unchanged(&wrong), "If-Match")] {
-        if let Put::Done(_) = store.put(key, body, when, attributes).await? {
-            store.delete(key).await?;
-            return Err(Failure::permanent(format!(
-                "{} ignores conditional writes ({header}): two builds could take the same number, so none is taken",
-                store.url("")
-            )));
-        }
-    }
-    Ok(())
 }

@@ -30,6 +30,12 @@ pub enum Claim {
 }
 
 impl Claim {
+    /// The claim of a build that this process does.
+    #[must_use]
+    pub fn of_this_process(build: Uuid) -> Self {
+        Self::Claimed { build, builder: Builder::this_process() }
+    }
+
     /// The claim's text.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -91,6 +91,13 @@ impl Layout {
         format!("{}-{number}.{}", self.artifact, format.name())
     }
 
+    /// Every key under which a build that claimed this number may have begun an upload.
+    #[must_use]
+    pub fn keys(&self, number: ReleaseNumber) -> [String; 4] {
+        let archive = |format| self.archive(number, format);
+        [self.record(number), archive(Format::Tar), archive(Format::TarZst), archive(Format::TarGz)]
+    }
+
     /// What a key holds; `None` for keys of other artifacts and of other things.
     #[must_use]
     pub fn parse(&self, key: &str) -> Option<Key> {
@@ -137,6 +144,7 @@ mod tests {
         assert_eq!(layout.parse(&layout.record(number)), Some(Key::Record(number)));
         for format in [Format::Tar, Format::TarGz, Format::TarZst] {
             assert_eq!(layout.parse(&layout.archive(number, format)), Some(Key::Artifact(number, format)));
+            assert!(layout.keys(number).contains(&layout.archive(number, format)));
         }
         for other in
             ["obelix-app-1-2.tar", "obelix-app-042.tar", "obelix-42.tar", "latest.txt", "obelix-app-42.tar.bz2"]

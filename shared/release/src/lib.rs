@@ -11,6 +11,7 @@ pub mod history;
 pub mod layout;
 pub mod number;
 pub mod pointer;
+pub mod probe;
 pub mod record;
 pub mod selector;
 pub mod settle;

@@ -131,7 +131,11 @@ pub enum Put {
 pub enum Completion {
     /// The object is there.
     Done,
-    /// Not by this answer; a lost reply may hide that it is. The object itself tells.
+    /// The condition did not hold: the key is taken. A lost reply may hide that it is by this very upload; the object
+    /// itself tells.
+    Taken,
+    /// Not by this answer, for another reason than the condition: a conflict, or the upload is gone. The object itself
+    /// tells.
     Unclear,
 }
 
@@ -274,6 +278,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Whether the store has storage classes and encryption to ask for.
     fn has_attributes(&self) -> bool;
 
+    /// Whether completing an upload is an operation of its own, whose condition may be ignored although others are kept.
+    fn completes_apart(&self) -> bool;
+
     /// Reads a small object whole; `None` if there is none.
     async fn get(&self, key: &str) -> Result<Option<Object>, Failure>;
 
@@ -329,8 +336,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Removes what proves who uploaded the object of that key, once its record is sealed.
     async fn settled(&self, key: &str, build: Uuid) -> Result<(), Failure>;
 
-    /// Makes the store ready to take its first release, and removes what dead writers left under no name.
-    async fn prepare(&self) -> Result<(), Failure>;
+    /// Makes the store ready to take its first release, and removes what dead writers left under no name. Returns what
+    /// could not be removed.
+    async fn prepare(&self) -> Result<Vec<Failure>, Failure>;
 }
 
 /// Whether `head` shows the artifact of a build, whole.

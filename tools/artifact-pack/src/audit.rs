@@ -4,7 +4,7 @@ use crate::args::Args;
 use cli::{Console, Failure, Output};
 use jiff::Timestamp;
 use release::pointer;
-use release::sweep::{self, Orphan};
+use release::sweep::{self, Look, Orphan};
 use std::time::SystemTime;
 
 /// Prints a row for every number claimed and not finished, every orphan upload and every orphan archive.
@@ -14,9 +14,12 @@ use std::time::SystemTime;
 pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
     let store = args.store.open().await?;
     let layout = &args.store.artifact;
-    let survey = sweep::survey(store.as_ref(), layout).await?;
+    let survey = sweep::survey(store.as_ref(), layout, Look::Audit).await?;
     if survey.highest.is_none() {
         console.warn(pointer::none_yet(store.as_ref(), layout));
+    }
+    for trouble in &survey.troubles {
+        console.warn(format!("{trouble}; the list does not tell when it was last seen"));
     }
     let mut rows = csv::Writer::from_writer(Vec::new());
     let mut row = |fields: [&str; 6]| {
@@ -51,6 +54,7 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
     out.write_and_close(&text)
 }
 
-fn shown(time: SystemTime) -> String {
-    Timestamp::try_from(time).map(|time| time.to_string()).unwrap_or_default()
+fn shown(time: Option<SystemTime>) -> String {
+    let time = time.and_then(|time| Timestamp::try_from(time).ok());
+    time.map(|time| time.to_string()).unwrap_or_default()
 }

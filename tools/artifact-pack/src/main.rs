@@ -3,6 +3,7 @@
 mod args;
 mod audit;
 mod exclusion;
+mod held;
 mod parts;
 mod publish;
 mod source;

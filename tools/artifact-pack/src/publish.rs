@@ -1,6 +1,7 @@
 //! A build from its first request to its last: claim, upload, seal, `latest.txt`, and cleaning up if it ends early.
 
 use crate::args::{Args, Job, record};
+use crate::held::Held;
 use crate::source::{self, Provenance};
 use crate::stream::{Packing, Piece};
 use crate::tree::Tree;
@@ -10,8 +11,8 @@ use release::layout::{self, Key};
 use release::pointer::{self, Advance};
 use release::record::Artifact;
 use release::settle::{self, Settled};
-use release::store::{Condition, Store, StoreUrl};
-use release::sweep::{self, Survey};
+use release::store::{Condition, Listed, Store, StoreUrl};
+use release::sweep::{self, Look, Survey, Swept};
 use release::{Record, ReleaseNumber, allocate};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -61,6 +62,7 @@ pub(crate) async fn run(args: &Args, job: Job, console: Console, out: Output) ->
         store: &store,
         id: Uuid::new_v4(),
         claimed: Mutex::new(None),
+        held: Held::default(),
         console,
     };
     if args.dry_run {
@@ -90,6 +92,7 @@ struct Build<'a> {
     id: Uuid,
     /// The number whose claim may exist, noted before the store is asked for it.
     claimed: Mutex<Option<ReleaseNumber>>,
+    held: Held,
     console: Console,
 }
 
@@ -97,18 +100,24 @@ impl Build<'_> {
     async fn publish(&self, tree: Tree, interrupts: &mut Interrupts) -> Result<Record, Failure> {
         let (store, attributes, layout) = (self.store.as_ref(), &self.job.attributes, &self.args.store.artifact);
         // Nothing is ours yet, and each step of a sweep stands for itself: these may be dropped at any point.
-        let survey = interrupts.or(self.survey_and_sweep()).await?;
+        let survey = interrupts.or(self.survey_and_make_room()).await?;
         let first = self.first_number(&survey)?;
         let note = |number| *self.claimed.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
         let claiming = allocate::claim(store, layout, first, self.id, attributes, note);
         let own = interrupts.or_after(GRACE, claiming).await?;
         self.console.step(format!("release {} is claimed", own.number));
         self.check_attributes(&layout.record(own.number)).await?;
-        interrupts.check().await?;
+        // Only now: ending others' claims rests on conditions, which the store has shown to keep by our own.
+        let ending = async {
+            self.tell(sweep::end_claims(store, layout, &survey, self.args.orphan_age, attributes).await);
+            Ok(())
+        };
+        interrupts.or(ending).await?;
 
         let unsealed = self.record(own.number)?;
         let packing = Arc::new(self.packing(tree, &unsealed));
-        let target = Target { store: self.store, layout, number: own.number, build: self.id, attributes };
+        let (number, build, held) = (own.number, self.id, &self.held);
+        let target = Target { store: self.store, layout, number, build, attributes, held };
         let artifact = upload::run(&target, &packing, self.console, interrupts).await?;
         self.console.step(format!("{} is uploaded, {} bytes", artifact.file, artifact.size));
         self.check_attributes(&artifact.file).await?;
@@ -132,15 +141,34 @@ impl Build<'_> {
         Ok(sealed)
     }
 
-    /// Looks at what is in the store, and ends what dead builders left there.
-    async fn survey_and_sweep(&self) -> Result<Survey, Failure> {
-        let (store, layout) = (self.store.as_ref(), &self.args.store.artifact);
-        store.prepare().await?;
-        let survey = sweep::survey(store, layout).await?;
-        for line in sweep::sweep(store, layout, &survey, self.args.orphan_age, &self.job.attributes).await? {
+    /// Looks at what is in the store, and removes what can never become a release.
+    async fn survey_and_make_room(&self) -> Result<Survey, Failure> {
+        let store = self.store.as_ref();
+        for failure in store.prepare().await? {
+            self.leave(&failure);
+        }
+        let survey = self.survey().await?;
+        self.tell(sweep::make_room(store, &survey, self.args.orphan_age).await);
+        Ok(survey)
+    }
+
+    async fn survey(&self) -> Result<Survey, Failure> {
+        let look = Look::Build { orphan_age: self.args.orphan_age };
+        let survey = sweep::survey(self.store.as_ref(), &self.args.store.artifact, look).await?;
+        survey.troubles.iter().for_each(|trouble| self.leave(trouble));
+        Ok(survey)
+    }
+
+    fn tell(&self, swept: Swept) {
+        for line in swept.done {
             self.console.step(line);
         }
-        Ok(survey)
+        swept.failed.iter().for_each(|failure| self.leave(failure));
+    }
+
+    /// Cleaning up after others failed: that is no failure of this build.
+    fn leave(&self, failure: &Failure) {
+        self.console.warn(format!("{failure}; this build goes on and leaves the cleaning up to a later one"));
     }
 
     /// Whether the number is still ours alone: an old script asks for none, and takes it by an archive in its own format
@@ -149,11 +177,12 @@ impl Build<'_> {
         let (store, layout, number) = (self.store.as_ref(), &self.args.store.artifact, sealed.number());
         let (prefix, latest) = (format!("{}.", layout.name(number)), layout::pointer(layout::LATEST));
         let (listed, latest) = tokio::try_join!(store.list(&prefix), pointer::read(store, &latest))?;
-        let own = sealed.artifact().map(|artifact| artifact.file.as_str());
+        let is_own =
+            |entry: &Listed| sealed.artifact().is_some_and(|own| own.file == entry.key && own.size == entry.size);
         let strange = listed
             .into_iter()
-            .map(|entry| entry.key)
-            .find(|key| matches!(layout.parse(key), Some(Key::Artifact(..))) && Some(key.as_str()) != own);
+            .find(|entry| matches!(layout.parse(&entry.key), Some(Key::Artifact(..))) && !is_own(entry))
+            .map(|entry| entry.key);
         if let Some(pointer) = &latest {
             pointer::check_owner(store, layout, pointer).await?;
         }
@@ -169,8 +198,10 @@ impl Build<'_> {
 
     /// What may still be done once the record is sealed; the release exists whatever becomes of it.
     async fn finish(&self, sealed: &Record) -> Result<(), Failure> {
-        if let Some(artifact) = sealed.artifact() {
-            self.store.settled(&artifact.file, self.id).await?;
+        if let Some(artifact) = sealed.artifact()
+            && let Err(failure) = self.store.settled(&artifact.file, self.id).await
+        {
+            self.leave(&failure);
         }
         match pointer::advance(self.store.as_ref(), &self.args.store.artifact, sealed, &self.job.attributes).await? {
             Advance::Moved => self.console.step(format!("latest.txt names release {}", sealed.number())),
@@ -181,7 +212,7 @@ impl Build<'_> {
 
     /// Reads and hashes everything as a build would, and returns the record it would seal now.
     async fn rehearse(&self, tree: Tree) -> Result<Record, Failure> {
-        let survey = sweep::survey(self.store.as_ref(), &self.args.store.artifact).await?;
+        let survey = self.survey().await?;
         let number = self.first_number(&survey)?;
         let unsealed = self.record(number)?;
         let packing = Arc::new(self.packing(tree, &unsealed));
@@ -250,7 +281,8 @@ impl Build<'_> {
         let claimed = *self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(number) = claimed else { return };
         let layout = &self.args.store.artifact;
-        let work = sweep::give_up(self.store.as_ref(), layout, number, self.id, &self.job.attributes);
+        let (held, attributes) = (self.held.all(), &self.job.attributes);
+        let work = sweep::give_up(self.store.as_ref(), layout, number, self.id, &held, attributes);
         match tokio::time::timeout(LONGEST_CLEANUP, work).await {
             Ok(Ok(())) => {}
             Ok(Err(failure)) => self.console.warn(format!("{failure}; the next build cleans up after this one")),

@@ -1,18 +1,23 @@
 //! Sending an archive: parts in parallel, made visible at once and only whole, and certain about a lost reply.
 
+use crate::held::Held;
 use crate::stream::{Packing, Piece, Sums};
 use cli::{Console, Failure, Interrupts, Progress};
 use release::backoff::pause;
+use release::probe::{self, Verdict};
 use release::record::Artifact;
 use release::store::{Completion, Part, PartBody, Store, Upload, is_upload_of};
-use release::{Attributes, Layout, ReleaseNumber};
+use release::{Attributes, Claim, Layout, ReleaseNumber};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 /// Passes over the tree before giving up: S3 may ask for all parts again after a conflict.
 const PASSES: u32 = 8;
+/// Longest time that a signal leaves to the answer that names an upload: without its id only a listing finds it.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What is uploaded where.
 pub(crate) struct Target<'a> {
@@ -21,13 +26,30 @@ pub(crate) struct Target<'a> {
     pub(crate) number: ReleaseNumber,
     pub(crate) build: Uuid,
     pub(crate) attributes: &'a Attributes,
+    /// Hears of every upload that begins, so that whoever cleans up knows it.
+    pub(crate) held: &'a Held,
+}
+
+/// Whether the store keeps the condition of CompleteMultipartUpload, as far as this run knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Untried,
+    Kept,
+}
+
+/// How an archive was sent.
+enum Sent {
+    /// By one write, which carried its condition.
+    Whole(Completion),
+    /// In parts.
+    Parts(Completion),
 }
 
 /// Uploads the archive and returns what the record says of it.
 ///
 /// # Errors
-/// The tree changed or can't be read, the store fails, or the run was interrupted. An upload may then be left, which
-/// the caller's clean-up finds by the number.
+/// The tree changed or can't be read, the store fails or ignores the condition that guards an archive of several parts, or
+/// the run was interrupted. The uploads that are then left are held.
 pub(crate) async fn run(
     target: &Target<'_>,
     packing: &Arc<Packing>,
@@ -35,9 +57,13 @@ pub(crate) async fn run(
     interrupts: &mut Interrupts,
 ) -> Result<Artifact, Failure> {
     let key = target.layout.archive(target.number, packing.format);
+    let url = target.store.url(&key);
+    let mut condition = Condition::Untried;
     for pass in 0..PASSES {
         let progress = console.progress(packing.total());
-        let (sums, completion) = pass_once(target, &key, packing, &progress, interrupts).await?;
+        let mut attempt = Pass { target, key: &key, packing, condition, console };
+        let (sums, sent) = attempt.run(&progress, interrupts).await?;
+        condition = attempt.condition;
         let artifact = Artifact {
             file: key.clone(),
             size: sums.size,
@@ -45,57 +71,113 @@ pub(crate) async fn run(
             crc64nvme: Some(sums.crc64nvme),
             format: packing.format,
         };
-        if completion == Completion::Done {
+        if let Sent::Whole(Completion::Done) = sent {
             return Ok(artifact);
         }
+        // Parts are read back in any case: servers that keep the condition one by one let two of them pass at once.
         match target.store.head(&key).await? {
             Some(head) if is_upload_of(&head, target.build, &artifact) => return Ok(artifact),
             Some(_) => {
-                let url = target.store.url(&key);
                 return Err(Failure::temporary(format!("{url} was written by somebody else, who claimed no number")));
+            }
+            None if matches!(sent, Sent::Parts(Completion::Done)) => {
+                return Err(Failure::temporary(format!("{url} is complete, as the store says, and not there")));
             }
             None => console.step(format!("{key}: the store asks for all parts again")),
         }
         pause(pass).await;
     }
-    Err(Failure::temporary(format!(
-        "unable to complete {}: the store keeps asking for all parts again",
-        target.store.url(&key)
-    )))
+    Err(Failure::temporary(format!("unable to complete {url}: the store keeps asking for all parts again")))
 }
 
-async fn pass_once(
-    target: &Target<'_>,
-    key: &str,
-    packing: &Arc<Packing>,
-    progress: &Progress,
-    interrupts: &mut Interrupts,
-) -> Result<(Sums, Completion), Failure> {
-    let mut pieces = packing.start()?;
-    let first = match interrupts.or(next(&mut pieces)).await? {
-        Piece::Part(part) => part,
-        Piece::End(_) => return Err(Failure::temporary("the archive ended before it began")),
-        Piece::Failed(failure) => return Err(failure),
-    };
-    let second = match interrupts.or(next(&mut pieces)).await? {
-        Piece::Part(part) => part,
-        Piece::End(sums) => {
-            let sending = target.store.send_whole(key, first, target.build, target.attributes);
-            return Ok((sums, interrupts.or(sending).await?));
+/// One pass over the tree.
+struct Pass<'a> {
+    target: &'a Target<'a>,
+    key: &'a str,
+    packing: &'a Arc<Packing>,
+    condition: Condition,
+    console: Console,
+}
+
+impl Pass<'_> {
+    async fn run(&mut self, progress: &Progress, interrupts: &mut Interrupts) -> Result<(Sums, Sent), Failure> {
+        let Target { store, build, attributes, held, .. } = *self.target;
+        let mut pieces = self.packing.start()?;
+        let first = match interrupts.or(next(&mut pieces)).await? {
+            Piece::Part(part) => part,
+            Piece::End(_) => return Err(Failure::temporary("the archive ended before it began")),
+            Piece::Failed(failure) => return Err(failure),
+        };
+        let second = match interrupts.or(next(&mut pieces)).await? {
+            Piece::Part(part) => part,
+            Piece::End(sums) => {
+                let sending = store.send_whole(self.key, first, build, attributes);
+                return Ok((sums, Sent::Whole(interrupts.or(sending).await?)));
+            }
+            Piece::Failed(failure) => return Err(failure),
+        };
+        let (upload, trial) = interrupts.or_after(GRACE, self.begin()).await?;
+        let upload = Arc::new(upload);
+        let sending = send_all(store, &upload, [first, second], pieces, progress);
+        // Beside the parts, so that it costs no time; and a store that fails it gets no more of them.
+        let both = async { tokio::try_join!(sending, self.try_condition(trial.as_ref())) };
+        let ((sums, parts), ()) = interrupts.or(both).await?;
+        self.condition = Condition::Kept;
+        // May be dropped like any other step, and must be: it can take minutes. Should the archive appear all the same, its
+        // number is abandoned by then, and the clean-up or the next build removes it.
+        let completing = store.complete(&upload, parts, sums.size, sums.crc64nvme);
+        let completion = interrupts.or(completing).await?;
+        if completion == Completion::Done {
+            held.ended(&upload);
+        } else {
+            self.abort(&upload).await;
         }
-        Piece::Failed(failure) => return Err(failure),
-    };
-    let upload = Arc::new(target.store.begin(key, target.build, target.attributes).await?);
-    let sending = send_all(target.store, &upload, [first, second], pieces, progress);
-    let (sums, parts) = interrupts.or(sending).await?;
-    // May be dropped like any other step, and must be: it can take minutes. Should the archive appear all the same, its
-    // number is abandoned by then, and the clean-up or the next build removes it.
-    let completing = target.store.complete(&upload, parts, sums.size, sums.crc64nvme);
-    let completion = interrupts.or(completing).await?;
-    if completion == Completion::Unclear {
-        target.store.abort(&upload).await?;
+        Ok((sums, Sent::Parts(completion)))
     }
-    Ok((sums, completion))
+
+    /// Begins the upload of the archive, and that of the trial, if it is still to come.
+    async fn begin(&self) -> Result<(Upload, Option<Upload>), Failure> {
+        let Target { store, layout, number, build, attributes, held } = *self.target;
+        let noted = |upload: Result<Upload, Failure>| upload.inspect(|upload| held.begun(upload));
+        let archive = async { noted(store.begin(self.key, build, attributes).await) };
+        let trial = async {
+            if self.condition == Condition::Kept || !store.completes_apart() {
+                return Ok(None);
+            }
+            noted(probe::begin(store.as_ref(), &layout.record(number), attributes).await).map(Some)
+        };
+        // Both to their ends: one that begins while the other fails has an id as well.
+        let (archive, trial) = tokio::join!(archive, trial);
+        Ok((archive?, trial?))
+    }
+
+    /// Tries the condition on our own claim, which a completed upload must not replace. A store that ignores it has
+    /// replaced the claim by the same bytes then, and gets no archive: it would overwrite whatever is there.
+    async fn try_condition(&self, trial: Option<&Upload>) -> Result<(), Failure> {
+        let Target { store, number, build, attributes, held, .. } = *self.target;
+        let Some(trial) = trial else { return Ok(()) };
+        let claim = Claim::of_this_process(build).to_bytes();
+        let begun = |upload: &Upload| held.begun(upload);
+        let verdict = probe::completions(store.as_ref(), trial, &claim, attributes, begun).await?;
+        for upload in held.all().iter().filter(|upload| upload.key == trial.key) {
+            self.abort(upload).await;
+        }
+        match verdict {
+            Verdict::Kept => Ok(()),
+            Verdict::Ignored(header) => Err(Failure::permanent(format!(
+                "{} ignores conditional writes ({header}): an archive in parts could overwrite another one, so release {number} is not completed",
+                store.url("")
+            ))),
+        }
+    }
+
+    /// Aborts an upload of our own. If that fails, it is left to whoever sweeps.
+    async fn abort(&self, upload: &Upload) {
+        match self.target.store.abort(upload).await {
+            Ok(()) => self.target.held.ended(upload),
+            Err(failure) => self.console.warn(format!("{failure}; the next build cleans up after this one")),
+        }
+    }
 }
 
 /// Sends all parts, as many at once as there are buffers.

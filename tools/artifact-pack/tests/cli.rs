@@ -11,10 +11,14 @@ mod attributes;
 mod change;
 #[path = "cli/choice.rs"]
 mod choice;
+#[path = "cli/conditions.rs"]
+mod conditions;
 #[path = "cli/errors.rs"]
 mod errors;
 #[path = "cli/formats.rs"]
 mod formats;
+#[path = "cli/housekeeping.rs"]
+mod housekeeping;
 #[path = "cli/loss.rs"]
 mod loss;
 #[path = "cli/parts.rs"]

@@ -98,20 +98,17 @@ impl FileStore {
     fn publish_now(&self, from: &Path, to: &Path) -> Result<Completion, Failure> {
         let _lock = self.lock()?;
         fs::metadata(from).map_err(|error| swept_or("write", from, error))?;
-        Ok(if durable::create_from(from, to)? { Completion::Done } else { Completion::Unclear })
+        Ok(if durable::create_from(from, to)? { Completion::Done } else { Completion::Taken })
     }
 
-    fn prepare_now(&self) -> Result<(), Failure> {
+    fn prepare_now(&self) -> Result<Vec<Failure>, Failure> {
         let uploads = self.dir.join(UPLOADS);
         fs::create_dir_all(&uploads).map_err(|error| unable("write", &uploads, error))?;
         let _lock = self.lock()?;
         // Temporary files are made under the lock alone, so whoever made these is dead.
-        for (name, _) in entries(&self.dir)? {
-            if name.starts_with(durable::TEMPORARY_PREFIX) {
-                remove(&self.path(&name))?;
-            }
-        }
-        Ok(())
+        let names = entries(&self.dir)?.into_iter().map(|(name, _)| name);
+        let left = names.filter(|name| name.starts_with(durable::TEMPORARY_PREFIX));
+        Ok(left.filter_map(|name| remove(&self.path(&name)).err()).collect())
     }
 }
 
@@ -122,6 +119,11 @@ impl Store for FileStore {
     }
 
     fn has_attributes(&self) -> bool {
+        false
+    }
+
+    /// A link under the same lock as every other write.
+    fn completes_apart(&self) -> bool {
         false
     }
 
@@ -286,7 +288,7 @@ impl Store for FileStore {
         self.blocking(move |_| remove(&path)).await
     }
 
-    async fn prepare(&self) -> Result<(), Failure> {
+    async fn prepare(&self) -> Result<Vec<Failure>, Failure> {
         self.blocking(|store| store.prepare_now()).await
     }
 }
@@ -366,6 +368,6 @@ mod tests {
         assert!(failure.is_temporary() && failure.to_string().contains("swept"), "{failure}");
         fs::write(&from, "x").unwrap();
         assert_eq!(store.publish_now(&from, &to).unwrap(), Completion::Done);
-        assert_eq!(store.publish_now(&from, &to).unwrap(), Completion::Unclear);
+        assert_eq!(store.publish_now(&from, &to).unwrap(), Completion::Taken);
     }
 }

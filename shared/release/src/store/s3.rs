@@ -112,6 +112,10 @@ impl Store for S3Store {
         true
     }
 
+    fn completes_apart(&self) -> bool {
+        true
+    }
+
     async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
         let what = || format!("unable to read {}", self.url(key));
         let sent = self.client.get_object().bucket(&self.bucket).key(self.key(key)).send().await;
@@ -247,8 +251,9 @@ impl Store for S3Store {
             let sent = request.set_key_marker(key_marker.clone()).set_upload_id_marker(id_marker.clone()).send().await;
             let page = match sent {
                 Ok(page) => page,
-                // A server without this listing has nothing to sweep either, as far as anybody can tell.
-                Err(error) if code_is(&error, &["NotImplemented"]) => return Ok(Vec::new()),
+                // A server without this listing has nothing to sweep either, as far as anybody can tell. One that knows
+                // no upload in the bucket may say so by an error.
+                Err(error) if code_is(&error, &["NotImplemented", "NoSuchUpload"]) => return Ok(uploads),
                 Err(error) => return Err(aws::failure(what(), error)),
             };
             for upload in page.uploads() {
@@ -360,9 +365,8 @@ impl Store for S3Store {
         }
         match request.customize().config_override(limited(LONGEST_JOIN)).send().await {
             Ok(_) => Ok(Completion::Done),
-            Err(error) if code_is(&error, &["PreconditionFailed", "ConditionalRequestConflict", "NoSuchUpload"]) => {
-                Ok(Completion::Unclear)
-            }
+            Err(error) if code_is(&error, &["PreconditionFailed"]) => Ok(Completion::Taken),
+            Err(error) if code_is(&error, &["ConditionalRequestConflict", "NoSuchUpload"]) => Ok(Completion::Unclear),
             Err(error) => Err(aws::failure(format!("unable to complete {}", self.url(&upload.key)), error)),
         }
     }
@@ -400,9 +404,8 @@ impl Store for S3Store {
         let sent = request.customize().disable_payload_signing().config_override(self.transfer(length)).send().await;
         match sent {
             Ok(_) => Ok(Completion::Done),
-            Err(error) if code_is(&error, &["PreconditionFailed", "ConditionalRequestConflict"]) => {
-                Ok(Completion::Unclear)
-            }
+            Err(error) if code_is(&error, &["PreconditionFailed"]) => Ok(Completion::Taken),
+            Err(error) if code_is(&error, &["ConditionalRequestConflict"]) => Ok(Completion::Unclear),
             Err(error) => Err(aws::failure(format!("unable to write {}", self.url(key)), error)),
         }
     }
@@ -411,8 +414,8 @@ impl Store for S3Store {
         Ok(())
     }
 
-    async fn prepare(&self) -> Result<(), Failure> {
-        Ok(())
+    async fn prepare(&self) -> Result<Vec<Failure>, Failure> {
+        Ok(Vec::new())
     }
 }
 

@@ -88,22 +88,6 @@ fn classes_that_do_not_fit() {
     }
 }
 
-/// Two builds could take one number there, so none is taken.
-#[test]
-fn a_store_that_ignores_conditions_is_refused() {
-    let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3_with(Rules { ignore_all_conditions: true, ..Rules::default() });
-    let run = shelf.pack(small.path()).run().fails_with(1).stderr_contains("ignores conditional writes");
-    assert!(shelf.objects().is_empty(), "{:?}\n{}", shelf.objects().keys(), run.report());
-    assert!(shelf.uploads().is_empty());
-    // Also where releases stand already.
-    let old = "MODULE=obelix\nVERSION=41\nBUILD=1\nGIT_COMMIT=x\nTIMESTAMP=y\n";
-    shelf.put("latest.txt", old.as_bytes());
-    let before = shelf.objects();
-    let run = shelf.pack(small.path()).run().fails_with(1);
-    assert_eq!(shelf.objects(), before, "{}", run.report());
-}
-
 /// Servers without checksums or without a listing of uploads are still good enough.
 #[test]
 fn lesser_servers() {

@@ -1,10 +1,10 @@
 //! Parts: how many and how large, what their checksums say, and what Complete may answer.
 
-use crate::shelf::{BUCKET, PART, PREFIX, Shelf, hex, sparse, tree, write};
+use crate::shelf::{BUCKET, PART, PREFIX, Shelf, hex, is_archive_complete, sparse, tree, write};
 use base64::Engine;
 use rand::RngExt;
 use std::sync::atomic::{AtomicU32, Ordering};
-use testkit::{Fault, Plan, RequestInfo, Seed};
+use testkit::{Fault, Plan, RequestInfo, Seed, Seen};
 
 /// What the archive of one file has beside the file: RELEASE, a header, the end.
 const AROUND: u64 = 1024 + 512 + 1024;
@@ -12,7 +12,8 @@ const AROUND: u64 = 1024 + 512 + 1024;
 fn part_numbers(shelf: &Shelf) -> Vec<u32> {
     let log = shelf.proxy().log().into_iter();
     let number = |query: String| query.split('&').find_map(|field| field.strip_prefix("partNumber=")?.parse().ok());
-    let mut numbers: Vec<u32> = log.filter_map(|seen| number(seen.query)).collect();
+    let of_archives = log.filter(|seen| seen.path.contains(".tar"));
+    let mut numbers: Vec<u32> = of_archives.filter_map(|seen| number(seen.query)).collect();
     numbers.sort_unstable();
     numbers
 }
@@ -118,17 +119,17 @@ fn a_conflict_at_the_end_sends_all_parts_again() {
     let dir = tree(&[]);
     sparse(dir.path(), "f", 2 * PART);
     let shelf = Shelf::s3();
-    fail_first(&shelf, 2, RequestInfo::is_complete, Fault::Conflict);
+    fail_first(&shelf, 2, is_archive_complete, Fault::Conflict);
     let run = shelf.pack(dir.path()).run().succeeds();
     let _record = shelf.is_published(1, &run);
     // The SDK itself may ask once more before it gives the answer on; never are parts of one upload used by another.
-    let uploads =
-        shelf.proxy().log().iter().filter(|seen| seen.method == "POST" && seen.query.starts_with("uploads")).count();
+    let begins = |seen: &Seen| seen.method == "POST" && seen.query.starts_with("uploads") && seen.path.contains(".tar");
+    let uploads = shelf.proxy().log().iter().filter(|seen| begins(seen)).count();
     assert!(uploads >= 2, "a new upload after a conflict");
     assert_eq!(part_numbers(&shelf).len(), 3 * uploads);
 
     let shelf = Shelf::s3();
-    fail_first(&shelf, u32::MAX, RequestInfo::is_complete, Fault::Conflict);
+    fail_first(&shelf, u32::MAX, is_archive_complete, Fault::Conflict);
     let run = shelf.pack(dir.path()).run().fails_with(75).stderr_contains("keeps asking for all parts again");
     shelf.is_as_before(&Default::default(), &run);
 }
@@ -149,12 +150,12 @@ fn an_error_in_the_body_of_a_200() {
     sparse(dir.path(), "f", 2 * PART);
     for fault in [Fault::ErrorIn200, Fault::ErrorIn200AfterCommit] {
         let shelf = Shelf::s3();
-        fail_first(&shelf, 1, RequestInfo::is_complete, fault);
+        fail_first(&shelf, 1, is_archive_complete, fault);
         let run = shelf.pack(dir.path()).run().succeeds();
         let _record = shelf.is_published(1, &run);
     }
     let shelf = Shelf::s3();
-    fail_first(&shelf, u32::MAX, RequestInfo::is_complete, Fault::ErrorIn200);
+    fail_first(&shelf, u32::MAX, is_archive_complete, Fault::ErrorIn200);
     let run = shelf
         .pack(dir.path())
         .run()
@@ -169,7 +170,7 @@ fn a_precondition_that_fails_for_no_reason() {
     let dir = tree(&[]);
     sparse(dir.path(), "f", PART);
     let shelf = Shelf::s3();
-    fail_first(&shelf, 1, RequestInfo::is_complete, Fault::SpuriousPrecondition);
+    fail_first(&shelf, 1, is_archive_complete, Fault::SpuriousPrecondition);
     let run = shelf.pack(dir.path()).run().succeeds();
     let _record = shelf.is_published(1, &run);
 }

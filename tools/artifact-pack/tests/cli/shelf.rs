@@ -7,13 +7,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-use testkit::{Fault, FaultProxy, Finished, Plan, RequestInfo, Rules, Running, S3Model, Tool, wait_until};
+use testkit::{
+    Fault, FaultProxy, Finished, Plan, RequestInfo, Rules, Running, S3Model, Seen, Tool, request, wait_until,
+};
 
 pub const BUCKET: &str = "build";
 pub const PREFIX: &str = "obelix/prod/";
 /// Longest wait for a state that comes at once unless something is broken.
 pub const SOON: Duration = Duration::from_secs(60);
 pub const PART: u64 = 8 << 20;
+
+pub const HEADER: &str = "state,object,release,build,builder,last_seen\n";
+pub const UUID: &str = "11111111-2222-4333-8444-555555555555";
 
 /// Whether the larger figures are wanted.
 pub fn long() -> bool {
@@ -298,4 +303,70 @@ pub fn wait_for_upload(shelf: &Shelf, size: u64) -> PathBuf {
         let length = fs::metadata(&path).map_or(0, |meta| meta.len());
         if length >= size { Ok(path) } else { Err(format!("{length} bytes")) }
     })
+}
+
+/// A part of an archive, not of the probe of the condition.
+pub fn is_archive_part(info: &RequestInfo) -> bool {
+    info.is_upload_part() && info.path.contains(".tar")
+}
+
+/// Completes an archive, not the probe of the condition.
+pub fn is_archive_complete(info: &RequestInfo) -> bool {
+    info.is_complete() && info.path.contains(".tar")
+}
+
+/// Starts a build whose parts never get an answer, and waits until it has begun to send them.
+pub fn stalled(shelf: &Shelf, tree: &Path) -> Running {
+    shelf.fail(is_archive_part, Fault::Stall);
+    let run = shelf.pack(tree).start();
+    wait_until("a part under way, and nothing else", SOON, || {
+        let part = |seen: &Seen| seen.query.contains("partNumber") && seen.path.contains(".tar");
+        let sent = shelf.proxy().log().iter().any(part);
+        let alone = shelf.uploads().iter().all(|key| key.contains(".tar"));
+        if sent && alone { Ok(()) } else { Err(format!("{} requests", shelf.proxy().count())) }
+    });
+    run
+}
+
+/// The rows of `--audit`, without the header.
+pub fn audit(shelf: &Shelf) -> Vec<String> {
+    let run = shelf.tool().arg("--audit").run().succeeds().stderr_is_empty();
+    let rows = run.stdout_str().strip_prefix(HEADER).unwrap_or_else(|| panic!("{}", run.report()));
+    rows.lines().map(str::to_owned).collect()
+}
+
+/// A claim of a builder that this host can't judge: it runs under another boot.
+pub fn foreign_claim() -> String {
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let boot = "00000000-0000-4000-8000-000000000000";
+    format!(
+        "STATE=claimed\nBUILD_UUID={UUID}\nMACHINE_ID={}\nBOOT_ID={boot}\nPID_NAMESPACE=1\nPID=1\nSTART_TIME=1\nHOST=elsewhere\n",
+        machine.trim()
+    )
+}
+
+/// A claim of a process of this host that has ended.
+pub fn dead_claim() -> String {
+    use std::os::unix::fs::MetadataExt;
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let (machine, boot) = (read("/etc/machine-id"), read("/proc/sys/kernel/random/boot_id"));
+    let namespace = fs::metadata("/proc/self/ns/pid").unwrap().ino();
+    format!(
+        "STATE=claimed\nBUILD_UUID={UUID}\nMACHINE_ID={machine}\nBOOT_ID={boot}\nPID_NAMESPACE={namespace}\nPID=999999999\nSTART_TIME=1\nHOST=here\n"
+    )
+}
+
+/// Begins an upload behind the tools' back, as a lost reply does.
+pub fn begin_upload(shelf: &Shelf, key: &str) {
+    let target = format!("/{BUCKET}/{PREFIX}{key}?uploads");
+    assert_eq!(request(&shelf.model().endpoint(), "POST", &target, &[], b"").unwrap().status, 200);
+}
+
+/// Waits until a signal has reached the run, which may still be busy with something else.
+pub fn until_noticed(run: &Running) {
+    wait_until("the signal's arrival", SOON, || {
+        let status = fs::read_to_string(format!("/proc/{}/status", run.pid())).unwrap();
+        let mut pending = status.lines().filter(|line| line.starts_with("SigPnd") || line.starts_with("ShdPnd"));
+        if pending.all(|line| line.ends_with("0000000000000000")) { Ok(()) } else { Err(status) }
+    });
 }

@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT: the tool cleans up, then dies by the signal itself, whatever it was waiting for.
 
-use crate::shelf::{PART, SOON, Shelf, sparse, tool, tree};
+use crate::shelf::{PART, SOON, Shelf, is_archive_complete, is_archive_part, sparse, tool, tree, until_noticed};
 use std::fs;
 use std::path::Path;
 use testkit::{Fault, RequestInfo, Running, Tool, wait_until};
@@ -27,7 +27,7 @@ fn whatever_it_waits_for() {
     let (large, small) = (tree(&[]), tree(&[("a", "a")]));
     sparse(large.path(), "f", 7 * PART);
     let record = |info: &RequestInfo| info.is_put_object() && info.path.ends_with(".release");
-    let moments: [(&str, Matches, &Path); 8] = [
+    let moments: [(&str, Matches, &Path); 9] = [
         ("the claim", record, small.path()),
         (
             "the seal",
@@ -39,9 +39,10 @@ fn whatever_it_waits_for() {
             small.path(),
         ),
         ("the listing", |info| info.query.contains("list-type=2"), small.path()),
-        ("a part", RequestInfo::is_upload_part, large.path()),
+        ("a part", is_archive_part, large.path()),
         ("the last part", |info| info.query.contains("partNumber=8"), large.path()),
-        ("Complete", RequestInfo::is_complete, large.path()),
+        ("Complete", is_archive_complete, large.path()),
+        ("the probe of Complete", |info| info.is_complete() && info.path.ends_with(".release"), large.path()),
         ("the whole archive", |info| info.is_put_object() && info.path.ends_with(".tar"), small.path()),
         ("the listing of uploads", |info| info.method == "GET" && info.has_field("uploads"), small.path()),
     ];
@@ -143,12 +144,7 @@ fn once_the_record_is_sealed() {
     let run = shelf.pack(small.path()).start();
     seen.recv_timeout(SOON).expect("latest.txt is being moved");
     run.terminate();
-    wait_until("the signal's arrival", SOON, || {
-        let status = fs::read_to_string(format!("/proc/{}/status", run.pid())).unwrap();
-        let pending = status.lines().filter(|line| line.starts_with("SigPnd") || line.starts_with("ShdPnd"));
-        let none = pending.clone().all(|line| line.ends_with("0000000000000000"));
-        if none { Ok(()) } else { Err(status) }
-    });
+    until_noticed(&run);
     go.send(()).unwrap();
     let run = run.wait().killed_by(SIGTERM);
     let _record = shelf.is_published(1, &run);
