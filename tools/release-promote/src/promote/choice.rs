@@ -1,12 +1,13 @@
 //! Which release is promoted, and whether it may be.
 
 use super::Run;
+use super::rows::Standings;
 use crate::seal::{self, Candidate, Known};
 use cli::Failure;
 use release::history::History;
 use release::layout;
 use release::pointer::{self, Pointer};
-use release::{Record, ReleaseNumber, Selector};
+use release::{Attributes, Record, ReleaseNumber, Selector};
 
 /// What is asked for.
 #[derive(Debug)]
@@ -69,17 +70,18 @@ impl Run<'_> {
         &self,
         asked: &Asked,
         standing: Option<&Pointer>,
-        history: &History,
+        history: &Standings,
     ) -> Result<Candidate, Failure> {
         let number = asked.number;
         let named = asked.named.as_ref().map(|(record, _)| record);
         let artifact = [named, standing.map(|pointer| &pointer.record)].into_iter().flatten();
         let known = Known {
-            promoted: history.rows().iter().any(|row| row.to == number.to_string()),
+            promoted: history.list.rows().iter().any(|row| row.to == number.to_string()),
             artifact: artifact.filter(|record| record.number() == number).find_map(Record::artifact),
         };
+        let ready = async |attributes: &Attributes| self.prove(history.object.as_ref(), attributes).await.map(drop);
         let candidate =
-            seal::candidate(self.store, self.layout, number, known, self.args.dry_run, self.console).await?;
+            seal::candidate(self.store, self.layout, number, known, self.args.dry_run, ready, self.console).await?;
         if let Some((record, origin)) = &asked.named
             && !record.is_of(&candidate.record)
         {

@@ -7,9 +7,10 @@ use release::Record;
 use release::backoff::pause;
 use release::history::{History, Row};
 use release::pointer::Pointer;
+use release::probe::{self, Verdict};
 use release::record::Promotion;
 use release::settle::{self, Settled};
-use release::store::{Attributes, Condition, Object, Store};
+use release::store::{Attributes, Condition, Object, Store, Tag};
 
 impl Run<'_> {
     pub(super) fn next_number(&self, history: &History) -> Result<u64, Failure> {
@@ -20,7 +21,9 @@ impl Run<'_> {
     /// Makes sure that the present pointer has its row. `None`: the pointer has moved on meanwhile.
     pub(super) async fn bring_row_up(&self, standing: Option<&Pointer>) -> Result<Option<Standings>, Failure> {
         let (mut list, object) = read_history(self.store.as_ref(), &self.history_key).await?;
-        let Some(pointer) = standing else { return Ok(Some(Standings { list, repaired: false, current: false })) };
+        let Some(pointer) = standing else {
+            return Ok(Some(Standings { list, object, repaired: false, current: false }));
+        };
         let newest = list.last().map_or(0, |row| row.n);
         if let Some(own) = pointer.record.promotion().filter(|own| own.n >= newest) {
             let repaired = list.row(own.n).is_none();
@@ -29,7 +32,7 @@ impl Run<'_> {
             } else if repaired {
                 list = self.add_row(&pointer.record, &own, &pointer.object.attributes).await?;
             }
-            return Ok(Some(Standings { list, repaired, current: true }));
+            return Ok(Some(Standings { list, object, repaired, current: true }));
         }
         // No number, or an old one: something else than this tool wrote the pointer, or it moved on since it was read.
         // Only a pointer that still stands after the list was read tells the one from the other.
@@ -48,7 +51,48 @@ impl Run<'_> {
             }
         }
         // An old script's promotion was whole in itself.
-        Ok(Some(Standings { list, repaired: false, current: false }))
+        Ok(Some(Standings { list, object, repaired: false, current: false }))
+    }
+
+    /// Makes sure, once and before this run's first write, that the store keeps conditions: promotions would take each
+    /// other's numbers and rows on one that ignores them. What is tried is the list of promotions, of which `read` was
+    /// read: a run may write it, and the pointer can tell again what it would lose. If there is none, an empty one is
+    /// begun, and its tag returned.
+    pub(super) async fn prove(&self, read: Option<&Object>, attributes: &Attributes) -> Result<Option<Tag>, Failure> {
+        if self.proven.get().is_some() {
+            return Ok(None);
+        }
+        let (store, key) = (self.store.as_ref(), &self.history_key);
+        let mut begun = None;
+        let body = match read {
+            Some(object) => object.body.clone(),
+            None => {
+                let empty = History::default().to_bytes();
+                match settle::put(store, key, &empty, Condition::Absent, attributes).await? {
+                    Settled::Ours(tag) => {
+                        begun = Some(tag);
+                        empty
+                    }
+                    Settled::Theirs(found) => found.map_or(empty, |object| object.body),
+                }
+            }
+        };
+        match probe::writes(store, key, &body, attributes).await? {
+            Verdict::Kept => {
+                let _ = self.proven.set(());
+                Ok(begun)
+            }
+            Verdict::Ignored(header) => {
+                if begun.is_some() {
+                    // As if it had never been there; if that fails too, the reason is still the one below.
+                    let _ = store.delete(key).await;
+                }
+                Err(Failure::permanent(format!(
+                    "{} ignores conditional writes ({header}): two promotions could take the same number, so nothing is promoted",
+                    store.url("")
+                )))
+            }
+        }
     }
 
     /// Adds the row of a pointer's record, wherever the list stands by now.
@@ -85,7 +129,9 @@ impl Run<'_> {
         read: Option<&Object>,
         attributes: &Attributes,
     ) -> Result<Settled, Failure> {
-        let when = read.map_or(Condition::Absent, |object| Condition::Unchanged(&object.tag));
+        let begun = self.prove(read, attributes).await?;
+        let standing = read.map(|object| &object.tag).or(begun.as_ref());
+        let when = standing.map_or(Condition::Absent, Condition::Unchanged);
         settle::put(self.store.as_ref(), &self.history_key, &list.to_bytes(), when, attributes).await
     }
 }
@@ -93,6 +139,8 @@ impl Run<'_> {
 /// The list of promotions as the pointer needs it.
 pub(super) struct Standings {
     pub(super) list: History,
+    /// The list as it was read, without what this run has added.
+    pub(super) object: Option<Object>,
     /// A row had to be added that a dead run left out.
     pub(super) repaired: bool,
     /// The pointer carries the number of the newest row; one that an old script wrote does not.

@@ -1,10 +1,11 @@
 //! What is refused, and with which code: one line, and nothing changed.
 
-use crate::stage::{Repo, Store, commit_of, sealed};
+use crate::stage::{Repo, Store, commit_of, row_writes, sealed};
 use release::Claim;
 use release::claim::Builder;
 use std::net::TcpListener;
-use testkit::{Fault, Plan, S3Model};
+use std::sync::atomic::{AtomicBool, Ordering};
+use testkit::{Fault, Plan, RequestInfo, S3Model};
 
 fn stage(store: Store) -> Store {
     (1..=3).for_each(|number| drop(store.release(number, &commit_of(number))));
@@ -123,22 +124,22 @@ fn a_lost_list_is_begun_again() {
 /// Whoever runs the same again, as code 75 asks for, must not go back to the release that was left.
 #[test]
 fn a_row_whose_reply_is_lost() {
-    let is_row = |info: &testkit::RequestInfo| info.is_put_object() && info.path.ends_with("promotions.csv");
     let ready = || {
         let store = stage(Store::s3(S3Model::start()));
         let _run = store.promote("2").run().succeeds();
         store
     };
-    let store = ready();
+    let (store, is_row) = (ready(), row_writes());
     store.proxy().set_plan(Plan::Custom(Box::new(move |info| is_row(info).then_some(Fault::LostReply))));
     let _run = store.promote("previous").run().succeeds().stderr_is_empty();
     assert_eq!((store.agrees(None), store.moves()), (1, vec![">1".into(), "1>2".into(), "2>1".into()]));
     // Not even the row can be read any more.
-    let store = ready();
-    let gone = std::sync::atomic::AtomicBool::new(false);
-    let lose = move |info: &testkit::RequestInfo| {
-        let was_gone = gone.fetch_or(is_row(info), std::sync::atomic::Ordering::SeqCst);
-        if is_row(info) && !was_gone { Some(Fault::LostReply) } else { was_gone.then_some(Fault::Reset) }
+    let (store, is_row) = (ready(), row_writes());
+    let gone = AtomicBool::new(false);
+    let lose = move |info: &RequestInfo| {
+        let row = is_row(info);
+        let was_gone = gone.fetch_or(row, Ordering::SeqCst);
+        if row && !was_gone { Some(Fault::LostReply) } else { was_gone.then_some(Fault::Reset) }
     };
     store.proxy().set_plan(Plan::Custom(Box::new(lose)));
     let run = store.promote("previous").run().fails_with(75).stderr_is_one_line();
@@ -195,10 +196,13 @@ fn answers_that_refuse_or_never_come() {
 #[test]
 fn a_list_that_can_not_be_written_is_said_and_finished_later() {
     let store = stage(Store::s3(S3Model::start()));
-    let denied = |info: &testkit::RequestInfo| {
-        (info.is_put_object() && info.path.ends_with(".csv")).then(|| Fault::status(403, "AccessDenied"))
-    };
-    store.proxy().set_plan(Plan::Custom(Box::new(denied)));
+    let denied = || Fault::status(403, "AccessDenied");
+    // Denied from the start, it is found out before anything is changed.
+    let list = move |info: &RequestInfo| (info.is_put_object() && info.path.ends_with(".csv")).then(denied);
+    store.proxy().set_plan(Plan::Custom(Box::new(list)));
+    refused(&store, "2", "AccessDenied");
+    let is_row = row_writes();
+    store.proxy().set_plan(Plan::Custom(Box::new(move |info| is_row(info).then(denied))));
     let run = store.promote("2").run().fails_with(75).stderr_is_one_line().stdout_is("");
     let _run = run.stderr_contains("release 2 is latest-stable now, but its promotion is not finished; run again");
     store.proxy().set_plan(Plan::None);

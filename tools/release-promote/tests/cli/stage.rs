@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use testkit::tars::Tar;
-use testkit::{FaultProxy, Plan, S3Model, Tool};
+use testkit::{FaultProxy, Plan, RequestInfo, S3Model, Tool};
 
 pub const ARTIFACT: &str = "obelix";
 pub const BUCKET: &str = "build";
@@ -271,6 +272,16 @@ impl Store {
     pub fn archive_reads(&self) -> usize {
         let log = self.proxy().log();
         log.iter().filter(|seen| seen.method == "GET" && seen.path.ends_with(".tar")).count()
+    }
+}
+
+/// Tells the write of a promotion's row from the probe of conditions, which comes before the pointer is written.
+pub fn row_writes() -> impl Fn(&RequestInfo) -> bool + Send + Sync {
+    let swapped = AtomicBool::new(false);
+    move |info| {
+        let writes = |key: &str| info.is_put_object() && info.path.ends_with(key);
+        let after = swapped.fetch_or(writes("latest-stable.txt"), Ordering::SeqCst);
+        after && writes("promotions.csv")
     }
 }
 

@@ -1,6 +1,6 @@
 //! The tag on the remote: what it says, whom it obeys, and a pointer that moved without it.
 
-use crate::stage::{Repo, Store, git, write_script};
+use crate::stage::{Repo, Store, git, row_writes, write_script};
 use testkit::{KillPoint, S3Model};
 
 fn stage() -> (Repo, Store) {
@@ -94,10 +94,9 @@ fn a_tag_moved_between_read_and_push() {
     let _run = store.promote_tag("1", &repo, "production").run().succeeds();
     let (remote, commit) = (repo.remote(), repo.commit(3).to_owned());
     // The pointer is read after the tag; that read, after the write of the list, is where somebody else pushes.
-    let read_again = |info: &testkit::RequestInfo| info.method == "PUT" && info.path.ends_with("promotions.csv");
     let push = move || drop(git(&remote, &["update-ref", "refs/tags/production", &commit]));
     let hook = Box::new(push);
-    store.proxy().on_match(Box::new(read_again), KillPoint::AfterCommit, hook);
+    store.proxy().on_match(Box::new(row_writes()), KillPoint::AfterCommit, hook);
     let _run = store.promote_tag("2", &repo, "production").run().succeeds();
     assert_eq!(store.agrees(Some((&repo, "production"))), 2);
 }
