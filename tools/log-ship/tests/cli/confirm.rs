@@ -98,23 +98,15 @@ fn under_rsyslogd_with_kills() {
     let seed = Seed::from_env_or_random("under_rsyslogd_with_kills");
     let mut rng = seed.rng();
     let stage = Stage::new();
-    let ours = Rsyslog::new(
-        stage.dir.path().join("rsyslog"),
-        &format!(
-            r#"module(load="omprog")
-action(type="omprog" binary="{tool} --brokers {brokers} --topic {topic} --host web-1 --confirm -q"
-    template="line" confirmMessages="on" useTransactions="on" confirmTimeout="20000""#,
-            tool = env!("CARGO_BIN_EXE_log-ship"),
-            brokers = stage.brokers,
-            topic = stage.topic,
-        ),
-    );
+    let ours = Rsyslog::as_shipped(stage.dir.path().join("rsyslog"), &stage, &stage.brokers);
     let theirs = Rsyslog::new(
         stage.dir.path().join("omkafka"),
         &format!(
             r#"module(load="omkafka")
 action(type="omkafka" broker="{}" topic="{}-omkafka" confParam=["acks=all"] template="bare" resubmitOnFailure="on"
-    keepFailedMessages="on" failedMsgFile="failed""#,
+    keepFailedMessages="on" failedMsgFile="failed"
+    queue.type="Disk" queue.filename="q" queue.maxDiskSpace="100m" queue.checkpointInterval="1" queue.syncQueueFiles="on"
+    queue.saveOnShutdown="on" action.resumeRetryCount="-1" action.resumeInterval="1")"#,
             stage.brokers, stage.topic,
         ),
     );
@@ -172,6 +164,75 @@ action(type="omkafka" broker="{}" topic="{}-omkafka" confParam=["acks=all"] temp
     ));
 }
 
+/// A broker that is away for longer than rsyslog's usual queue of 1,000 messages lasts, and kills of rsyslogd and log-ship
+/// meanwhile: the local file has each message at once, and the topic has all of them in the end.
+#[test]
+fn a_long_outage_under_rsyslogd() {
+    let stage = Stage::new();
+    let link = Link::to(&stage.brokers);
+    let rsyslog = Rsyslog::as_shipped(stage.dir.path().join("rsyslog"), &stage, &link.address());
+    let mut daemon = rsyslog.start();
+    let first = "<14>before the outage".to_owned();
+    rsyslog.say(std::slice::from_ref(&first));
+    wait_until("the first message", LIMIT, || {
+        let values = stage.values();
+        if values == [first.as_str()] { Ok(()) } else { Err(format!("{values:?}")) }
+    });
+    link.set(LinkMode::Frozen);
+    let mut truth = vec![first];
+    for part in 0..2 {
+        let lines: Vec<String> = (0..700).map(|line| format!("<14>part {part} line {line}")).collect();
+        rsyslog.say(&lines);
+        truth.extend(lines);
+        wait_until("the local file during the outage", LIMIT, || {
+            let local = rsyslog.local();
+            if local == truth { Ok(()) } else { Err(format!("{} of {}", local.len(), truth.len())) }
+        });
+        kill_group(&mut daemon);
+        daemon = rsyslog.start();
+    }
+    assert_eq!(stage.values().len(), 1, "the broker is still away");
+    link.set(LinkMode::Up);
+    wait_until("all messages", 3 * LIMIT, || {
+        let lost = account(&truth, &stage.shipped()).lost;
+        if lost.is_empty() { Ok(()) } else { Err(format!("{} are lost: {:?}", lost.len(), lost.first())) }
+    });
+    kill_group(&mut daemon);
+}
+
+/// A queue on disk that is full: messages beyond it are in the local file alone, and hold nothing up; those in it are shipped.
+#[test]
+fn a_full_queue_under_rsyslogd() {
+    let stage = Stage::new();
+    let link = Link::to(&stage.brokers);
+    link.set(LinkMode::Frozen);
+    let rules = shipped_rules(&stage, &link.address());
+    let bound = r#"queue.maxDiskSpace="1g""#;
+    assert!(rules.contains(bound), "{rules}");
+    let rules = rules.replace(bound, r#"queue.maxDiskSpace="100k""#);
+    let rsyslog = Rsyslog::new(stage.dir.path().join("rsyslog"), &rules);
+    let mut daemon = rsyslog.start();
+    let truth: Vec<String> = (0..1_000).map(|line| format!("<14>line {line}")).collect();
+    rsyslog.say(&truth);
+    wait_until("the local file", LIMIT, || {
+        let local = rsyslog.local();
+        if local == truth { Ok(()) } else { Err(format!("{} of {}", local.len(), truth.len())) }
+    });
+    link.set(LinkMode::Up);
+    let after = "<14>after the outage".to_owned();
+    // There is room again when the first ones are through.
+    wait_until("a message of now", 3 * LIMIT, || {
+        rsyslog.say(std::slice::from_ref(&after));
+        if stage.values().contains(&after) { Ok(()) } else { Err(format!("{} messages", stage.values().len())) }
+    });
+    kill_group(&mut daemon);
+    let shipped = truth.len() - account(&truth, &stage.shipped()).lost.len();
+    testkit_say(&format!("of 1,000 messages {shipped} fitted into a queue of 100 KB"));
+    assert!((100..900).contains(&shipped), "{shipped}");
+    let expected = &truth[..shipped];
+    assert_eq!(account(expected, &stage.shipped()).lost, Vec::<String>::new(), "the first ones");
+}
+
 /// How often each message stands in omkafka's topic.
 fn count(stage: &Stage) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
@@ -181,29 +242,47 @@ fn count(stage: &Stage) -> BTreeMap<String, usize> {
     counts
 }
 
-/// A rsyslogd with a socket to write into, and one action.
+/// The configuration of this repository, with another tool and topic.
+fn shipped_rules(stage: &Stage, brokers: &str) -> String {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/etc/rsyslog.d/60-log-ship.conf");
+    let tool = format!(
+        "{} --brokers {brokers} --topic {} --confirm --host web-1 -q",
+        env!("CARGO_BIN_EXE_log-ship"),
+        stage.topic
+    );
+    let command = "/usr/local/bin/log-ship --brokers kafka-1:9092 --topic syslog --confirm";
+    let (text, interval) = (fs::read_to_string(file).unwrap(), r#"action.resumeInterval="5""#);
+    assert!(text.contains(command) && text.contains(interval), "{text}");
+    text.replace(command, &tool).replace(interval, r#"action.resumeInterval="1""#)
+}
+
+/// A rsyslogd with a socket to write into, a local file, and one more action.
 struct Rsyslog {
     dir: PathBuf,
 }
 
 impl Rsyslog {
-    /// `action` begins what the queue's options end.
-    fn new(dir: PathBuf, action: &str) -> Self {
+    /// `rules` are what becomes of the messages.
+    fn new(dir: PathBuf, rules: &str) -> Self {
         fs::create_dir(&dir).unwrap();
         let config = format!(
             r#"module(load="imptcp")
 global(workDirectory="{dir}")
-template(name="line" type="string" string="%rawmsg%\n")
 template(name="bare" type="string" string="%rawmsg%")
+template(name="line" type="string" string="%rawmsg%\n")
 input(type="imptcp" path="{dir}/port" unlink="on")
-{action}
-    queue.type="Disk" queue.filename="q" queue.maxDiskSpace="100m" queue.checkpointInterval="1" queue.syncQueueFiles="on"
-    queue.saveOnShutdown="on" action.resumeRetryCount="-1" action.resumeInterval="1")
+{rules}
+action(type="omfile" file="{dir}/local" template="line")
 "#,
             dir = dir.display(),
         );
         fs::write(dir.join("conf"), config).unwrap();
         Self { dir }
+    }
+
+    /// By the file that is shipped. Other than there are the tool's path and its options, and how soon rsyslog tries again.
+    fn as_shipped(dir: PathBuf, stage: &Stage, brokers: &str) -> Self {
+        Self::new(dir, &shipped_rules(stage, brokers))
     }
 
     fn start(&self) -> Child {
@@ -220,6 +299,11 @@ input(type="imptcp" path="{dir}/port" unlink="on")
             UnixStream::connect(self.dir.join("port")).map_err(|error| error.to_string())
         });
         to.write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
+    }
+
+    /// What the local file has.
+    fn local(&self) -> Vec<String> {
+        fs::read_to_string(self.dir.join("local")).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
     fn has_queued(&self, message: &str) -> bool {
