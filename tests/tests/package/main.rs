@@ -1,86 +1,19 @@
 //! The package and `scripts/install`, in a Debian that nobody has installed anything in. Needs root, for chroot.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
-use end_to_end::{bin_dir, root, tools};
-use std::collections::BTreeSet;
+mod debian;
+mod units;
+
+use debian::{Debian, package, script};
+use end_to_end::tools;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use tempfile::TempDir;
-use testkit::{Finished, Tool};
-
-/// The first one of a run downloads packages.
-const LIMIT: Duration = Duration::from_secs(900);
-
-/// A script of this repository, for the tools of this build.
-fn script(name: &str) -> Tool {
-    let target = bin_dir().parent().unwrap().to_owned();
-    // Downloads are kept at home.
-    let home = std::env::var_os("HOME").unwrap();
-    Tool::new(root().join("scripts").join(name)).env("CARGO_TARGET_DIR", target).env("HOME", home).deadline(LIMIT)
-}
-
-/// A fresh Debian.
-struct Debian {
-    dir: TempDir,
-}
-
-impl Debian {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        script("stack").arg("debian").arg(dir.path()).run().succeeds();
-        Self { dir }
-    }
-
-    fn path(&self, path: &str) -> PathBuf {
-        self.dir.path().join(path.trim_start_matches('/'))
-    }
-
-    /// A command in it, by a shell.
-    fn sh(&self, command: &str) -> Finished {
-        let chroot = Tool::new("chroot").arg(self.dir.path()).args(["/usr/bin/env", "-i"]);
-        let chroot = chroot.args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=xterm", "LC_ALL=C.UTF-8"]);
-        chroot.args(["/bin/bash", "-c", command]).deadline(LIMIT).run()
-    }
-
-    fn install(&self, package: &Path) -> Finished {
-        fs::copy(package, self.path("/tmp/package.deb")).unwrap();
-        let done = self.sh("dpkg --install --force-confold /tmp/package.deb </dev/null");
-        fs::remove_file(self.path("/tmp/package.deb")).unwrap();
-        done
-    }
-
-    /// Every path but those of what the system notes of itself.
-    fn files(&self) -> BTreeSet<String> {
-        let mut found = BTreeSet::new();
-        let mut open = vec![self.dir.path().to_owned()];
-        while let Some(dir) = open.pop() {
-            for entry in fs::read_dir(dir).unwrap() {
-                let path = entry.unwrap().path();
-                let name = format!("/{}", path.strip_prefix(self.dir.path()).unwrap().display());
-                if ["/var/lib/dpkg", "/var/log", "/var/cache", "/proc", "/root", "/run"].contains(&name.as_str()) {
-                    continue;
-                }
-                if fs::symlink_metadata(&path).unwrap().is_dir() {
-                    open.push(path);
-                }
-                found.insert(name);
-            }
-        }
-        found
-    }
-}
-
-/// The package of this build.
-fn package(into: &Path) -> PathBuf {
-    let made = script("package").arg(into).run().succeeds().stderr_is_empty();
-    PathBuf::from(made.stdout_str().trim_end())
-}
+use testkit::Tool;
 
 /// The same with a higher version and another setting.
-fn next(package: &Path) -> PathBuf {
-    let tree = package.with_extension("next");
+fn next(package: &Path, into: &Path) -> PathBuf {
+    let tree = into.join("next");
     Tool::new("dpkg-deb").arg("--raw-extract").arg(package).arg(&tree).run().succeeds();
     let control = fs::read_to_string(tree.join("DEBIAN/control")).unwrap();
     let raised = control.replacen("Version: ", "Version: 1:", 1);
@@ -91,7 +24,7 @@ fn next(package: &Path) -> PathBuf {
         let text = fs::read_to_string(&setting).unwrap();
         fs::write(&setting, format!("{text}# Since the next version.\n")).unwrap();
     }
-    let made = package.with_extension("next.deb");
+    let made = into.join("next.deb");
     Tool::new("dpkg-deb").args(["--root-owner-group", "-z1", "--build"]).arg(&tree).arg(&made).run().succeeds();
     made
 }
@@ -99,10 +32,10 @@ fn next(package: &Path) -> PathBuf {
 #[test]
 fn installed_upgraded_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let package = package(dir.path());
+    let package = package();
     let debian = Debian::new();
     let before = debian.files();
-    debian.install(&package).succeeds();
+    debian.install(package).succeeds();
     fs::remove_file(debian.path("/usr/sbin/policy-rc.d")).ok();
 
     for tool in tools() {
@@ -138,19 +71,29 @@ fn installed_upgraded_removed() {
         assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o022), (0, 0, 0), "{path}");
     }
 
-    // Settings and state are the team's.
+    // Settings and state are the team's. What may hold a secret is root's to read alone.
+    let mode = |name: &str| fs::metadata(debian.path(&format!("/etc/default/{name}"))).unwrap().mode() & 0o777;
+    let modes = || ["log-index", "ship-logs", "spot-watch"].map(mode);
+    assert_eq!(modes(), [0o600; 3]);
+    // An earlier version had them all at 644. Another mode, or an override, is somebody's decision.
+    let override_one = "dpkg-statoverride --update --add root root 0644 /etc/default/log-index";
+    debian.sh(&format!("cd /etc/default && chmod 644 spot-watch && chmod 640 ship-logs && {override_one}")).succeeds();
     let mine = "SPOT_WATCH_OPTIONS=--raise obelix_ondemand_asg\n";
     fs::write(debian.path("/etc/default/spot-watch"), mine).unwrap();
     fs::create_dir_all(debian.path("/var/lib/private/log-ship/spool")).unwrap();
     fs::write(debian.path("/var/lib/private/log-ship/positions-1"), "positions").unwrap();
-    debian.install(&next(&package)).succeeds();
+    debian.install(&next(package, dir.path())).succeeds();
     assert_eq!(fs::read_to_string(debian.path("/etc/default/spot-watch")).unwrap(), mine);
     let other = fs::read_to_string(debian.path("/etc/default/ship-logs")).unwrap();
     assert!(other.ends_with("# Since the next version.\n"), "{other}");
+    assert_eq!(modes(), [0o644, 0o640, 0o600]);
+    assert_eq!(mode("spot-watch.dpkg-dist"), 0o600);
+    debian.sh("dpkg-statoverride --remove /etc/default/log-index").succeeds();
 
     debian.sh("dpkg --remove asg-tools").succeeds();
     let kept: Vec<String> = debian.files().difference(&before).cloned().collect();
     let expected = [
+        "/etc/default/log-index",
         "/etc/default/ship-logs",
         "/etc/default/spot-watch",
         "/etc/default/spot-watch.dpkg-dist",
@@ -186,9 +129,20 @@ fn on_a_plain_host() {
     Tool::new(push).run().fails_with(2).stderr_contains("SERVICE is not set");
 
     let mine = dir.path().join("etc/default/ship-logs");
+    let mode = || fs::metadata(&mine).unwrap().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
+    let drain =
+        fs::read_to_string(dir.path().join("usr/local/share/doc/asg-tools/examples/systemd/spot-watch-drain.conf"))
+            .unwrap();
+    assert!(drain.contains("install -D -m 644 /usr/local/share/doc/asg-tools/examples/"), "{drain}");
     fs::write(&mine, "KAFKA_BROKERS=kafka:9092\n").unwrap();
     install().run().succeeds().stderr_contains("/etc/default/ship-logs stays as it is");
     assert_eq!(fs::read_to_string(&mine).unwrap(), "KAFKA_BROKERS=kafka:9092\n");
+    for (before, after) in [(0o644, 0o600), (0o640, 0o640)] {
+        fs::set_permissions(&mine, fs::Permissions::from_mode(before)).unwrap();
+        install().run().succeeds();
+        assert_eq!(mode(), after);
+    }
     script("install").arg("--what").run().fails_with(2);
 }
 
