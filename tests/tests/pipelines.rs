@@ -367,9 +367,10 @@ fn a_boot_without_a_store_is_mailed() {
 }
 
 /// Every script that somebody runs, with what it needs before it would begin its job.
-const SCRIPTS: [(&str, &[&str]); 17] = [
+const SCRIPTS: [(&str, &[&str]); 18] = [
     ("asg-code-push", &["SERVICE", "STORE", "ANS_STORE", "DEPLOY_SCRIPTS"]),
     ("bench", &[]),
+    ("boot", &[]),
     ("create-build", &["WORKSPACE", "ARTIFACT", "STORE"]),
     ("dashboard", &["SERVICE", "LOAD_BALANCER", "TARGET_GROUP"]),
     ("demo", &[]),
