@@ -1,5 +1,6 @@
 //! Options of Kafka, given wrongly in every way that comes to mind, to both tools that take them: what they say names the
 //! option, and never holds a value, which may be a password.
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
 use end_to_end::tool;
 use std::fs;

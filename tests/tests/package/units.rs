@@ -10,7 +10,7 @@ const OWN: &str = "obelix_spot_asg";
 const TARGET: &str = "obelix_ondemand_asg";
 
 fn stack(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is set: scripts/stack start kafka search"))
+    std::env::var(name).expect("scripts/stack start kafka search sets it")
 }
 
 /// Adds to a file of settings, as it is installed.
@@ -138,7 +138,7 @@ fn indented(page: &str, begin: &str) -> String {
     let mut found = blocks.map(|block| block.lines().map(|line| format!("{}\n", &line[4..])).collect::<String>());
     found
         .find(|block| block.trim_start_matches("sudo ").starts_with(begin))
-        .unwrap_or_else(|| panic!("a block {begin}"))
+        .expect("the page has a block that begins so")
 }
 
 /// log-ship and log-index with all their settings, passwords in files of root.
@@ -151,6 +151,7 @@ fn from_file_to_document(booted: &Booted) {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     };
     // What the package recommends, ca-certificates, is not there.
+    fs::create_dir_all(booted.debian.path("/etc/ssl/certs")).unwrap();
     fs::copy("/etc/ssl/certs/ca-certificates.crt", booted.debian.path("/etc/ssl/certs/ca-certificates.crt")).unwrap();
     fs::copy(stack("KAFKA_TLS_CA"), booted.debian.path("/etc/kafka-ca.pem")).unwrap();
     let kafka = format!(

@@ -202,7 +202,7 @@ fn wrong_usage() {
     let wrong = |words: &[&str], text: &str| {
         tool().args(line).args(words).run().fails_with(2).stderr_is_one_line().stderr_contains(text);
     };
-    wrong(&["--kafka", "no.such.option=1"], "--kafka no.such.option=1: ");
+    wrong(&["--kafka", "no.such.option=1"], "--kafka: no.such.option: ");
     wrong(&["--kafka", "group.id=h"], "group.id can't be changed");
     wrong(&["--dead-letters", "t"], "--dead-letters is the topic that is read");
     wrong(&["--request-size", "1GiB"], "1KiB to 100MiB");

@@ -303,6 +303,7 @@ fn window(data: &File, range: Range<u64>) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "one lost range is what is meant")]
 mod tests {
     use super::super::{end_mark, write_group};
     use super::*;
