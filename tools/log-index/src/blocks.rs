@@ -74,7 +74,7 @@ struct Blocked {
     refused: Instant,
     /// and when another index had taken one by then.
     elsewhere: Option<Instant>,
-    /// Whether it was said that its records are set aside.
+    /// Whether it was logged that its records are set aside.
     told: bool,
 }
 
@@ -101,17 +101,14 @@ impl Blocks {
         self.state().blocked.is_empty()
     }
 
-    /// An index took a record. Returns whether it is said that its records are set aside.
+    /// An index took a record. Returns whether it was logged before that its records are set aside.
     pub(crate) fn took(&self, index: &str, now: Instant) -> bool {
         let mut state = self.state();
         match state.taken.get_mut(index) {
             Some(taken) => *taken = now,
             None => drop(state.taken.insert(index.to_owned(), now)),
         }
-        if state.taken.len() > MOST {
-            let oldest = state.taken.iter().min_by_key(|(_, taken)| **taken).map(|(index, _)| index.clone());
-            oldest.map(|oldest| state.taken.remove(&oldest));
-        }
+        forget_oldest(&mut state.taken, |taken| *taken);
         state.blocked.remove(index).is_some_and(|blocked| blocked.told)
     }
 
@@ -134,10 +131,7 @@ impl Blocks {
         if now >= blocked.next_try {
             blocked.put_off(now);
         }
-        if state.blocked.len() > MOST {
-            let oldest = state.blocked.iter().min_by_key(|(_, blocked)| blocked.since).map(|(index, _)| index.clone());
-            oldest.map(|oldest| state.blocked.remove(&oldest));
-        }
+        forget_oldest(&mut state.blocked, |blocked| blocked.since);
     }
 
     /// What is to be done with records that have waited so long for an index.
@@ -156,7 +150,7 @@ impl Blocks {
         Fate::Wait(blocked.next_try.saturating_duration_since(now))
     }
 
-    /// Whether it still has to be said that an index's records are set aside.
+    /// Whether it still has to be logged that an index's records are set aside.
     pub(crate) fn is_news(&self, index: &str) -> bool {
         self.state().blocked.get_mut(index).is_some_and(|blocked| !std::mem::replace(&mut blocked.told, true))
     }
@@ -179,6 +173,14 @@ impl Blocks {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where there are too many, the oldest one goes.
+fn forget_oldest<T>(indices: &mut BTreeMap<String, T>, age: impl Fn(&T) -> Instant) {
+    if indices.len() > MOST {
+        let oldest = indices.iter().min_by_key(|(_, one)| age(one)).map(|(index, _)| index.clone());
+        oldest.map(|oldest| indices.remove(&oldest));
     }
 }
 
@@ -256,7 +258,10 @@ mod tests {
         for index in ["old", "today"] {
             assert!(matches!(fate(&blocks, index, Scope::Index, start, 3700), Fate::Wait(_)), "nothing takes anything");
         }
-        assert!(blocks.took("old", start + Duration::from_secs(3701)), "it was said, so its end is said too");
+        assert!(
+            blocks.took("old", start + Duration::from_secs(3701)),
+            "the block was logged, so its end is logged too"
+        );
         assert_eq!(fate(&blocks, "old", Scope::Index, start, 3702), Fate::Send);
     }
 

@@ -43,7 +43,7 @@ impl Ids {
             (_, None) => {
                 let _ = write!(id, "{}-{}-{}", record.topic(), record.partition(), record.offset());
                 if self == Self::V2 {
-                    // A topic that was made anew has the same offsets once more.
+                    // A recreated topic has the same offsets once more.
                     let _ = write!(id, "-{}", record.timestamp().to_millis().unwrap_or(-1));
                 }
             }

@@ -3,9 +3,11 @@
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, civil};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::fmt;
 
 /// A member of an object: its key, and its value as it stands in the text.
 pub(crate) type Member<'a> = (Cow<'a, str>, &'a str);
@@ -19,59 +21,32 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 /// # Errors
 /// Why it is none.
 pub(crate) fn members(text: &str) -> Result<Vec<Member<'_>>, String> {
-    let mut rest = Rest(text);
     // Most lines are told by their first character.
-    if !rest.skip('{') {
+    if !text.trim_ascii_start().starts_with('{') {
         return Err("not a JSON object".to_owned());
     }
-    let mut members = Vec::new();
-    if !rest.skip('}') {
-        loop {
-            let (Key(key), _) = rest.value()?;
-            if !rest.skip(':') {
-                return Err("expected `:`".to_owned());
-            }
-            let (IgnoredAny, value) = rest.value()?;
-            members.push((key, value));
-            if rest.skip('}') {
-                break;
-            }
-            if !rest.skip(',') {
-                return Err("expected `,` or `}`".to_owned());
-            }
-        }
-    }
-    if rest.is_empty() { Ok(members) } else { Err("trailing characters".to_owned()) }
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let members = deserializer.deserialize_map(Members).map_err(|error| error.to_string())?;
+    deserializer.end().map_err(|error| error.to_string())?;
+    Ok(members)
 }
 
-/// What is left of a text.
-struct Rest<'a>(&'a str);
+/// All members in their order: a map would keep one of each key.
+struct Members;
 
-impl<'a> Rest<'a> {
-    /// Whether this comes next; then it is passed over.
-    fn skip(&mut self, what: char) -> bool {
-        let rest = self.trimmed();
-        self.0 = rest.strip_prefix(what).unwrap_or(rest);
-        self.0.len() < rest.len()
+impl<'de> Visitor<'de> for Members {
+    type Value = Vec<Member<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
     }
 
-    fn is_empty(&self) -> bool {
-        self.trimmed().is_empty()
-    }
-
-    /// The value that comes next, and its text.
-    fn value<T: Deserialize<'a>>(&mut self) -> Result<(T, &'a str), String> {
-        let rest = self.trimmed();
-        let mut values = serde_json::Deserializer::from_str(rest).into_iter();
-        let value = values.next().ok_or("it has no end")?.map_err(|error| error.to_string())?;
-        let (text, after) = rest.split_at(values.byte_offset());
-        self.0 = after;
-        Ok((value, text))
-    }
-
-    /// Without the blanks that JSON allows between tokens.
-    fn trimmed(&self) -> &'a str {
-        self.0.trim_start_matches([' ', '\n', '\r', '\t'])
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Vec::new();
+        while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+            members.push((key, value.get()));
+        }
+        Ok(members)
     }
 }
 
