@@ -41,10 +41,7 @@ pub async fn claim(
                     Verdict::Ignored(header) => {
                         // As if it had never been there; if that fails too, the reason is still the one below.
                         let _ = store.delete(&key).await;
-                        Err(Failure::permanent(format!(
-                            "{} ignores conditional writes ({header}): two builds could take the same number, so none is taken",
-                            store.url("")
-                        )))
+                        Err(probe::refusal(store, header, "two builds could take the same number, so none is taken"))
                     }
                 };
             }

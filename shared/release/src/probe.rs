@@ -24,6 +24,12 @@ pub enum Verdict {
     Ignored(&'static str),
 }
 
+/// Why nothing is done on a store that ignores `header`: what could come of it, and what is therefore left undone.
+#[must_use]
+pub fn refusal(store: &dyn Store, header: &str, consequence: &str) -> Failure {
+    Failure::permanent(format!("{} ignores conditional writes ({header}): {consequence}", store.url("")))
+}
+
 /// Tries the conditions of PutObject: two writes of `body`, which stands under `key`, that a store refuses if it keeps
 /// them.
 ///

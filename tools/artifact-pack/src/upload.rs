@@ -164,10 +164,11 @@ impl Pass<'_> {
         }
         match verdict {
             Verdict::Kept => Ok(()),
-            Verdict::Ignored(header) => Err(Failure::permanent(format!(
-                "{} ignores conditional writes ({header}): an archive in parts could overwrite another one, so release {number} is not completed",
-                store.url("")
-            ))),
+            Verdict::Ignored(header) => {
+                let consequence =
+                    format!("an archive in parts could overwrite another one, so release {number} is not completed");
+                Err(probe::refusal(store.as_ref(), header, &consequence))
+            }
         }
     }
 

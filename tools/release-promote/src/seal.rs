@@ -40,8 +40,7 @@ pub(crate) struct Known<'a> {
 }
 
 /// Finds release `number` and makes sure that its artifact is there, is what its record says, and, where its bytes are
-/// read, that hosts will unpack it. `ready` comes before the only write, the
-/// seal of an old script's release.
+/// read, that hosts will unpack it. `ready` comes before the only write, the seal of an old script's release.
 ///
 /// # Errors
 /// There is no such release, it is not whole, or artifact-fetch would refuse it.

@@ -87,10 +87,8 @@ impl Run<'_> {
                     // As if it had never been there; if that fails too, the reason is still the one below.
                     let _ = store.delete(key).await;
                 }
-                Err(Failure::permanent(format!(
-                    "{} ignores conditional writes ({header}): two promotions could take the same number, so nothing is promoted",
-                    store.url("")
-                )))
+                let consequence = "two promotions could take the same number, so nothing is promoted";
+                Err(probe::refusal(store, header, consequence))
             }
         }
     }
