@@ -306,7 +306,7 @@ fn descend(folder: &Path, parts: &[Part], found: &mut Listing) {
         let path = folder.join(name);
         return match reach::resolve(&path) {
             Ok(path) => descend(&path, rest, found),
-            Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {}
+            Err(error) if reach::is_absence(&error) => {}
             Err(error) => found.unreadable.push((path, error)),
         };
     }

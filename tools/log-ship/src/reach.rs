@@ -46,6 +46,11 @@ pub(crate) fn open(path: &Path) -> io::Result<File> {
     }
 }
 
+/// Whether this says that nothing is there, and not that it can't be looked at.
+pub(crate) fn is_absence(error: &io::Error) -> bool {
+    [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind())
+}
+
 /// A way through folders, each held open: what is checked is what is walked through.
 struct Walk {
     root: OwnedFd,

@@ -285,6 +285,14 @@ fn pack(numbers: [u64; 3]) -> [u8; SUM] {
     sum
 }
 
+fn unpack(sum: &[u8; SUM]) -> [u64; 3] {
+    let mut numbers = [0; 3];
+    for (number, place) in numbers.iter_mut().zip(sum.as_chunks().0) {
+        *number = u64::from_le_bytes(*place);
+    }
+    numbers
+}
+
 /// A number of this boot; one that is never seen again where the kernel does not tell.
 fn boot() -> u64 {
     static BOOT: LazyLock<u64> = LazyLock::new(|| match fs::read("/proc/sys/kernel/random/boot_id") {

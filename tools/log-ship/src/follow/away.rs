@@ -5,10 +5,10 @@ use super::parting::LINGER;
 use super::{Follow, holds};
 use crate::folder::{self, Entry};
 use crate::positions::Remembered;
+use crate::reach::is_absence;
 use crate::source::{Source, Standing};
 use std::collections::HashSet;
 use std::fs;
-use std::io;
 use std::os::unix::fs::DirEntryExt;
 use std::time::Instant;
 
@@ -111,13 +111,12 @@ impl Follow {
 
     /// Says, at the start, of which files something is left that nobody asks for any more.
     pub(super) fn tell_unwatched(&self) {
-        let mut left =
-            self.away.iter().filter(|memory| memory.asked.as_ref().is_none_or(|text| !self.patterns.has(text)));
+        let left = self.away.iter().filter(|memory| memory.asked.as_ref().is_none_or(|text| !self.patterns.has(text)));
         let unread = |memory: &Remembered| {
             let size = fs::metadata(&memory.place).map_or(memory.seen, |meta| meta.len());
             size.saturating_sub(memory.acked)
         };
-        let unwatched: Vec<(&Remembered, u64)> = left.by_ref().map(|memory| (memory, unread(memory))).collect();
+        let unwatched: Vec<(&Remembered, u64)> = left.map(|memory| (memory, unread(memory))).collect();
         for (memory, _) in &unwatched {
             self.console.step(format!("{} is no longer watched", memory.place.display()));
         }
@@ -131,8 +130,4 @@ impl Follow {
             ));
         }
     }
-}
-
-fn is_absence(error: &io::Error) -> bool {
-    [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind())
 }

@@ -3,7 +3,7 @@
 //! Groups lie next to each other and their checksums are found by position, so a damaged group hides none behind it. The
 //! offset and the length of a damaged checksum follow from its neighbours.
 
-use super::{GROUP, SUM, boot, crc_of, data_path, sums_path};
+use super::{GROUP, SUM, boot, crc_of, data_path, sums_path, unpack};
 use crate::source::Progress;
 use memchr::{memchr, memrchr};
 use records::FileId;
@@ -99,10 +99,9 @@ fn read_sums(file: File) -> io::Result<Vec<Sum>> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(sums),
             other => other?,
         }
-        let number =
-            |at: usize| bytes[at..at + 8].iter().rev().fold(0, |number, byte| (number << 8) | u64::from(*byte));
         if bytes != [0; SUM] {
-            sums.push(Sum { offset: number(0), length: number(8), crc: number(16) });
+            let [offset, length, crc] = unpack(&bytes);
+            sums.push(Sum { offset, length, crc });
         }
     }
 }
