@@ -162,8 +162,7 @@ pub(crate) async fn groups(client: &Client, names: &[&str]) -> Result<Vec<AutoSc
 /// # Errors
 /// It can't be read, or is gone.
 pub(crate) async fn size(client: &Client, group: &str) -> Result<Size, Failure> {
-    let found = groups(client, &[group]).await?;
-    found.first().map(Size::of).ok_or_else(|| no_group(group))
+    Ok(read(client, group).await?.now.size)
 }
 
 /// The group as it is now.

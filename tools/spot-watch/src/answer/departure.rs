@@ -1,7 +1,7 @@
 //! The end that the instance's own group brings about: the program runs, then the group is told to go on.
 
 use crate::answer::hook::{Hook, Verdict};
-use crate::answer::means::Means;
+use crate::answer::means::{Means, is_told};
 use crate::answer::reclaim::{self, Reclaim, Report};
 use crate::answer::respond::Ending;
 use crate::event::{Event, Lifecycle};
@@ -10,7 +10,7 @@ use crate::metadata::lifecycle::Change;
 use crate::records::Record;
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::error::ProvideErrorMetadata;
-use cli::{Failure, Receipt};
+use cli::Failure;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,8 +18,6 @@ use tokio::time::Instant;
 /// What a lifecycle hook waits if it says nothing.
 const USUAL_WAIT: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_secs(1);
-/// A reader of stdout that is slower does not hold the group up: the next start tells it.
-const LONGEST_TELLING: Duration = Duration::from_secs(2);
 const ENDING: &str = "autoscaling:EC2_INSTANCE_TERMINATING";
 
 /// Runs the program, unless a notice has had it run for this start of the instance, and completes the lifecycle actions.
@@ -61,15 +59,11 @@ pub(crate) async fn depart(means: Arc<Means>, identity: Identity, change: Change
     });
     let (_, receipt) = means.report(&identity, None, &told);
     // Told late, it is told again by the next start, to which AWS says that nothing is left to complete.
-    if completed.is_ok() && is_written(receipt).await {
+    if completed.is_ok() && is_told(receipt.is_written()).await {
         departure.done = true;
         remember(&means, &departure).await;
     }
     Ending { failure: completed.err().or(failed) }
-}
-
-async fn is_written(receipt: Receipt) -> bool {
-    tokio::time::timeout(LONGEST_TELLING, receipt.is_written()).await.unwrap_or(false)
 }
 
 async fn group(means: &Means) -> Option<(Client, String)> {
@@ -136,7 +130,7 @@ async fn run(means: &Means, identity: &Identity, change: &Change, departure: &mu
     }
     let Report { outcome, .. } = report;
     let (_, receipt) = means.report(identity, None, &Event::Hook(&outcome));
-    if is_written(receipt).await {
+    if is_told(receipt.is_written()).await {
         departure.program = Some(Report { outcome: outcome.clone(), told: true });
         remember(means, departure).await;
     }

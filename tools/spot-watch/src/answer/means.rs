@@ -120,3 +120,10 @@ impl Means {
         ]
     }
 }
+
+/// Whether stdout has what an event's receipt is of, as far as that shows soon: a reader that is slower leaves it untold, and
+/// the next start tells it.
+pub(crate) async fn is_told(written: impl Future<Output = bool>) -> bool {
+    const LONGEST_TELLING: Duration = Duration::from_secs(2);
+    tokio::time::timeout(LONGEST_TELLING, written).await.unwrap_or(false)
+}

@@ -2,7 +2,7 @@
 //! once; at the end one event says what came of it.
 
 use crate::answer::hook::{self, Hook};
-use crate::answer::means::Means;
+use crate::answer::means::{Means, is_told};
 use crate::answer::progress::Progress;
 use crate::answer::reclaim::{self, Raise, Reclaim, Report};
 use crate::capacity::{self, Outcome, Terms, Verdict};
@@ -19,8 +19,6 @@ use tokio::time::Instant;
 
 /// The figures afterwards are worth so much waiting.
 const LAST_LOOK: Duration = Duration::from_secs(5);
-/// A reader of stdout that is slower leaves the end untold, and the next start tells it.
-const LONGEST_TELLING: Duration = Duration::from_secs(2);
 
 /// How the answer to a notice ended, as far as the exit code goes.
 #[derive(Debug, Default)]
@@ -195,7 +193,7 @@ async fn all_told(notings: impl Iterator<Item = Noting>, done: Receipt) -> bool 
         }
         done.is_written().await
     };
-    tokio::time::timeout(LONGEST_TELLING, all).await.unwrap_or(false)
+    is_told(all).await
 }
 
 /// Posts an event to the webhook, if there is one. `safe` runs once it can't be lost any more.
