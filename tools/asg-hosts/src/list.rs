@@ -93,7 +93,7 @@ async fn ask(args: &Args, selection: &Selection, console: Console) -> Result<(Fl
     };
     let kept = cache.read(SystemTime::now());
     // Answers that lack somebody in service are none for a list of addresses, however fresh they are.
-    let is_whole = |fleet: &Fleet| Listing::new(fleet, selection).unresolved() == 0;
+    let is_whole = |fleet: &Fleet| unresolved(fleet, selection) == 0;
     if let Some((fleet, age)) = kept.filter(|(fleet, age)| *age < args.source.max_age && is_whole(fleet)) {
         console.step(format!("the list of {} s ago is fresh", age.as_secs()));
         return Ok((fleet, None));
@@ -128,6 +128,12 @@ struct Asked<'a> {
     console: Console,
 }
 
+/// How many members of the fleet in service have no address yet because EC2 does not know them. Records need no address, so for
+/// them nothing is looked at.
+fn unresolved(fleet: &Fleet, selection: &Selection) -> usize {
+    selection.addressing().map_or(0, |_| Listing::new(fleet, selection).unresolved())
+}
+
 /// The fleet, asked for again as long as EC2 does not know somebody whose address is wanted, at most until `limit` is over:
 /// an instance in service that is left out in silence would get nothing of what is done to all of them.
 async fn settled(asked: &Asked<'_>, detail: Detail, limit: Duration) -> Result<Fleet, Failure> {
@@ -137,7 +143,7 @@ async fn settled(asked: &Asked<'_>, detail: Detail, limit: Duration) -> Result<F
     let mut longest = Duration::from_secs(1);
     loop {
         let fleet = cloud::describe(asked.sdk, asked.regions, asked.selection, detail, asked.console).await?;
-        let unresolved = Listing::new(&fleet, asked.selection).unresolved();
+        let unresolved = unresolved(&fleet, asked.selection);
         let pause = SHORTEST + longest.mul_f64(rand::rng().random_range(0.0..1.0));
         longest = (longest * 2).min(LONGEST);
         if unresolved == 0 || Instant::now() + pause >= deadline {
