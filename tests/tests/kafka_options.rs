@@ -14,7 +14,7 @@ const SECRET: &str = "Xq7hunter2zW";
 struct Case {
     args: &'static [&'static str],
     file: &'static str,
-    /// What is said of it.
+    /// What the message holds.
     says: &'static str,
 }
 

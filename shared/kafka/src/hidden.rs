@@ -1,4 +1,4 @@
-//! The values of options, kept out of what is said.
+//! The values of options, kept out of messages.
 
 use crate::options::Pair;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Options as they are typed. What is wrong with one is said by its name alone: any value may be a password.
+//! Options as they are typed. A message names an option and never shows its value: any value may be a password.
 
 use crate::hidden::{Hidden, is_name};
 use cli::Failure;
