@@ -203,6 +203,18 @@ fn from_file_to_document(booted: &Booted) {
     index(" --user logs --password-file /run/credentials/log-index.service/password");
     booted.sh("systemctl restart log-index && echo 'then another' >>/var/log/obelix/app.log").succeeds();
     await_lines(&["the first line", "then another"]);
+    // A drop-in of before there were settings, with a command of its own.
+    write("/etc/default/log-index", "");
+    let own = format!(
+        "[Service]\nExecStart=\nExecStart=/usr/bin/log-index --brokers {brokers} --topic {name} --group {name} --url {server} \
+         --index {name}-%%Y --kafka-file ${{CREDENTIALS_DIRECTORY}}/kafka --user logs \
+         --password-file ${{CREDENTIALS_DIRECTORY}}/password\n"
+    );
+    fs::create_dir_all(booted.debian.path("/etc/systemd/system/log-index.service.d")).unwrap();
+    write("/etc/systemd/system/log-index.service.d/own.conf", &own);
+    booted.sh("systemctl daemon-reload && systemctl restart log-index").succeeds();
+    booted.sh("echo 'under a drop-in' >>/var/log/obelix/app.log").succeeds();
+    await_lines(&["the first line", "then another", "under a drop-in"]);
     booted.sh("systemctl stop log-ship log-index").succeeds();
     drop(request(&server, "DELETE", &format!("/{name}*"), &[], b""));
 }

@@ -143,7 +143,7 @@ fn an_old_archive_of_another_release_is_refused() {
     }
 }
 
-/// What was taken unverified stays so when the release gets its checksum, and whoever fetches it again is told.
+/// What was taken unverified stays so when the release gets its checksum, and fetching it again warns.
 #[test]
 fn a_release_that_was_taken_unverified_is_named() {
     let depot = Depot::new();

@@ -141,9 +141,9 @@ fn the_old_ids() {
     assert_eq!(ids(), expected);
 }
 
-/// A topic that is deleted and made anew has the same offsets once more, and other records.
+/// A topic that is deleted and recreated has the same offsets once more, and other records.
 #[test]
-fn a_topic_made_anew() {
+fn a_recreated_topic() {
     let stage = Stage::new(1);
     let bare = |from: i64, to: i64| (from..to).map(|n| Record::bare(format!("{n}")).at(NOON + n)).collect::<Vec<_>>();
     stage.produce(&bare(0, 10));
