@@ -9,18 +9,6 @@ use std::process::Command;
 use std::time::Duration;
 use testkit::{Running, Tool, wait_until};
 
-/// Whether the larger figures were asked for.
-#[must_use]
-pub fn long() -> bool {
-    std::env::var_os("TEST_LONG").is_some()
-}
-
-/// `short`, or `long` under `scripts/test --long`.
-#[must_use]
-pub fn figure<T>(short: T, long_one: T) -> T {
-    if long() { long_one } else { short }
-}
-
 /// Root of the workspace.
 #[must_use]
 pub fn root() -> &'static Path {

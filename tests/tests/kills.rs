@@ -3,7 +3,6 @@
 #![expect(clippy::print_stderr, reason = "figures of a run, shown with its failure or under --nocapture")]
 
 use end_to_end::checker::{broken_pointers, leftovers};
-use end_to_end::figure;
 use end_to_end::place::Place;
 use end_to_end::tree;
 use rand::RngExt;
@@ -12,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
-use testkit::{Finished, KillPoint, Plan, Seed, Tool, wait_until};
+use testkit::{Finished, KillPoint, Plan, Seed, Tool, figure, wait_until};
 
 const POINTS: [KillPoint; 3] = [KillPoint::BeforeForward, KillPoint::AfterCommit, KillPoint::AfterReply];
 

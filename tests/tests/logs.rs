@@ -1,7 +1,7 @@
 //! Lines from files to documents: log-ship, Kafka, log-index, OpenSearch, whatever is killed in between.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
-use end_to_end::{figure, tool};
+use end_to_end::tool;
 use rand::RngExt;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 use testkit::{
-    BulkPlan, BulkProxy, Clock, Dialect, Link, LinkMode, Running, Seed, Tool, documents, request, wait_until,
+    BulkPlan, BulkProxy, Clock, Dialect, Link, LinkMode, Running, Seed, Tool, documents, figure, request, wait_until,
 };
 
 const LIMIT: Duration = Duration::from_secs(120);

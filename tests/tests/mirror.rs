@@ -2,7 +2,7 @@
 //! and dnf that installs from it. Installing into a root of its own needs root.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
-use end_to_end::{figure, root, stack_tool};
+use end_to_end::{root, stack_tool};
 use rand::RngExt;
 use regex::Regex;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
-use testkit::{Fault, FaultProxy, Finished, KillPoint, Plan, RequestInfo, Running, Seed, Tool, request, wait_until};
+use testkit::{
+    Fault, FaultProxy, Finished, KillPoint, Plan, RequestInfo, Running, Seed, Tool, figure, request, wait_until,
+};
 
 /// Longest wait for a state that comes at once unless something is broken.
 const SOON: Duration = Duration::from_secs(60);

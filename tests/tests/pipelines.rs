@@ -587,7 +587,7 @@ fn the_demo_says_what_it_lacks() {
     fs::set_permissions(bin.join("cargo"), PermissionsExt::from_mode(0o755)).unwrap();
     let run = demo(&here).run().fails_with(101).stdout_is("");
     let tools = ["artifact-pack", "release-promote", "artifact-fetch", "asg-hosts", "nagios-gen", "spot-watch"];
-    let tools = [&tools[..], &["log-ship", "log-index", "testkit"]].concat();
+    let tools = [&tools[..], &["log-ship", "log-index", "kafka-model", "testkit"]].concat();
     let build = tools.iter().fold("cargo build --release --locked".to_owned(), |line, tool| line + " -p " + tool);
     assert_eq!(run.stderr_str(), format!("demo: building the tools, some minutes, once\n{build}\n"));
 }

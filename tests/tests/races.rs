@@ -3,7 +3,6 @@
 #![expect(clippy::print_stderr, reason = "figures of a run, shown with its failure or under --nocapture")]
 
 use end_to_end::checker::{doubles, latest_and_highest, leftovers, watch_latest};
-use end_to_end::figure;
 use end_to_end::place::Place;
 use release::Record;
 use std::fs;
@@ -13,7 +12,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 use tempfile::TempDir;
-use testkit::{KillPoint, Plan, RequestInfo, Rules, Seed, wait_until};
+use testkit::{KillPoint, Plan, RequestInfo, Rules, Seed, figure, wait_until};
 
 /// With dozens of builders on few cores one of them may wait long for its turn.
 const LONGEST_BUILD: Duration = Duration::from_secs(900);

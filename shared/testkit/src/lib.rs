@@ -19,6 +19,7 @@ pub mod scaling;
 pub mod search;
 pub mod seed;
 pub mod sink;
+pub mod size;
 pub mod tars;
 pub mod wait;
 
@@ -35,4 +36,5 @@ pub use scaling::{ScalingCall, ScalingFault, ScalingGroup, ScalingJudge, Scaling
 pub use search::{Document, ask, documents};
 pub use seed::Seed;
 pub use sink::NullSink;
+pub use size::figure;
 pub use wait::wait_until;

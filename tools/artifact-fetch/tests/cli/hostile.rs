@@ -1,11 +1,11 @@
 //! Archives that nobody honest packs: refused as a whole, with one line, and nothing is changed anywhere.
 
-use crate::depot::{Depot, five_lines, snapshot, times};
+use crate::harness::{Harness, five_lines, snapshot};
 use archive::{Format, Limits, UnpackError};
 use rand::RngExt;
 use testkit::hostile::{self, Hostile};
 use testkit::tars::{EntryType, Tar, gzip, zstd};
-use testkit::{Seed, Tool};
+use testkit::{Seed, Tool, figure};
 
 fn start() -> Tar {
     Tar::new().file("RELEASE", &five_lines(2)).dir("d").file("d/good", b"good")
@@ -13,31 +13,31 @@ fn start() -> Tar {
 
 /// Every archive is refused with its own words; neither the target nor anything beside it changes.
 fn refused(cases: Vec<Hostile>) {
-    let depot = Depot::with_first();
-    std::fs::write(depot.root.path().join("outside"), "untouched").unwrap();
+    let harness = Harness::with_first();
+    std::fs::write(harness.root.path().join("outside"), "untouched").unwrap();
     for case in cases {
         let format = case.format.parse().unwrap();
-        is_refused(&depot, &[], format, (case.what, case.archive, case.words));
+        is_refused(&harness, &[], format, (case.what, case.archive, case.words));
     }
 }
 
 fn refused_as(format: Format, args: &[&str], cases: Vec<(&str, Vec<u8>, &str)>) {
-    let depot = Depot::with_first();
+    let harness = Harness::with_first();
     for case in cases {
-        is_refused(&depot, args, format, case);
+        is_refused(&harness, args, format, case);
     }
 }
 
-fn is_refused(depot: &Depot, args: &[&str], format: Format, (what, archive, words): (&str, Vec<u8>, &str)) {
-    depot.publish_as(2, archive, format);
-    let before = snapshot(depot.root.path());
-    let run = depot.fetch().args(args).run();
+fn is_refused(harness: &Harness, args: &[&str], format: Format, (what, archive, words): (&str, Vec<u8>, &str)) {
+    harness.publish_as(2, archive, format);
+    let before = snapshot(harness.root.path());
+    let run = harness.fetch().args(args).run();
     let told = format!("{what}\n{}", run.report());
     let lines = run.stderr.iter().filter(|byte| **byte == b'\n').count();
     assert!(run.code == Some(1) && lines == 1 && run.stdout.is_empty(), "{told}");
     assert!(run.stderr_str().contains(words), "expected {words:?}: {told}");
-    assert!(snapshot(depot.root.path()) == before, "something changed: {told}");
-    depot.assert_tidy();
+    assert!(snapshot(harness.root.path()) == before, "something changed: {told}");
+    harness.assert_tidy();
 }
 
 #[test]
@@ -78,11 +78,11 @@ fn too_many_names() {
 #[test]
 fn odd_ones_are_taken() {
     for (what, archive) in hostile::odd(&five_lines(2)) {
-        let depot = Depot::with_first();
-        depot.publish(2, archive);
-        let run = depot.fetch().run();
+        let harness = Harness::with_first();
+        harness.publish(2, archive);
+        let run = harness.fetch().run();
         assert!(run.code == Some(0) && run.stderr.is_empty(), "{what}\n{}", run.report());
-        depot.assert_tidy();
+        harness.assert_tidy();
     }
 }
 
@@ -96,7 +96,7 @@ fn the_rules_without_a_directory_are_the_same() {
     let mut rng = seed.rng();
     let dir = tempfile::tempdir().unwrap();
     let (mut taken, mut refused) = (0, 0);
-    for round in 0..times(4_000, 100_000) {
+    for round in 0..figure(4_000, 100_000) {
         let mut tar = Tar::new();
         for _ in 0..rng.random_range(1..7) {
             let (name, target) = (NAMES[rng.random_range(0..14)], TARGETS[rng.random_range(0..10)]);
@@ -161,40 +161,40 @@ fn too_many_members() {
 /// More levels than this run may have files open.
 #[test]
 fn a_deep_tree_is_removed_with_few_files() {
-    let depot = Depot::with_first();
+    let harness = Harness::with_first();
     let limited = |number: u64| {
-        let store = format!("file://{}", depot.store.display());
+        let store = format!("file://{}", harness.store.display());
         let tool = Tool::new("sh").args(["-c", "ulimit -n 64; exec \"$@\"", "-", env!("CARGO_BIN_EXE_artifact-fetch")]);
-        let tool = tool.args(["--artifact", crate::depot::ARTIFACT, "--store", &store, "--into"]).arg(&depot.into);
+        let tool = tool.args(["--artifact", crate::harness::ARTIFACT, "--store", &store, "--into"]).arg(&harness.into);
         tool.args(["--keep", "2", "--release"]).arg(number.to_string())
     };
     let deep = |number: u64| {
         let tar = Tar::new()
-            .file("RELEASE", &crate::depot::five_lines(number))
+            .file("RELEASE", &crate::harness::five_lines(number))
             .file("bin/run", number.to_string().as_bytes());
         tar.long(EntryType::GNULongName, format!("{}f", "a/".repeat(254)).as_bytes()).file("f", b"x")
     };
-    depot.publish(2, deep(2).file("../x", b"x").end());
+    harness.publish(2, deep(2).file("../x", b"x").end());
     let _run = limited(2).run().fails_with(1).stderr_contains("'..'");
-    depot.assert_tidy();
+    harness.assert_tidy();
     for number in 2..=5 {
-        depot.publish(number, deep(number).end());
+        harness.publish(number, deep(number).end());
         let _run = limited(number).run().succeeds().stderr_is_empty();
     }
-    assert_eq!(depot.shelf(), [3, 4, 5]);
-    depot.assert_tidy();
+    assert_eq!(harness.shelf(), [3, 4, 5]);
+    harness.assert_tidy();
 }
 
 #[test]
 fn a_tree_may_hold_the_names_that_the_shelf_uses() {
-    let depot = Depot::with_first();
+    let harness = Harness::with_first();
     let tar = start().file("bin/run", b"2").dir("current").file("current/x", b"x").dir(".artifact-fetch");
     let tar = tar.file(".artifact-fetch/lock", b"mine").symlink("app-3", "d").file("app-1/RELEASE", b"y");
-    depot.publish(2, tar.file(&format!("{}x", durable::TEMPORARY_PREFIX), b"z").end());
-    let first = snapshot(&depot.into.join("app-1"));
-    let _run = depot.fetch().run().succeeds().stderr_is_empty();
-    depot.assert_current(2);
-    depot.assert_tidy();
-    assert!(snapshot(&depot.into.join("app-1")) == first);
-    assert_eq!(std::fs::read(depot.into.join("app-2/.artifact-fetch/lock")).unwrap(), b"mine");
+    harness.publish(2, tar.file(&format!("{}x", durable::TEMPORARY_PREFIX), b"z").end());
+    let first = snapshot(&harness.into.join("app-1"));
+    let _run = harness.fetch().run().succeeds().stderr_is_empty();
+    harness.assert_current(2);
+    harness.assert_tidy();
+    assert!(snapshot(&harness.into.join("app-1")) == first);
+    assert_eq!(std::fs::read(harness.into.join("app-2/.artifact-fetch/lock")).unwrap(), b"mine");
 }

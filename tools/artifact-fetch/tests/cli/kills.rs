@@ -1,29 +1,29 @@
 //! SIGKILL at any moment: no half tree is ever visible, and the next run needs no help and leaves nothing lying about.
 
-use crate::depot::{ARTIFACT, Depot, names, times, tree};
+use crate::harness::{ARTIFACT, Harness, names, tree};
 use crate::s3::{LIMIT, Remote, large};
 use rand::RngExt;
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-use testkit::{KillPoint, Running, Seed, wait_until};
+use testkit::{KillPoint, Running, Seed, figure, wait_until};
 
 /// Enough for a run to spend time in every phase.
 const FILES: usize = 150;
 
 /// Every visible tree is whole and `current` leads to one of them.
-fn assert_whole(depot: &Depot) {
-    let visible: Vec<String> = names(&depot.into)
+fn assert_whole(harness: &Harness) {
+    let visible: Vec<String> = names(&harness.into)
         .into_iter()
         .filter(|name| !name.starts_with(durable::TEMPORARY_PREFIX) && !name.starts_with(".artifact"))
         .collect();
-    let numbers = depot.shelf();
+    let numbers = harness.shelf();
     let mut expected: Vec<String> = numbers.iter().map(|number| format!("{ARTIFACT}-{number}")).collect();
     expected.push("current".to_owned());
     expected.sort();
     assert_eq!(visible, expected);
     for number in &numbers {
-        let tree = depot.into.join(format!("{ARTIFACT}-{number}"));
+        let tree = harness.into.join(format!("{ARTIFACT}-{number}"));
         let files = names(&tree).into_iter().filter(|name| name.starts_with('f'));
         let said: Vec<_> = files.map(|name| fs::read_to_string(tree.join(name)).unwrap()).collect();
         let big = fs::metadata(tree.join("big")).map_or(0, |meta| meta.len());
@@ -35,13 +35,13 @@ fn assert_whole(depot: &Depot) {
         assert!(said.iter().all(|text| *text == number.to_string()));
         assert_eq!(fs::read_to_string(tree.join("bin/run")).unwrap(), number.to_string());
     }
-    let current = depot.current().unwrap();
-    depot.assert_current(current.strip_prefix("app-").unwrap().parse().unwrap());
+    let current = harness.current().unwrap();
+    harness.assert_current(current.strip_prefix("app-").unwrap().parse().unwrap());
 }
 
 #[test]
 fn killed_at_every_request() {
-    let clean = Depot::with_first();
+    let clean = Harness::with_first();
     let remote = Remote::new();
     remote.publish(2, large(2));
     let _run = remote.fetch(&clean.into).run().succeeds();
@@ -50,7 +50,7 @@ fn killed_at_every_request() {
     assert_eq!(requests, 6);
     for number in 1..=requests {
         for point in [KillPoint::BeforeForward, KillPoint::AfterCommit, KillPoint::AfterReply] {
-            let depot = Depot::with_first();
+            let harness = Harness::with_first();
             let remote = Remote::new();
             remote.publish(2, large(2));
             let running: Arc<Mutex<Option<Running>>> = Arc::default();
@@ -67,17 +67,17 @@ fn killed_at_every_request() {
                     told.send(()).unwrap();
                 }),
             );
-            *running.lock().unwrap() = Some(remote.fetch(&depot.into).start());
+            *running.lock().unwrap() = Some(remote.fetch(&harness.into).start());
             killed.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("request {number} never was at {point:?}"));
             drop(running.lock().unwrap().take());
-            assert_whole(&depot);
+            assert_whole(&harness);
             if number < requests || point != KillPoint::AfterReply {
-                depot.assert_current(1);
+                harness.assert_current(1);
             }
-            let _run = remote.fetch(&depot.into).run().succeeds().stderr_is_empty();
-            depot.assert_current(2);
-            assert_whole(&depot);
-            depot.assert_tidy();
+            let _run = remote.fetch(&harness.into).run().succeeds().stderr_is_empty();
+            harness.assert_current(2);
+            assert_whole(&harness);
+            harness.assert_tidy();
         }
     }
 }
@@ -87,18 +87,18 @@ fn killed_at_every_request() {
 fn killed_at_any_moment() {
     let seed = Seed::from_env_or_random("killed_at_any_moment");
     let mut rng = seed.rng();
-    let depot = Depot::new();
-    let fetch = || depot.fetch().args(["--keep", "2"]);
+    let harness = Harness::new();
+    let fetch = || harness.fetch().args(["--keep", "2"]);
     let mut longest = std::time::Duration::ZERO;
     for number in 1..=4 {
-        depot.publish(number, tree(number, FILES));
+        harness.publish(number, tree(number, FILES));
         let started = Instant::now();
         let _run = fetch().run().succeeds();
         longest = longest.max(started.elapsed());
     }
     let (mut before, mut after) = (0, 0);
-    for number in 5..5 + times(50, 1_000) {
-        depot.publish(number, tree(number, FILES));
+    for number in 5..5 + figure(50, 1_000) {
+        harness.publish(number, tree(number, FILES));
         let moment = longest.mul_f64(rng.random_range(0.0..1.0));
         let started = Instant::now();
         let mut run = fetch().start();
@@ -108,17 +108,17 @@ fn killed_at_any_moment() {
         }
         run.kill();
         drop(run);
-        assert_whole(&depot);
-        if depot.current().unwrap() == format!("{ARTIFACT}-{number}") {
+        assert_whole(&harness);
+        if harness.current().unwrap() == format!("{ARTIFACT}-{number}") {
             after += 1
         } else {
             before += 1
         }
         let _run = fetch().run().succeeds().stderr_is_empty();
-        depot.assert_current(number);
-        assert_whole(&depot);
-        assert_eq!(depot.shelf(), [number - 2, number - 1, number]);
-        depot.assert_tidy();
+        harness.assert_current(number);
+        assert_whole(&harness);
+        assert_eq!(harness.shelf(), [number - 2, number - 1, number]);
+        harness.assert_tidy();
     }
     assert!(before > 0, "all {after} runs were killed too late");
 }

@@ -2,9 +2,9 @@
 //! stall.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
-mod depot;
 mod errors;
 mod flips;
+mod harness;
 mod hostile;
 mod kills;
 mod old;

@@ -1,12 +1,13 @@
 //! Programs that read through `current` while it is switched.
 
-use crate::depot::{Depot, plain, times};
+use crate::harness::{Harness, plain};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use testkit::figure;
 
 /// The number that one file of the release says, opened below `current` held as a directory.
 fn whole_version(current: &Path) -> String {
@@ -41,48 +42,48 @@ fn beside(work: impl FnOnce(), read: impl Fn() + Sync) -> u64 {
 
 #[test]
 fn every_open_through_current_succeeds_while_releases_come_and_go() {
-    let depot = Depot::with_first();
+    let harness = Harness::with_first();
     for number in 1..=5 {
-        depot.publish(number, plain(number));
+        harness.publish(number, plain(number));
     }
     // Five releases, two kept beside the current one: every switch downloads one release and removes another. A path is
     // looked up within one system call, which does not last as long as three runs of a program.
-    let switches = times(200, 1_000);
+    let switches = figure(200, 1_000);
     let reads = beside(
         || {
             for step in 0..switches {
                 let number = step % 5 + 1;
-                let _run = depot.release(number).args(["--keep", "2"]).run().succeeds().stderr_is_empty();
-                depot.assert_current(number);
+                let _run = harness.release(number).args(["--keep", "2"]).run().succeeds().stderr_is_empty();
+                harness.assert_current(number);
             }
         },
         || {
-            let said = fs::read_to_string(depot.into.join("current/bin/run")).unwrap();
+            let said = fs::read_to_string(harness.into.join("current/bin/run")).unwrap();
             assert!(("1"..="5").contains(&said.as_str()), "{said}");
         },
     );
     assert!(reads > switches, "{reads} reads");
-    assert_eq!(depot.shelf().len(), 3);
-    depot.assert_tidy();
+    assert_eq!(harness.shelf().len(), 3);
+    harness.assert_tidy();
 }
 
 #[test]
 fn who_opens_current_as_a_directory_sees_one_version_whole() {
-    let depot = Depot::with_first();
+    let harness = Harness::with_first();
     for number in 1..=4 {
-        depot.publish(number, plain(number));
+        harness.publish(number, plain(number));
     }
     // All four stay (--keep 3): a directory that is held open is emptied only after --keep further switches, and how many
     // of those fit between two reads of one thread is up to the scheduler, not to the tool.
-    let switches = times(200, 1_000);
+    let switches = figure(200, 1_000);
     let reads = beside(
         || {
             for step in 0..switches {
-                let _run = depot.release(step % 4 + 1).args(["--keep", "3"]).run().succeeds().stderr_is_empty();
+                let _run = harness.release(step % 4 + 1).args(["--keep", "3"]).run().succeeds().stderr_is_empty();
             }
         },
         || {
-            let said = whole_version(&depot.into.join("current"));
+            let said = whole_version(&harness.into.join("current"));
             assert!(("1"..="4").contains(&said.as_str()), "{said}");
         },
     );

@@ -1,6 +1,6 @@
 //! Fetching over S3: bodies that are damaged, cut off, slow or never come.
 
-use crate::depot::{ARTIFACT, Depot, Sealed, fetch, five_lines, sealed, snapshot};
+use crate::harness::{ARTIFACT, Harness, Sealed, fetch, five_lines, sealed, snapshot};
 use archive::Format;
 use std::fs;
 use std::path::Path;
@@ -53,53 +53,53 @@ fn is_archive(info: &RequestInfo) -> bool {
     info.method == "GET" && info.path.ends_with(".tar")
 }
 
-/// A depot with release 1 current, and release 2 in the bucket.
-fn second() -> (Depot, Remote) {
-    let depot = Depot::with_first();
+/// A harness with release 1 current, and release 2 in the bucket.
+fn second() -> (Harness, Remote) {
+    let harness = Harness::with_first();
     let remote = Remote::new();
     remote.publish(2, large(2));
-    (depot, remote)
+    (harness, remote)
 }
 
 /// The fault meets the first request for the archive, and the run gets over it.
 fn survives(fault: Fault, warns: bool) {
-    let (depot, remote) = second();
+    let (harness, remote) = second();
     let met = std::sync::atomic::AtomicBool::new(false);
     let told = fault.clone();
     remote.proxy.set_plan(Plan::Custom(Box::new(move |info| {
         let first = is_archive(info) && !met.swap(true, std::sync::atomic::Ordering::SeqCst);
         first.then(|| told.clone())
     })));
-    let run = remote.fetch(&depot.into).run().succeeds();
+    let run = remote.fetch(&harness.into).run().succeeds();
     assert!(remote.proxy.log().iter().any(|seen| seen.fault.is_some()), "the fault was never met");
     if warns {
         let _run = run.stderr_is_one_line().stderr_contains("downloaded twice");
     } else {
         let _run = run.stderr_is_empty();
     }
-    depot.assert_current(2);
-    depot.assert_tidy();
+    harness.assert_current(2);
+    harness.assert_tidy();
 }
 
 /// The fault meets every request for the archive: one line, the code, and nothing has changed.
 fn fails(fault: Fault, code: i32, words: &str) {
-    let (depot, remote) = second();
+    let (harness, remote) = second();
     remote.proxy.set_plan(Plan::Custom(Box::new(move |info| is_archive(info).then(|| fault.clone()))));
-    let before = snapshot(&depot.into);
-    let run = remote.fetch(&depot.into).args(["--timeout", "2s"]).run();
+    let before = snapshot(&harness.into);
+    let run = remote.fetch(&harness.into).args(["--timeout", "2s"]).run();
     let _run = run.fails_with(code).stderr_is_one_line().stdout_is("").stderr_contains(words);
-    assert!(snapshot(&depot.into) == before);
+    assert!(snapshot(&harness.into) == before);
 }
 
 /// Every answer is the whole archive: no memory would hold one for each range.
 #[test]
 fn a_store_that_ignores_ranges_is_told() {
-    let (depot, remote) = (Depot::with_first(), Remote::with(Rules { ignore_ranges: true, ..Rules::default() }));
+    let (harness, remote) = (Harness::with_first(), Remote::with(Rules { ignore_ranges: true, ..Rules::default() }));
     remote.publish(2, large(2));
-    let run = remote.fetch(&depot.into).run().fails_with(1).stderr_is_one_line();
+    let run = remote.fetch(&harness.into).run().fails_with(1).stderr_is_one_line();
     let _run = run.stderr_contains("the store ignores ranges");
-    depot.assert_current(1);
-    depot.assert_tidy();
+    harness.assert_current(1);
+    harness.assert_tidy();
 }
 
 #[test]
@@ -130,8 +130,8 @@ fn troubles_that_last_are_temporary() {
 
 #[test]
 fn an_archive_that_was_replaced_meanwhile_is_not_mixed() {
-    let (depot, remote) = second();
-    let before = snapshot(&depot.into);
+    let (harness, remote) = second();
+    let before = snapshot(&harness.into);
     remote.proxy.on_match(Box::new(is_archive), testkit::KillPoint::Interleave, {
         let etag_of_another = large(3);
         let endpoint = remote.model.endpoint();
@@ -140,32 +140,33 @@ fn an_archive_that_was_replaced_meanwhile_is_not_mixed() {
             assert_eq!(put.status, 200);
         })
     });
-    let run = remote.fetch(&depot.into).run();
+    let run = remote.fetch(&harness.into).run();
     assert!(matches!(run.code, Some(1 | 75)), "{}", run.report());
     let _run = run.stderr_is_one_line();
-    assert!(snapshot(&depot.into) == before);
+    assert!(snapshot(&harness.into) == before);
 }
 
 #[test]
 fn a_record_that_speaks_of_another_length_costs_no_download() {
-    let (depot, remote) = second();
+    let (harness, remote) = second();
     remote.model.put_raw(BUCKET, "p/app-2.tar", &b"short"[..]);
-    let _run = remote.fetch(&depot.into).run().fails_with(1).stderr_is_one_line().stderr_contains("5 bytes instead of");
+    let _run =
+        remote.fetch(&harness.into).run().fails_with(1).stderr_is_one_line().stderr_contains("5 bytes instead of");
     assert!(!remote.proxy.log().iter().any(|seen| seen.method == "GET" && seen.path.ends_with(".tar")));
 }
 
 #[test]
 fn sigterm_in_the_middle_leaves_nothing() {
     for interrupt in [false, true] {
-        let (depot, remote) = second();
-        let before = snapshot(&depot.into);
+        let (harness, remote) = second();
+        let before = snapshot(&harness.into);
         remote.proxy.set_plan(Plan::Custom(Box::new(|info| {
             is_archive(info).then_some(Fault::Slow { bytes_per_second: 100_000 })
         })));
-        let run = remote.fetch(&depot.into).start();
-        let hidden = depot.into.join(".artifact-fetch");
+        let run = remote.fetch(&harness.into).start();
+        let hidden = harness.into.join(".artifact-fetch");
         wait_until("a tree that is being unpacked", LIMIT, || {
-            let names = crate::depot::names(&hidden);
+            let names = crate::harness::names(&hidden);
             let asked = remote.proxy.log().iter().any(|seen| seen.fault.is_some());
             if asked && names.iter().any(|name| name.starts_with("unpack-")) { Ok(()) } else { Err(names.join(" ")) }
         });
@@ -175,23 +176,23 @@ fn sigterm_in_the_middle_leaves_nothing() {
             run.terminate();
         }
         let _run = run.wait().killed_by(if interrupt { 2 } else { 15 }).stderr_is_empty().stdout_is("");
-        assert!(snapshot(&depot.into) == before);
+        assert!(snapshot(&harness.into) == before);
         remote.proxy.set_plan(Plan::None);
-        let _run = remote.fetch(&depot.into).run().succeeds().stderr_is_empty();
-        depot.assert_current(2);
+        let _run = remote.fetch(&harness.into).run().succeeds().stderr_is_empty();
+        harness.assert_current(2);
     }
 }
 
 #[test]
 fn the_bucket_needs_no_prefix() {
-    let depot = Depot::new();
+    let harness = Harness::new();
     let remote = Remote::new();
-    let sealed = sealed(1, crate::depot::plain(1), Format::Tar);
+    let sealed = sealed(1, crate::harness::plain(1), Format::Tar);
     remote.model.put_raw(BUCKET, &sealed.file, sealed.archive.clone());
     remote.model.put_raw(BUCKET, &sealed.record_key, sealed.record.to_bytes());
     remote.model.put_raw(BUCKET, "canary.txt", sealed.promoted());
-    let run = fetch("s3://b", &depot.into).aws(remote.proxy.endpoint()).args(["--release", "canary"]).run();
+    let run = fetch("s3://b", &harness.into).aws(remote.proxy.endpoint()).args(["--release", "canary"]).run();
     let _run = run.succeeds().stdout_is(&String::from_utf8(sealed.record.to_bytes()).unwrap()).stderr_is_empty();
-    depot.assert_current(1);
-    assert!(fs::metadata(depot.into.join(format!("{ARTIFACT}-1/bin/run"))).is_ok());
+    harness.assert_current(1);
+    assert!(fs::metadata(harness.into.join(format!("{ARTIFACT}-1/bin/run"))).is_ok());
 }

@@ -1,6 +1,6 @@
 //! Which releases stay on a host, and what needs no store.
 
-use crate::depot::{Depot, fetch, plain, sealed, snapshot, times};
+use crate::harness::{Harness, fetch, plain, sealed, snapshot};
 use archive::Format;
 use durable::Lock;
 use std::ffi::OsStr;
@@ -8,78 +8,78 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
-use testkit::{FaultProxy, Plan, S3Model, wait_until};
+use testkit::{FaultProxy, Plan, S3Model, figure, wait_until};
 
 #[test]
 fn the_most_lately_used_stay() {
-    let depot = Depot::new();
+    let harness = Harness::new();
     for number in 1..=8 {
-        depot.publish(number, plain(number));
+        harness.publish(number, plain(number));
     }
     for number in 1..=5 {
-        let _run = depot.release(number).run().succeeds();
+        let _run = harness.release(number).run().succeeds();
     }
-    assert_eq!(depot.shelf(), [2, 3, 4, 5], "three beside the current one, if nothing is said");
-    let _run = depot.release(2).run().succeeds();
-    let _run = depot.release(6).run().succeeds();
-    assert_eq!(depot.shelf(), [2, 4, 5, 6], "2 was in use after 3, 4 and 5 were");
-    let _run = depot.release(7).args(["--keep", "2"]).run().succeeds();
-    assert_eq!(depot.shelf(), [2, 6, 7]);
-    let _run = depot.release(8).args(["--keep", "9"]).run().succeeds();
-    assert_eq!(depot.shelf(), [2, 6, 7, 8]);
-    depot.assert_tidy();
+    assert_eq!(harness.shelf(), [2, 3, 4, 5], "three beside the current one, if nothing is said");
+    let _run = harness.release(2).run().succeeds();
+    let _run = harness.release(6).run().succeeds();
+    assert_eq!(harness.shelf(), [2, 4, 5, 6], "2 was in use after 3, 4 and 5 were");
+    let _run = harness.release(7).args(["--keep", "2"]).run().succeeds();
+    assert_eq!(harness.shelf(), [2, 6, 7]);
+    let _run = harness.release(8).args(["--keep", "9"]).run().succeeds();
+    assert_eq!(harness.shelf(), [2, 6, 7, 8]);
+    harness.assert_tidy();
 }
 
 /// A clock that was ahead leaves times in the future; the order in which releases were current holds all the same.
 #[test]
 fn a_clock_that_is_put_back() {
-    let depot = Depot::new();
+    let harness = Harness::new();
     for number in 1..=8 {
-        depot.publish(number, plain(number));
+        harness.publish(number, plain(number));
     }
-    let fetch = |number| drop(depot.release(number).args(["--keep", "2"]).run().succeeds());
+    let fetch = |number| drop(harness.release(number).args(["--keep", "2"]).run().succeeds());
     (1..=4).for_each(fetch);
-    assert_eq!(depot.shelf(), [2, 3, 4]);
+    assert_eq!(harness.shelf(), [2, 3, 4]);
     let ahead = SystemTime::now() + Duration::from_secs(2 * 24 * 3600);
-    for number in depot.shelf() {
-        fs::File::open(depot.into.join(format!("app-{number}"))).unwrap().set_modified(ahead).unwrap();
+    for number in harness.shelf() {
+        fs::File::open(harness.into.join(format!("app-{number}"))).unwrap().set_modified(ahead).unwrap();
     }
     fetch(5);
-    assert_eq!(depot.shelf(), [3, 4, 5], "4 was just left");
+    assert_eq!(harness.shelf(), [3, 4, 5], "4 was just left");
     fetch(3);
     fetch(6);
-    assert_eq!(depot.shelf(), [3, 5, 6], "3 and 5 were in use after 4 was");
+    assert_eq!(harness.shelf(), [3, 5, 6], "3 and 5 were in use after 4 was");
 }
 
 /// The switch is done and its record printed, whatever becomes of the release that leaves.
 #[test]
 fn what_cannot_be_removed_is_a_warning() {
-    let depot = Depot::with_first();
+    let harness = Harness::with_first();
     let mut texts = Vec::new();
     for number in 2..=4 {
-        texts.push(String::from_utf8(depot.publish(number, plain(number)).record.to_bytes()).unwrap());
+        texts.push(String::from_utf8(harness.publish(number, plain(number)).record.to_bytes()).unwrap());
     }
-    let fetch = |number| depot.release(number).args(["--keep", "2"]);
+    let fetch = |number| harness.release(number).args(["--keep", "2"]);
     let _runs = [2, 3].map(|number| fetch(number).run().succeeds().stderr_is_empty());
-    let record = depot.into.join(".artifact-fetch/app-1.release");
+    let record = harness.into.join(".artifact-fetch/app-1.release");
     fs::remove_file(&record).unwrap();
     fs::create_dir_all(record.join("in-the-way")).unwrap();
     let run = fetch(4).run().succeeds().stdout_is(&texts[2]).stderr_is_one_line();
     let _run = run.stderr_contains("release 4 is current, but an old one is left: unable to remove ");
-    depot.assert_current(4);
+    harness.assert_current(4);
 }
 
 /// Another run holds the lock for as long as it likes.
 #[test]
 fn a_signal_ends_the_wait_for_the_lock() {
-    let depot = Depot::with_first();
-    depot.publish(2, plain(2));
-    let _run = depot.release(2).run().succeeds();
-    let held = Lock::try_acquire(&depot.into.join(".artifact-fetch/lock")).unwrap().unwrap();
+    let harness = Harness::with_first();
+    harness.publish(2, plain(2));
+    let _run = harness.release(2).run().succeeds();
+    let held = Lock::try_acquire(&harness.into.join(".artifact-fetch/lock")).unwrap().unwrap();
     for number in [1, 3] {
-        depot.publish(3, plain(3));
-        let before = snapshot(&depot.into);
-        let mut run = depot.release(number).arg("-v").start();
+        harness.publish(3, plain(3));
+        let before = snapshot(&harness.into);
+        let mut run = harness.release(number).arg("-v").start();
         if number == 1 {
             wait_until("the last step before the lock", Duration::from_secs(60), || {
                 let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
@@ -96,26 +96,26 @@ fn a_signal_ends_the_wait_for_the_lock() {
         assert!(run.is_running());
         run.terminate();
         let _run = run.wait().killed_by(15).stdout_is("");
-        assert!(snapshot(&depot.into) == before);
+        assert!(snapshot(&harness.into) == before);
     }
     drop(held);
-    let _run = depot.release(3).run().succeeds().stderr_is_empty();
-    depot.assert_tidy();
+    let _run = harness.release(3).run().succeeds().stderr_is_empty();
+    harness.assert_tidy();
 }
 
 #[test]
 fn other_artifacts_and_strangers_are_left_alone() {
-    let depot = Depot::with_first();
-    fs::create_dir(depot.into.join("app-x")).unwrap();
-    fs::create_dir(depot.into.join("app-90")).unwrap();
-    fs::write(depot.into.join(".tmp-somebody's"), "x").unwrap();
-    symlink("nowhere", depot.into.join(".tmp-link")).unwrap();
-    fs::create_dir(depot.into.join("apple-1")).unwrap();
+    let harness = Harness::with_first();
+    fs::create_dir(harness.into.join("app-x")).unwrap();
+    fs::create_dir(harness.into.join("app-90")).unwrap();
+    fs::write(harness.into.join(".tmp-somebody's"), "x").unwrap();
+    symlink("nowhere", harness.into.join(".tmp-link")).unwrap();
+    fs::create_dir(harness.into.join("apple-1")).unwrap();
     for number in 2..=6 {
-        depot.publish(number, plain(number));
-        let _run = depot.fetch().args(["--keep", "2"]).run().succeeds().stderr_is_empty();
+        harness.publish(number, plain(number));
+        let _run = harness.fetch().args(["--keep", "2"]).run().succeeds().stderr_is_empty();
     }
-    let names = crate::depot::names(&depot.into);
+    let names = crate::harness::names(&harness.into);
     assert_eq!(
         names,
         [
@@ -135,35 +135,35 @@ fn other_artifacts_and_strangers_are_left_alone() {
 
 #[test]
 fn going_back_needs_no_store() {
-    let depot = Depot::with_first();
-    let sealed = depot.publish(2, plain(2));
-    let _run = depot.fetch().run().succeeds();
-    fs::remove_dir_all(&depot.store).unwrap();
-    let back = depot.release(1).run().succeeds().stderr_is_empty();
+    let harness = Harness::with_first();
+    let sealed = harness.publish(2, plain(2));
+    let _run = harness.fetch().run().succeeds();
+    fs::remove_dir_all(&harness.store).unwrap();
+    let back = harness.release(1).run().succeeds().stderr_is_empty();
     assert!(back.stdout_str().starts_with("MODULE=app\nVERSION=1\n"));
-    depot.assert_current(1);
+    harness.assert_current(1);
     // And forth, in the store's own words.
     let text = String::from_utf8(sealed.record.to_bytes()).unwrap();
-    let _run = depot.release(2).run().succeeds().stdout_is(&text).stderr_is_empty();
-    depot.assert_current(2);
-    let _run = depot.release(3).run().fails_with(1).stderr_is_one_line();
+    let _run = harness.release(2).run().succeeds().stdout_is(&text).stderr_is_empty();
+    harness.assert_current(2);
+    let _run = harness.release(3).run().fails_with(1).stderr_is_one_line();
 }
 
 #[test]
 fn what_is_there_is_not_downloaded() {
     let model = S3Model::start();
     let proxy = FaultProxy::start(&model.endpoint(), Plan::None);
-    let depot = Depot::new();
+    let harness = Harness::new();
     let sealed = sealed(1, plain(1), Format::Tar);
     model.put_raw("b", "p/latest-stable.txt", sealed.promoted());
     model.put_raw("b", "p/latest.txt", sealed.record.to_bytes());
     model.put_raw("b", "p/app-1.tar", sealed.archive.clone());
     model.put_raw("b", "p/app-1.release", sealed.record.to_bytes());
-    let fetch = || fetch("s3://b/p", &depot.into).aws(proxy.endpoint());
+    let fetch = || fetch("s3://b/p", &harness.into).aws(proxy.endpoint());
     let text = String::from_utf8(sealed.record.to_bytes()).unwrap();
     let _run = fetch().run().succeeds().stdout_is(&text).stderr_is_empty();
-    depot.assert_current(1);
-    let before = snapshot(&depot.into);
+    harness.assert_current(1);
+    let before = snapshot(&harness.into);
     for release in ["latest-stable", "latest"] {
         let first = proxy.count();
         let _run = fetch().args(["--release", release]).run().succeeds().stdout_is(&text).stderr_is_empty();
@@ -173,44 +173,44 @@ fn what_is_there_is_not_downloaded() {
         assert_eq!(asked, [pointer.as_str(), "/b/p/app-1.release"], "the pointer and its record alone");
     }
     let first = proxy.count();
-    let path = format!("{}\n", depot.into.join("app-1").display());
+    let path = format!("{}\n", harness.into.join("app-1").display());
     let _run = fetch().args(["--release", "1", "--print-path"]).run().succeeds().stdout_is(&path);
     assert_eq!(proxy.count(), first, "a number that is here asks nobody");
     let _run = fetch().args(["--release", "-"]).stdin(sealed.promoted()).run().succeeds().stdout_is(&text);
     assert_eq!(proxy.count(), first + 1, "a record on stdin is compared with the store's");
-    assert!(snapshot(&depot.into) == before);
+    assert!(snapshot(&harness.into) == before);
 }
 
 #[test]
 fn the_same_release_twice_at_once() {
-    for round in 0..times(10, 50) {
-        let depot = Depot::new();
-        let sealed = depot.publish(1, plain(1));
+    for round in 0..figure(10, 50) {
+        let harness = Harness::new();
+        let sealed = harness.publish(1, plain(1));
         let text = String::from_utf8(sealed.record.to_bytes()).unwrap();
-        let runs: Vec<_> = (0..2).map(|_| depot.fetch().start()).collect();
+        let runs: Vec<_> = (0..2).map(|_| harness.fetch().start()).collect();
         for run in runs {
             let _run = run.wait().succeeds().stderr_is_empty().stdout_is(&text);
         }
-        assert_eq!(depot.shelf(), [1], "round {round}");
-        depot.assert_current(1);
-        depot.assert_tidy();
+        assert_eq!(harness.shelf(), [1], "round {round}");
+        harness.assert_current(1);
+        harness.assert_tidy();
     }
 }
 
 /// Six releases and a shelf for three: runs take each other's releases off it, and `current` never dangles.
 #[test]
 fn different_releases_at_once() {
-    let depot = Depot::new();
+    let harness = Harness::new();
     for number in 1..=6 {
-        depot.publish(number, plain(number));
+        harness.publish(number, plain(number));
     }
-    for round in 0..times(10, 50) {
+    for round in 0..figure(10, 50) {
         let runs: Vec<_> = (1..=6)
             .map(|number| {
                 // Half of them by their records: stdin can be read but once, also if the release must be fetched twice.
-                let record = fs::read(depot.store.join(format!("app-{number}.release"))).unwrap();
-                let by_record = || depot.fetch().args(["--release", "-"]).stdin(record);
-                let tool = if number % 2 == 0 { by_record() } else { depot.release(number) };
+                let record = fs::read(harness.store.join(format!("app-{number}.release"))).unwrap();
+                let by_record = || harness.fetch().args(["--release", "-"]).stdin(record);
+                let tool = if number % 2 == 0 { by_record() } else { harness.release(number) };
                 (number, tool.args(["--keep", "2"]).start())
             })
             .collect();
@@ -218,24 +218,24 @@ fn different_releases_at_once() {
             let run = run.wait().succeeds().stderr_is_empty();
             assert!(run.stdout_str().contains(&format!("\nVERSION={number}\n")), "{}", run.report());
         }
-        let current = depot.current().unwrap();
-        depot.assert_current(current.strip_prefix("app-").unwrap().parse().unwrap());
-        assert_eq!(depot.shelf().len(), 3, "round {round}");
-        depot.assert_tidy();
+        let current = harness.current().unwrap();
+        harness.assert_current(current.strip_prefix("app-").unwrap().parse().unwrap());
+        assert_eq!(harness.shelf().len(), 3, "round {round}");
+        harness.assert_tidy();
     }
 }
 
 #[test]
 fn a_name_that_is_taken_is_left_alone() {
-    let depot = Depot::with_first();
-    depot.publish(2, plain(2));
-    let taken = depot.into.join("app-2");
+    let harness = Harness::with_first();
+    harness.publish(2, plain(2));
+    let taken = harness.into.join("app-2");
     let refused = |what: &str| {
-        let before = snapshot(&depot.into);
+        let before = snapshot(&harness.into);
         for release in ["latest-stable", "2"] {
-            let run = depot.fetch().args(["--release", release]).run().fails_with(1).stderr_is_one_line();
+            let run = harness.fetch().args(["--release", release]).run().fails_with(1).stderr_is_one_line();
             let _run = run.stderr_contains("was not put there by artifact-fetch");
-            assert!(snapshot(&depot.into) == before, "{what}");
+            assert!(snapshot(&harness.into) == before, "{what}");
         }
     };
     fs::create_dir(&taken).unwrap();
@@ -250,63 +250,63 @@ fn a_name_that_is_taken_is_left_alone() {
         fs::remove_file(&taken).unwrap();
     }
     // `current` as somebody's directory can't be swapped either, but the release may stand beside it.
-    fs::remove_file(depot.into.join("current")).unwrap();
-    fs::create_dir(depot.into.join("current")).unwrap();
-    fs::write(depot.into.join("current/x"), "x").unwrap();
-    let _run = depot.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("current");
-    assert_eq!(fs::read(depot.into.join("current/x")).unwrap(), b"x");
-    fs::remove_dir_all(depot.into.join("current")).unwrap();
-    fs::write(depot.into.join("current"), "somebody's").unwrap();
+    fs::remove_file(harness.into.join("current")).unwrap();
+    fs::create_dir(harness.into.join("current")).unwrap();
+    fs::write(harness.into.join("current/x"), "x").unwrap();
+    let _run = harness.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("current");
+    assert_eq!(fs::read(harness.into.join("current/x")).unwrap(), b"x");
+    fs::remove_dir_all(harness.into.join("current")).unwrap();
+    fs::write(harness.into.join("current"), "somebody's").unwrap();
     let _run =
-        depot.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("current is there, but is not a link");
-    assert_eq!(fs::read(depot.into.join("current")).unwrap(), b"somebody's");
-    fs::remove_file(depot.into.join("current")).unwrap();
-    let _run = depot.fetch().run().succeeds().stderr_is_empty();
-    depot.assert_current(2);
-    depot.assert_tidy();
+        harness.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("current is there, but is not a link");
+    assert_eq!(fs::read(harness.into.join("current")).unwrap(), b"somebody's");
+    fs::remove_file(harness.into.join("current")).unwrap();
+    let _run = harness.fetch().run().succeeds().stderr_is_empty();
+    harness.assert_current(2);
+    harness.assert_tidy();
 }
 
 /// What `cd "$(… --print-path)"` gets must be the directory's own bytes.
 #[test]
 fn the_path_is_printed_as_it_is() {
-    let depot = Depot::with_first();
-    let into = depot.root.path().join(OsStr::from_bytes(b"not\xffUTF-8"));
+    let harness = Harness::with_first();
+    let into = harness.root.path().join(OsStr::from_bytes(b"not\xffUTF-8"));
     fs::create_dir(&into).unwrap();
-    let store = format!("file://{}", depot.store.display());
+    let store = format!("file://{}", harness.store.display());
     let run = fetch(&store, &into).arg("--print-path").run().succeeds();
     assert_eq!(run.stdout, [into.join("app-1").as_os_str().as_bytes(), b"\n"].concat());
 }
 
 #[test]
 fn another_release_of_the_same_number_is_refused() {
-    let depot = Depot::with_first();
-    depot.publish(1, crate::depot::tree(1, 9));
-    let before = snapshot(&depot.into);
-    let _run = depot.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("its SHA-256 differs");
-    assert!(snapshot(&depot.into) == before);
+    let harness = Harness::with_first();
+    harness.publish(1, crate::harness::tree(1, 9));
+    let before = snapshot(&harness.into);
+    let _run = harness.fetch().run().fails_with(1).stderr_is_one_line().stderr_contains("its SHA-256 differs");
+    assert!(snapshot(&harness.into) == before);
 }
 
 #[test]
 fn a_dry_run_changes_nothing() {
-    let depot = Depot::with_first();
-    let text = String::from_utf8(depot.publish(2, plain(2)).record.to_bytes()).unwrap();
-    let before = snapshot(depot.root.path());
-    let run = depot.fetch().arg("--dry-run").run().succeeds().stdout_is(&text).stderr_is_one_line();
+    let harness = Harness::with_first();
+    let text = String::from_utf8(harness.publish(2, plain(2)).record.to_bytes()).unwrap();
+    let before = snapshot(harness.root.path());
+    let run = harness.fetch().arg("--dry-run").run().succeeds().stdout_is(&text).stderr_is_one_line();
     let _run = run.stderr_contains("current would change from 1 to 2");
-    assert!(snapshot(depot.root.path()) == before);
-    fs::remove_dir_all(&depot.into).unwrap();
-    let _run = depot.fetch().arg("--dry-run").run().succeeds().stderr_contains("from no release to 2");
-    assert!(!depot.into.exists());
+    assert!(snapshot(harness.root.path()) == before);
+    fs::remove_dir_all(&harness.into).unwrap();
+    let _run = harness.fetch().arg("--dry-run").run().succeeds().stderr_contains("from no release to 2");
+    assert!(!harness.into.exists());
 }
 
 #[test]
 fn the_switch_is_said_on_request() {
-    let depot = Depot::new();
-    depot.publish(1, plain(1));
-    let _first = depot.fetch().arg("-v").run().succeeds().stderr_contains("artifact-fetch: current is release 1\n");
-    let again = depot.fetch().arg("-v").run().succeeds();
+    let harness = Harness::new();
+    harness.publish(1, plain(1));
+    let _first = harness.fetch().arg("-v").run().succeeds().stderr_contains("artifact-fetch: current is release 1\n");
+    let again = harness.fetch().arg("-v").run().succeeds();
     let _again = again.stderr_contains("artifact-fetch: current is release 1 already\n");
-    depot.publish(2, plain(2));
-    let second = depot.fetch().arg("-v").run().succeeds();
+    harness.publish(2, plain(2));
+    let second = harness.fetch().arg("-v").run().succeeds();
     let _second = second.stderr_contains("artifact-fetch: current is switched from release 1 to 2\n");
 }

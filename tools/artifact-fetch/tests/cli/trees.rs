@@ -1,6 +1,6 @@
-//! What an unpacked tree looks like: modes, times, names, links, in every format.
+//! What an unpacked tree looks like: modes, names, links, in every format.
 
-use crate::depot::{Depot, five_lines};
+use crate::harness::{Harness, five_lines};
 use archive::Format;
 use std::ffi::OsStr;
 use std::fs;
@@ -39,16 +39,16 @@ fn a_tree_comes_out_as_it_was_packed_whatever_the_umask() {
         [(Format::Tar, <[u8]>::to_vec as fn(&[u8]) -> Vec<u8>), (Format::TarGz, gzip), (Format::TarZst, zstd)]
     {
         for umask in ["000", "022", "077"] {
-            let depot = Depot::new();
-            depot.publish_as(2, pack(&tree()), format);
+            let harness = Harness::new();
+            harness.publish_as(2, pack(&tree()), format);
             let script = format!(
                 "umask {umask}; exec {} --artifact app --store file://{} --into {}",
                 env!("CARGO_BIN_EXE_artifact-fetch"),
-                depot.store.display(),
-                depot.into.display()
+                harness.store.display(),
+                harness.into.display()
             );
             let _run = Tool::new("/bin/sh").args(["-c", &script]).run().succeeds().stderr_is_empty();
-            let root = depot.into.join("current");
+            let root = harness.into.join("current");
             let mode = |name: &[u8]| {
                 fs::symlink_metadata(root.join(OsStr::from_bytes(name))).unwrap().permissions().mode() & 0o7777
             };
@@ -74,21 +74,21 @@ fn a_tree_comes_out_as_it_was_packed_whatever_the_umask() {
             assert_eq!(fs::read(root.join("long/".repeat(60)).join("name")).unwrap(), b"deep");
             assert_eq!(fs::read(root.join("ü/pax")).unwrap(), b"pax");
             assert_eq!(fs::read_dir(root.join("empty")).unwrap().count(), 0);
-            depot.assert_tidy();
+            harness.assert_tidy();
         }
     }
 }
 
 #[test]
 fn a_tree_has_no_owner_but_whoever_fetched_it() {
-    let depot = Depot::new();
+    let harness = Harness::new();
     let tar = Tar::new().member(b"x", EntryType::Regular, b"", |header| {
         header.set_uid(12_345);
         header.set_gid(12_345);
     });
-    depot.publish(1, tar.end());
-    let _run = depot.fetch().run().succeeds();
-    let (own, made) = (fs::metadata(&depot.store).unwrap(), fs::metadata(depot.into.join("current/x")).unwrap());
+    harness.publish(1, tar.end());
+    let _run = harness.fetch().run().succeeds();
+    let (own, made) = (fs::metadata(&harness.store).unwrap(), fs::metadata(harness.into.join("current/x")).unwrap());
     assert_eq!((made.uid(), made.gid()), (own.uid(), own.gid()));
 }
 
@@ -96,15 +96,15 @@ fn a_tree_has_no_owner_but_whoever_fetched_it() {
 #[test]
 fn a_large_file_comes_out_byte_for_byte() {
     let content: Vec<u8> = (0..9_000_001_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    let depot = Depot::new();
+    let harness = Harness::new();
     for (number, (format, pack)) in
         [(Format::Tar, <[u8]>::to_vec as fn(&[u8]) -> Vec<u8>), (Format::TarGz, gzip), (Format::TarZst, zstd)]
             .into_iter()
             .enumerate()
     {
         let number = number as u64 + 1;
-        depot.publish_as(number, pack(&Tar::new().file("big", &content).end()), format);
-        let _run = depot.release(number).run().succeeds().stderr_is_empty();
-        assert!(fs::read(depot.into.join("current/big")).unwrap() == content, "{format}");
+        harness.publish_as(number, pack(&Tar::new().file("big", &content).end()), format);
+        let _run = harness.release(number).run().succeeds().stderr_is_empty();
+        assert!(fs::read(harness.into.join("current/big")).unwrap() == content, "{format}");
     }
 }

@@ -1,91 +1,91 @@
 //! Which pointers are followed: to sealed records that say the same, and never back to an older promotion.
 
-use crate::depot::{ARTIFACT, Depot, SEEN, Sealed, fetch, five_lines, names, plain, sealed, snapshot};
+use crate::harness::{ARTIFACT, Harness, SEEN, Sealed, fetch, five_lines, names, plain, sealed, snapshot};
 use archive::Format;
 use rand::RngExt;
 use release::Claim;
 use release::claim::Builder;
 use std::fs;
 use std::path::PathBuf;
-use testkit::{Finished, Seed, Tool};
+use testkit::{Finished, Seed, Tool, figure};
 
 /// Where a pointer may stand: its file in the store, and what is asked for.
 const POINTERS: [(&str, &str); 4] =
     [("latest-stable.txt", "latest-stable"), ("latest.txt", "latest"), ("canary.txt", "canary"), ("", "-")];
 
-/// A depot whose pointers all name release 1, which is current, and the release 2 that is not in its store.
-fn depot() -> (Depot, Sealed) {
-    let depot = Depot::with_first();
-    fs::copy(depot.store.join("latest-stable.txt"), depot.store.join("canary.txt")).unwrap();
+/// A harness whose pointers all name release 1, which is current, and the release 2 that is not in its store.
+fn harness() -> (Harness, Sealed) {
+    let harness = Harness::with_first();
+    fs::copy(harness.store.join("latest-stable.txt"), harness.store.join("canary.txt")).unwrap();
     let second = sealed(2, plain(2), Format::Tar);
-    fs::write(depot.store.join(&second.file), &second.archive).unwrap();
-    (depot, second)
+    fs::write(harness.store.join(&second.file), &second.archive).unwrap();
+    (harness, second)
 }
 
 /// Follows each pointer with `bytes` in it: refused, whatever the leave, with these words, and nothing changes.
-fn refused(depot: &Depot, bytes: &[u8], words: &str) {
+fn refused(harness: &Harness, bytes: &[u8], words: &str) {
     for (file, release) in POINTERS {
         let stdin = if release == "-" { bytes.to_vec() } else { Vec::new() };
-        let good = fs::read(depot.store.join(file)).ok();
+        let good = fs::read(harness.store.join(file)).ok();
         if release != "-" {
-            fs::write(depot.store.join(file), bytes).unwrap();
+            fs::write(harness.store.join(file), bytes).unwrap();
         }
-        let before = snapshot(depot.root.path());
+        let before = snapshot(harness.root.path());
         for leave in [&[][..], &["--unverified"], &["--unverified", "--allow-rollback"], &["--dry-run", "--unverified"]]
         {
-            let run = depot.fetch().args(["--release", release]).args(leave).stdin(stdin.clone()).run();
+            let run = harness.fetch().args(["--release", release]).args(leave).stdin(stdin.clone()).run();
             let run = run.fails_with(1).stdout_is("").stderr_is_one_line().stderr_contains(words);
             let place = if release == "-" { "stdin" } else { file };
             assert!(run.stderr_str().contains(place), "{place}: {}", run.report());
-            assert!(snapshot(depot.root.path()) == before, "{release}: {}", run.report());
+            assert!(snapshot(harness.root.path()) == before, "{release}: {}", run.report());
         }
         if let Some(good) = good.filter(|_| release != "-") {
-            fs::write(depot.store.join(file), good).unwrap();
+            fs::write(harness.store.join(file), good).unwrap();
         }
     }
-    depot.assert_current(1);
-    depot.assert_tidy();
+    harness.assert_current(1);
+    harness.assert_tidy();
 }
 
 #[test]
 fn a_pointer_to_what_is_not_sealed_is_refused() {
-    let (depot, second) = depot();
+    let (harness, second) = harness();
     let build = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse().unwrap();
     let claimed = Claim::Claimed { build, builder: Builder::this_process() };
-    let record = depot.store.join(&second.record_key);
+    let record = harness.store.join(&second.record_key);
     for pointer in [second.promoted(), second.record.to_bytes()] {
-        refused(&depot, &pointer, "names release 2, which is not sealed");
+        refused(&harness, &pointer, "names release 2, which is not sealed");
     }
     for pointer in [second.promoted(), second.record.to_bytes(), five_lines(2)] {
         fs::write(&record, claimed.to_bytes()).unwrap();
-        refused(&depot, &pointer, "names release 2: release 2 of app is not finished");
+        refused(&harness, &pointer, "names release 2: release 2 of app is not finished");
         fs::write(&record, Claim::Abandoned { build }.to_bytes()).unwrap();
-        refused(&depot, &pointer, "names release 2: release 2 of app was abandoned by its build");
+        refused(&harness, &pointer, "names release 2: release 2 of app was abandoned by its build");
         fs::write(&record, five_lines(2)).unwrap();
-        refused(&depot, &pointer, "it is not sealed");
+        refused(&harness, &pointer, "it is not sealed");
         fs::write(&record, "").unwrap();
-        refused(&depot, &pointer, "app-2.release is not a release record");
+        refused(&harness, &pointer, "app-2.release is not a release record");
         fs::remove_file(&record).unwrap();
     }
     // It was the record alone that was missing.
     fs::write(&record, second.record.to_bytes()).unwrap();
     for (file, release) in POINTERS {
-        let (depot, second) = self::depot();
-        fs::write(depot.store.join(&second.record_key), second.record.to_bytes()).unwrap();
+        let (harness, second) = self::harness();
+        fs::write(harness.store.join(&second.record_key), second.record.to_bytes()).unwrap();
         let stdin = if release == "-" { second.promoted() } else { Vec::new() };
         if release != "-" {
-            fs::write(depot.store.join(file), second.promoted()).unwrap();
+            fs::write(harness.store.join(file), second.promoted()).unwrap();
         }
-        let _run = depot.fetch().args(["--release", release]).stdin(stdin).run().succeeds().stderr_is_empty();
-        depot.assert_current(2);
+        let _run = harness.fetch().args(["--release", release]).stdin(stdin).run().succeeds().stderr_is_empty();
+        harness.assert_current(2);
     }
 }
 
 /// A pointer with a seal of its own, which whoever can write it can make.
 #[test]
 fn a_pointer_that_differs_from_its_record_is_refused() {
-    let (depot, second) = depot();
-    fs::write(depot.store.join(&second.record_key), second.record.to_bytes()).unwrap();
+    let (harness, second) = harness();
+    fs::write(harness.store.join(&second.record_key), second.record.to_bytes()).unwrap();
     let another_build = {
         let mut lines = String::from_utf8(five_lines(2)).unwrap().replace("BUILD=77", "BUILD=78").into_bytes();
         let record = release::Record::parse(&lines).unwrap();
@@ -98,27 +98,27 @@ fn a_pointer_that_differs_from_its_record_is_refused() {
     let other_bytes = sealed(2, plain(3), Format::Tar);
     let other_format = sealed(2, plain(2), Format::TarGz);
     for other in [another_build, other_bytes, other_format] {
-        refused(&depot, &other.promoted(), "is not the record of release 2");
-        refused(&depot, &other.record.to_bytes(), "is not the record of release 2");
+        refused(&harness, &other.promoted(), "is not the record of release 2");
+        refused(&harness, &other.record.to_bytes(), "is not the record of release 2");
     }
     let five = String::from_utf8(five_lines(2)).unwrap().replace("GIT_COMMIT=0", "GIT_COMMIT=1");
-    refused(&depot, five.as_bytes(), "is not the record of release 2");
+    refused(&harness, five.as_bytes(), "is not the record of release 2");
 }
 
-/// Promotes release `number` of a depot by promotion `n`.
-fn promote(depot: &Depot, number: u64, n: u64, channel: &str) {
+/// Promotes release `number` of a harness by promotion `n`.
+fn promote(harness: &Harness, number: u64, n: u64, channel: &str) {
     let release = sealed(number, plain(number), Format::Tar);
-    fs::write(depot.store.join(&release.file), &release.archive).unwrap();
-    fs::write(depot.store.join(&release.record_key), release.record.to_bytes()).unwrap();
-    fs::write(depot.store.join(format!("{channel}.txt")), release.promoted_as(n)).unwrap();
+    fs::write(harness.store.join(&release.file), &release.archive).unwrap();
+    fs::write(harness.store.join(&release.record_key), release.record.to_bytes()).unwrap();
+    fs::write(harness.store.join(format!("{channel}.txt")), release.promoted_as(n)).unwrap();
 }
 
-fn memory(depot: &Depot) -> PathBuf {
-    depot.into.join(".artifact-fetch").join(SEEN)
+fn memory(harness: &Harness) -> PathBuf {
+    harness.into.join(".artifact-fetch").join(SEEN)
 }
 
-fn remembered(depot: &Depot) -> Option<Vec<u8>> {
-    fs::read(memory(depot)).ok()
+fn remembered(harness: &Harness) -> Option<Vec<u8>> {
+    fs::read(memory(harness)).ok()
 }
 
 fn is_rollback(run: Finished, found: &str, last: u64) {
@@ -129,129 +129,130 @@ fn is_rollback(run: Finished, found: &str, last: u64) {
 
 #[test]
 fn an_older_promotion_is_refused() {
-    let depot = Depot::new();
-    promote(&depot, 1, 1, "latest-stable");
-    let first = fs::read(depot.store.join("latest-stable.txt")).unwrap();
-    let _run = depot.fetch().run().succeeds().stderr_is_empty();
-    promote(&depot, 2, 2, "latest-stable");
-    let second = fs::read(depot.store.join("latest-stable.txt")).unwrap();
-    let _run = depot.fetch().run().succeeds().stderr_is_empty();
+    let harness = Harness::new();
+    promote(&harness, 1, 1, "latest-stable");
+    let first = fs::read(harness.store.join("latest-stable.txt")).unwrap();
+    let _run = harness.fetch().run().succeeds().stderr_is_empty();
+    promote(&harness, 2, 2, "latest-stable");
+    let second = fs::read(harness.store.join("latest-stable.txt")).unwrap();
+    let _run = harness.fetch().run().succeeds().stderr_is_empty();
     // `previous` goes back by a promotion of its own.
-    promote(&depot, 1, 3, "latest-stable");
-    let _run = depot.fetch().run().succeeds().stderr_is_empty();
-    depot.assert_current(1);
-    let before = (snapshot(&depot.into), remembered(&depot));
+    promote(&harness, 1, 3, "latest-stable");
+    let _run = harness.fetch().run().succeeds().stderr_is_empty();
+    harness.assert_current(1);
+    let before = (snapshot(&harness.into), remembered(&harness));
     // The pointers of before; and the record of a release, as an old script copies it.
     for (pointer, found) in [
         (first, "promotion 1"),
         (second, "promotion 2"),
         (sealed(2, plain(2), Format::Tar).record.to_bytes(), "no promotion"),
     ] {
-        fs::write(depot.store.join("latest-stable.txt"), pointer).unwrap();
-        is_rollback(depot.fetch().run(), found, 3);
-        is_rollback(depot.fetch().arg("--dry-run").run(), found, 3);
+        fs::write(harness.store.join("latest-stable.txt"), pointer).unwrap();
+        is_rollback(harness.fetch().run(), found, 3);
+        is_rollback(harness.fetch().arg("--dry-run").run(), found, 3);
         // What is asked for otherwise has no promotion.
-        let _run = depot.release(2).arg("--dry-run").run().succeeds();
+        let _run = harness.release(2).arg("--dry-run").run().succeeds();
     }
-    promote(&depot, 1, 3, "latest-stable");
-    assert!((snapshot(&depot.into), remembered(&depot)) == before);
-    let _run = depot.fetch().run().succeeds().stderr_is_empty();
+    promote(&harness, 1, 3, "latest-stable");
+    assert!((snapshot(&harness.into), remembered(&harness)) == before);
+    let _run = harness.fetch().run().succeeds().stderr_is_empty();
 }
 
 /// Each store and each channel counts for itself.
 #[test]
 fn promotions_of_other_channels_and_stores() {
-    let depot = Depot::new();
-    promote(&depot, 1, 7, "latest-stable");
-    promote(&depot, 1, 2, "canary");
-    let _run = depot.fetch().run().succeeds().stderr_is_empty();
-    let _run = depot.fetch().args(["--release", "canary"]).run().succeeds().stderr_is_empty();
-    let copy = depot.root.path().join("copy");
-    let _run = Tool::new("cp").arg("-r").args([&depot.store, &copy]).run().succeeds();
+    let harness = Harness::new();
+    promote(&harness, 1, 7, "latest-stable");
+    promote(&harness, 1, 2, "canary");
+    let _run = harness.fetch().run().succeeds().stderr_is_empty();
+    let _run = harness.fetch().args(["--release", "canary"]).run().succeeds().stderr_is_empty();
+    let copy = harness.root.path().join("copy");
+    let _run = Tool::new("cp").arg("-r").args([&harness.store, &copy]).run().succeeds();
     let release = sealed(1, plain(1), Format::Tar);
     fs::write(copy.join("latest-stable.txt"), release.promoted_as(1)).unwrap();
-    let _run = fetch(&format!("file://{}", copy.display()), &depot.into).run().succeeds().stderr_is_empty();
-    promote(&depot, 1, 6, "latest-stable");
-    is_rollback(depot.fetch().run(), "promotion 6", 7);
-    promote(&depot, 1, 1, "canary");
-    let _run = depot.fetch().args(["--release", "canary"]).run().fails_with(1).stderr_contains("promotion 2 was seen");
+    let _run = fetch(&format!("file://{}", copy.display()), &harness.into).run().succeeds().stderr_is_empty();
+    promote(&harness, 1, 6, "latest-stable");
+    is_rollback(harness.fetch().run(), "promotion 6", 7);
+    promote(&harness, 1, 1, "canary");
+    let _run =
+        harness.fetch().args(["--release", "canary"]).run().fails_with(1).stderr_contains("promotion 2 was seen");
     // The same store, written otherwise.
-    let slash = fetch(&format!("file://{}/", depot.store.display()), &depot.into);
+    let slash = fetch(&format!("file://{}/", harness.store.display()), &harness.into);
     is_rollback(slash.run(), "promotion 6", 7);
 }
 
 /// A store that was restored from a backup: leave is asked for once, and promotions count on from there.
 #[test]
 fn a_rollback_with_leave_begins_the_count_again() {
-    let depot = Depot::new();
-    promote(&depot, 1, 7, "latest-stable");
-    let _run = depot.fetch().run().succeeds();
-    promote(&depot, 2, 3, "latest-stable");
-    let before = remembered(&depot);
-    let run = depot.fetch().args(["--allow-rollback", "--dry-run"]).run().succeeds();
+    let harness = Harness::new();
+    promote(&harness, 1, 7, "latest-stable");
+    let _run = harness.fetch().run().succeeds();
+    promote(&harness, 2, 3, "latest-stable");
+    let before = remembered(&harness);
+    let run = harness.fetch().args(["--allow-rollback", "--dry-run"]).run().succeeds();
     let _run = run.stderr_contains("carries promotion 3, and promotion 7 was seen on this host: it would be forgotten");
-    assert_eq!(remembered(&depot), before);
-    let run = depot.fetch().arg("--allow-rollback").run().succeeds().stderr_is_one_line();
+    assert_eq!(remembered(&harness), before);
+    let run = harness.fetch().arg("--allow-rollback").run().succeeds().stderr_is_one_line();
     let _run = run.stderr_contains("promotion 7 was seen on this host: it is forgotten");
-    depot.assert_current(2);
-    let _run = depot.fetch().run().succeeds().stderr_is_empty();
-    promote(&depot, 1, 2, "latest-stable");
-    is_rollback(depot.fetch().run(), "promotion 2", 3);
-    promote(&depot, 1, 4, "latest-stable");
-    let _run = depot.fetch().arg("--allow-rollback").run().succeeds().stderr_is_empty();
+    harness.assert_current(2);
+    let _run = harness.fetch().run().succeeds().stderr_is_empty();
+    promote(&harness, 1, 2, "latest-stable");
+    is_rollback(harness.fetch().run(), "promotion 2", 3);
+    promote(&harness, 1, 4, "latest-stable");
+    let _run = harness.fetch().arg("--allow-rollback").run().succeeds().stderr_is_empty();
     // An old script's pointer has no number, and the next one with a number is later than that.
-    fs::write(depot.store.join("latest-stable.txt"), sealed(2, plain(2), Format::Tar).record.to_bytes()).unwrap();
-    is_rollback(depot.fetch().run(), "no promotion", 4);
-    let _run = depot.fetch().arg("--allow-rollback").run().succeeds().stderr_is_one_line();
-    let _run = depot.fetch().run().succeeds().stderr_is_empty();
-    promote(&depot, 1, 1, "latest-stable");
-    let _run = depot.fetch().run().succeeds().stderr_is_empty();
+    fs::write(harness.store.join("latest-stable.txt"), sealed(2, plain(2), Format::Tar).record.to_bytes()).unwrap();
+    is_rollback(harness.fetch().run(), "no promotion", 4);
+    let _run = harness.fetch().arg("--allow-rollback").run().succeeds().stderr_is_one_line();
+    let _run = harness.fetch().run().succeeds().stderr_is_empty();
+    promote(&harness, 1, 1, "latest-stable");
+    let _run = harness.fetch().run().succeeds().stderr_is_empty();
 }
 
 /// It is remembered before the first byte of the archive: an archive that can't be had does not hide its promotion.
 #[test]
 fn a_promotion_counts_before_its_download() {
-    let depot = Depot::new();
-    promote(&depot, 1, 1, "latest-stable");
-    let _run = depot.fetch().run().succeeds();
-    promote(&depot, 2, 2, "latest-stable");
-    let archive = depot.store.join("app-2.tar");
+    let harness = Harness::new();
+    promote(&harness, 1, 1, "latest-stable");
+    let _run = harness.fetch().run().succeeds();
+    promote(&harness, 2, 2, "latest-stable");
+    let archive = harness.store.join("app-2.tar");
     fs::write(&archive, "short").unwrap();
-    let _run = depot.fetch().run().fails_with(1).stderr_contains("does not match its record");
-    promote(&depot, 1, 1, "latest-stable");
-    is_rollback(depot.fetch().run(), "promotion 1", 2);
-    promote(&depot, 2, 2, "latest-stable");
-    let _run = depot.fetch().run().succeeds().stderr_is_empty();
-    depot.assert_current(2);
+    let _run = harness.fetch().run().fails_with(1).stderr_contains("does not match its record");
+    promote(&harness, 1, 1, "latest-stable");
+    is_rollback(harness.fetch().run(), "promotion 1", 2);
+    promote(&harness, 2, 2, "latest-stable");
+    let _run = harness.fetch().run().succeeds().stderr_is_empty();
+    harness.assert_current(2);
 }
 
 #[test]
 fn a_dry_run_remembers_nothing() {
-    let depot = Depot::new();
-    promote(&depot, 1, 1, "latest-stable");
-    let before = snapshot(depot.root.path());
-    let _run = depot.fetch().arg("--dry-run").run().succeeds();
-    assert!(snapshot(depot.root.path()) == before && names(&depot.into).is_empty());
+    let harness = Harness::new();
+    promote(&harness, 1, 1, "latest-stable");
+    let before = snapshot(harness.root.path());
+    let _run = harness.fetch().arg("--dry-run").run().succeeds();
+    assert!(snapshot(harness.root.path()) == before && names(&harness.into).is_empty());
 }
 
 #[test]
 fn a_memory_that_is_damaged_is_named() {
     let seed = Seed::from_env_or_random("a_memory_that_is_damaged_is_named");
     let mut rng = seed.rng();
-    let depot = Depot::new();
-    promote(&depot, 1, 12, "latest-stable");
-    let _run = depot.fetch().run().succeeds();
-    let path = memory(&depot);
+    let harness = Harness::new();
+    promote(&harness, 1, 12, "latest-stable");
+    let _run = harness.fetch().run().succeeds();
+    let path = memory(&harness);
     let whole = fs::read(&path).unwrap();
     let mut flipped = whole.clone();
     flipped[rng.random_range(0..whole.len())] ^= 1;
     let refused = |words: &str| {
         for args in [&[][..], &["--allow-rollback"], &["--dry-run"]] {
-            let run = depot.fetch().args(args).run().fails_with(1).stdout_is("").stderr_is_one_line();
+            let run = harness.fetch().args(args).run().fails_with(1).stdout_is("").stderr_is_one_line();
             let _run = run.stderr_contains(&path.display().to_string()).stderr_contains(words);
         }
         // Who names a number asks no memory.
-        let _run = depot.release(1).run().succeeds().stderr_is_empty();
+        let _run = harness.release(1).run().succeeds().stderr_is_empty();
     };
     for bytes in [&whole[..whole.len() / 2], b"", b"junk\n"] {
         fs::write(&path, bytes).unwrap();
@@ -265,51 +266,51 @@ fn a_memory_that_is_damaged_is_named() {
     let _run = Tool::new("mkfifo").arg(&path).run().succeeds();
     refused("it is damaged");
     fs::remove_file(&path).unwrap();
-    let _run = depot.fetch().run().succeeds().stderr_is_empty();
+    let _run = harness.fetch().run().succeeds().stderr_is_empty();
     assert_eq!(fs::read(&path).unwrap(), whole);
 }
 
 /// Old releases leave the host, and what dead runs left; the memory stays.
 #[test]
 fn sweeping_keeps_the_memory() {
-    let depot = Depot::new();
+    let harness = Harness::new();
     for number in 1..=6 {
-        promote(&depot, number, number, "latest-stable");
+        promote(&harness, number, number, "latest-stable");
         if number > 1 {
             let left = format!("{}left", durable::TEMPORARY_PREFIX);
-            fs::write(depot.into.join(".artifact-fetch").join(left), "x").unwrap();
+            fs::write(harness.into.join(".artifact-fetch").join(left), "x").unwrap();
         }
-        let _run = depot.fetch().args(["--keep", "2"]).run().succeeds().stderr_is_empty();
+        let _run = harness.fetch().args(["--keep", "2"]).run().succeeds().stderr_is_empty();
     }
-    assert_eq!(depot.shelf(), [4, 5, 6]);
-    depot.assert_tidy();
-    promote(&depot, 5, 5, "latest-stable");
-    is_rollback(depot.fetch().run(), "promotion 5", 6);
+    assert_eq!(harness.shelf(), [4, 5, 6]);
+    harness.assert_tidy();
+    promote(&harness, 5, 5, "latest-stable");
+    is_rollback(harness.fetch().run(), "promotion 5", 6);
 }
 
 /// Runs that read the pointer at other moments: none fails for what another one saw, and none goes back behind it.
 #[test]
 fn fetches_at_the_same_time_as_promotions() {
-    let depot = Depot::new();
-    promote(&depot, 1, 1, "latest-stable");
-    let _run = depot.fetch().run().succeeds();
-    for round in 0..crate::depot::times(8, 60) {
+    let harness = Harness::new();
+    promote(&harness, 1, 1, "latest-stable");
+    let _run = harness.fetch().run().succeeds();
+    for round in 0..figure(8, 60) {
         let mut runs = Vec::new();
         for step in 1..=4 {
             let n = round * 4 + step + 1;
             let release = sealed(n, plain(n), Format::Tar);
-            fs::write(depot.store.join(&release.file), &release.archive).unwrap();
-            fs::write(depot.store.join(&release.record_key), release.record.to_bytes()).unwrap();
-            durable::replace(&depot.store.join("latest-stable.txt"), &release.promoted_as(n)).unwrap();
-            runs.push(depot.fetch().args(["--keep", "9"]).start());
+            fs::write(harness.store.join(&release.file), &release.archive).unwrap();
+            fs::write(harness.store.join(&release.record_key), release.record.to_bytes()).unwrap();
+            durable::replace(&harness.store.join("latest-stable.txt"), &release.promoted_as(n)).unwrap();
+            runs.push(harness.fetch().args(["--keep", "9"]).start());
         }
         for run in runs {
             let _run = run.wait().succeeds().stderr_is_empty();
         }
-        depot.assert_current(round * 4 + 5);
+        harness.assert_current(round * 4 + 5);
     }
-    depot.assert_tidy();
-    assert_eq!(depot.current(), Some(format!("{ARTIFACT}-{}", crate::depot::times(8, 60) * 4 + 1)));
+    harness.assert_tidy();
+    assert_eq!(harness.current(), Some(format!("{ARTIFACT}-{}", figure(8, 60) * 4 + 1)));
 }
 
 /// Killed anywhere: the next run ends right, and what was seen is never less.
@@ -317,17 +318,17 @@ fn fetches_at_the_same_time_as_promotions() {
 fn killed_at_any_moment_the_memory_holds() {
     let seed = Seed::from_env_or_random("killed_at_any_moment_the_memory_holds");
     let mut rng = seed.rng();
-    let depot = Depot::new();
-    promote(&depot, 1, 1, "latest-stable");
+    let harness = Harness::new();
+    promote(&harness, 1, 1, "latest-stable");
     let started = std::time::Instant::now();
-    let _run = depot.fetch().run().succeeds();
+    let _run = harness.fetch().run().succeeds();
     let longest = started.elapsed();
     let (mut before, mut after) = (0, 0);
-    for n in 2..2 + crate::depot::times(40, 1_000) {
-        promote(&depot, n, n, "latest-stable");
+    for n in 2..2 + figure(40, 1_000) {
+        promote(&harness, n, n, "latest-stable");
         let moment = longest.mul_f64(rng.random_range(0.0..1.0));
         let started = std::time::Instant::now();
-        let mut run = depot.fetch().args(["--keep", "2"]).start();
+        let mut run = harness.fetch().args(["--keep", "2"]).start();
         // A moment and not a state is what is waited for here, to less than a millisecond.
         while started.elapsed() < moment {
             std::hint::spin_loop();
@@ -335,21 +336,21 @@ fn killed_at_any_moment_the_memory_holds() {
         run.kill();
         drop(run);
         // Seen or not, by what an older pointer meets now.
-        promote(&depot, n - 1, n - 1, "latest-stable");
-        match depot.fetch().args(["--keep", "2"]).run() {
+        promote(&harness, n - 1, n - 1, "latest-stable");
+        match harness.fetch().args(["--keep", "2"]).run() {
             run if run.code == Some(0) => {
                 before += 1;
-                assert_ne!(depot.current(), Some(format!("{ARTIFACT}-{n}")), "{}", run.report());
+                assert_ne!(harness.current(), Some(format!("{ARTIFACT}-{n}")), "{}", run.report());
             }
             run => {
                 after += 1;
                 is_rollback(run, &format!("promotion {}", n - 1), n);
             }
         }
-        promote(&depot, n, n, "latest-stable");
-        let _run = depot.fetch().args(["--keep", "2"]).run().succeeds().stderr_is_empty();
-        depot.assert_current(n);
-        depot.assert_tidy();
+        promote(&harness, n, n, "latest-stable");
+        let _run = harness.fetch().args(["--keep", "2"]).run().succeeds().stderr_is_empty();
+        harness.assert_current(n);
+        harness.assert_tidy();
     }
     eprintln!("{before} runs were killed before they had seen the promotion, {after} after");
 }

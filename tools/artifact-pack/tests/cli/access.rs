@@ -1,6 +1,6 @@
 //! How the store on S3 is reached: whose credentials, which region, which endpoint, and what is said when one is missing.
 
-use crate::shelf::{Shelf, last_line, tree};
+use crate::harness::{Harness, last_line, tree};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -21,10 +21,10 @@ fn with(tool: Tool, files: &Path) -> Tool {
 #[test]
 fn a_profile_wins_over_the_environment() {
     let files = files();
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     let signed: Arc<Mutex<Vec<String>>> = Arc::default();
     let seen = Arc::clone(&signed);
-    shelf.proxy().set_plan(Plan::Custom(Box::new(move |info| {
+    harness.proxy().set_plan(Plan::Custom(Box::new(move |info| {
         seen.lock().unwrap().push(info.header("authorization").unwrap_or_default().to_owned());
         None
     })));
@@ -34,7 +34,7 @@ fn a_profile_wins_over_the_environment() {
         (&["--profile", "ops", "--region", "us-west-1"], "KEYOFOPS", "us-west-1"),
     ];
     for (args, key, region) in cases {
-        let _run = with(shelf.tool().arg("--audit").args(args), files.path()).run().succeeds();
+        let _run = with(harness.tool().arg("--audit").args(args), files.path()).run().succeeds();
         let signed = std::mem::take(&mut *signed.lock().unwrap());
         assert!(!signed.is_empty());
         for header in signed {
@@ -48,22 +48,23 @@ fn a_profile_wins_over_the_environment() {
 #[test]
 fn a_profile_that_is_not_there() {
     let files = files();
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     for name in ["nope", "bare"] {
-        for tool in [shelf.tool(), with(shelf.tool(), files.path())] {
+        for tool in [harness.tool(), with(harness.tool(), files.path())] {
             let run = tool.args(["--audit", "--profile", name]).run().fails_with(1).stderr_is_one_line();
             let _told = run.stderr_contains(&format!("have no profile {name} with credentials\n"));
         }
     }
-    assert_eq!(shelf.proxy().count(), 0, "nothing was asked");
+    assert_eq!(harness.proxy().count(), 0, "nothing was asked");
 }
 
 /// One short line that says what to do.
 #[test]
 fn what_is_missing_is_said() {
-    let shelf = Shelf::s3();
-    let bare = || crate::shelf::tool().args(["--artifact", "obelix", "--store", &shelf.url, "--audit"]);
-    let bare = || bare().env("AWS_ENDPOINT_URL_S3", shelf.proxy().endpoint()).env("AWS_EC2_METADATA_DISABLED", "true");
+    let harness = Harness::s3();
+    let bare = || crate::harness::tool().args(["--artifact", "obelix", "--store", &harness.url, "--audit"]);
+    let bare =
+        || bare().env("AWS_ENDPOINT_URL_S3", harness.proxy().endpoint()).env("AWS_EC2_METADATA_DISABLED", "true");
     let run = bare().env("AWS_REGION", "us-east-1").run().fails_with(75).stderr_is_one_line();
     let line = last_line(&run);
     assert!(line.contains(": no credentials: neither the environment, "), "{line}");
@@ -71,16 +72,16 @@ fn what_is_missing_is_said() {
     let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s")];
     let run = keys.into_iter().fold(bare(), |tool, (name, value)| tool.env(name, value)).run();
     let _told = run.fails_with(75).stderr_is_one_line().stderr_contains(": no region: give --region or set AWS_REGION");
-    assert_eq!(shelf.proxy().count(), 0);
+    assert_eq!(harness.proxy().count(), 0);
 }
 
 #[test]
 fn an_endpoint_is_a_url() {
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     for wrong in ["127.0.0.1:1", "localhost:8333", "ftp://x", "http://", ""] {
-        let run = shelf.tool().args(["--audit", "--endpoint-url", wrong]).run().fails_with(2).stderr_is_one_line();
+        let run = harness.tool().args(["--audit", "--endpoint-url", wrong]).run().fails_with(2).stderr_is_one_line();
         let _told = run.stderr_contains("expected a URL such as http://");
     }
-    let _right = shelf.tool().args(["--audit", "--endpoint-url", &shelf.proxy().endpoint()]).run().succeeds();
-    assert!(shelf.proxy().count() > 0);
+    let _right = harness.tool().args(["--audit", "--endpoint-url", &harness.proxy().endpoint()]).run().succeeds();
+    assert!(harness.proxy().count() > 0);
 }

@@ -1,6 +1,6 @@
 //! Storage class, encryption, and stores that can't be trusted.
 
-use crate::shelf::{BUCKET, PART, PREFIX, Shelf, sparse, tree};
+use crate::harness::{BUCKET, Harness, PART, PREFIX, sparse, tree};
 use testkit::Rules;
 
 #[test]
@@ -24,20 +24,20 @@ fn class_and_encryption_are_on_every_object() {
     ];
     for (args, class, sse, key) in cases {
         for tree in [&small, &large] {
-            let shelf = Shelf::s3();
-            let run = shelf.pack(tree.path()).args(args).run().succeeds();
-            let _record = shelf.is_published(1, &run);
+            let harness = Harness::s3();
+            let run = harness.pack(tree.path()).args(args).run().succeeds();
+            let _record = harness.is_published(1, &run);
             for name in ["obelix-1.tar", "obelix-1.release", "latest.txt"] {
-                let object = shelf.model().object(BUCKET, &format!("{PREFIX}{name}")).unwrap();
+                let object = harness.model().object(BUCKET, &format!("{PREFIX}{name}")).unwrap();
                 let kept = (object.storage_class.as_str(), object.sse.as_deref(), object.sse_key.as_deref());
                 assert_eq!(kept, (class, sse, key), "{name} {args:?}");
             }
         }
     }
     // A key of the account's own.
-    let shelf = Shelf::s3();
-    let _run = shelf.pack(small.path()).args(["--sse", "aws:kms"]).run().succeeds();
-    let object = shelf.model().object(BUCKET, &format!("{PREFIX}latest.txt")).unwrap();
+    let harness = Harness::s3();
+    let _run = harness.pack(small.path()).args(["--sse", "aws:kms"]).run().succeeds();
+    let object = harness.model().object(BUCKET, &format!("{PREFIX}latest.txt")).unwrap();
     assert_eq!(object.sse.as_deref(), Some("aws:kms"));
 }
 
@@ -51,37 +51,41 @@ fn a_store_that_forgets_them_gets_no_release() {
         (forgets_encryption, ["--sse", "AES256"]),
         (forgets_encryption, ["--sse", "aws:kms"]),
     ] {
-        let shelf = Shelf::s3_with(rules);
-        let run =
-            shelf.pack(small.path()).args(args).run().fails_with(1).stderr_contains("which is not what was asked for");
-        shelf.is_as_before(&Default::default(), &run);
+        let harness = Harness::s3_with(rules);
+        let run = harness
+            .pack(small.path())
+            .args(args)
+            .run()
+            .fails_with(1)
+            .stderr_contains("which is not what was asked for");
+        harness.is_as_before(&Default::default(), &run);
         // Who asks for nothing gets a release.
-        let run = shelf.pack(small.path()).run().succeeds();
-        let _record = shelf.is_published(2, &run);
+        let run = harness.pack(small.path()).run().succeeds();
+        let _record = harness.is_published(2, &run);
     }
 }
 
 #[test]
 fn classes_that_do_not_fit() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     for class in ["GLACIER", "DEEP_ARCHIVE"] {
-        let run = shelf.pack(small.path()).args(["--storage-class", class]).run().fails_with(2).stderr_is_one_line();
-        shelf.is_as_before(&Default::default(), &run.stderr_contains("can't be fetched when an instance boots"));
+        let run = harness.pack(small.path()).args(["--storage-class", class]).run().fails_with(2).stderr_is_one_line();
+        harness.is_as_before(&Default::default(), &run.stderr_contains("can't be fetched when an instance boots"));
     }
     for wrong in [["--sse", "aes"], ["--sse", "aws:kms:"], ["--sse", ""]] {
-        let run = shelf.pack(small.path()).args(wrong).run().fails_with(2).stderr_is_one_line();
-        shelf.is_as_before(&Default::default(), &run);
+        let run = harness.pack(small.path()).args(wrong).run().fails_with(2).stderr_is_one_line();
+        harness.is_as_before(&Default::default(), &run);
     }
-    assert_eq!(shelf.proxy().count(), 0);
-    let run = shelf.pack(small.path()).args(["--storage-class", "NO_SUCH_CLASS"]).run().fails_with(1);
-    shelf.is_as_before(&Default::default(), &run.stderr_contains("InvalidStorageClass"));
-    let run = shelf.pack(small.path()).args(["--storage-class", "REDUCED_REDUNDANCY"]).run().succeeds();
+    assert_eq!(harness.proxy().count(), 0);
+    let run = harness.pack(small.path()).args(["--storage-class", "NO_SUCH_CLASS"]).run().fails_with(1);
+    harness.is_as_before(&Default::default(), &run.stderr_contains("InvalidStorageClass"));
+    let run = harness.pack(small.path()).args(["--storage-class", "REDUCED_REDUNDANCY"]).run().succeeds();
     let run = run.stderr_contains(
         "artifact-pack: REDUCED_REDUNDANCY loses objects more often than STANDARD and costs no less\n",
     );
-    let _record = shelf.is_published(1, &run);
-    let files = Shelf::files();
+    let _record = harness.is_published(1, &run);
+    let files = Harness::files();
     for args in [["--sse", "AES256"], ["--storage-class", "STANDARD"]] {
         let run = files.pack(small.path()).args(args).run().fails_with(2).stderr_contains("need a store on s3://");
         files.is_as_before(&Default::default(), &run);
@@ -95,21 +99,21 @@ fn lesser_servers() {
     sparse(large.path(), "f", PART);
     for rules in [Rules { no_checksums: true, ..Rules::default() }, Rules { no_list_uploads: true, ..Rules::default() }]
     {
-        let shelf = Shelf::s3_with(rules);
-        let run = shelf.pack(large.path()).run().succeeds();
-        let _record = shelf.is_published(1, &run);
+        let harness = Harness::s3_with(rules);
+        let run = harness.pack(large.path()).run().succeeds();
+        let _record = harness.is_published(1, &run);
     }
-    let shelf = Shelf::s3();
-    let run = shelf.pack(large.path()).env("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required").run().succeeds();
-    let _record = shelf.is_published(1, &run);
+    let harness = Harness::s3();
+    let run = harness.pack(large.path()).env("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required").run().succeeds();
+    let _record = harness.is_published(1, &run);
 }
 
 /// A server that says yes and keeps nothing must not be believed.
 #[test]
 fn a_store_that_drops_everything() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3_with(Rules { ack_and_drop: true, ..Rules::default() });
-    let run = shelf.pack(small.path()).run();
+    let harness = Harness::s3_with(Rules { ack_and_drop: true, ..Rules::default() });
+    let run = harness.pack(small.path()).run();
     assert_ne!(run.code, Some(0), "{}", run.report());
     assert!(run.stdout.is_empty());
 }

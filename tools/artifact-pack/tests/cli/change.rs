@@ -1,6 +1,6 @@
 //! A tree that changes while it is packed: the build fails, names the file, and publishes nothing.
 
-use crate::shelf::{PART, Shelf, is_root, sparse, tree, until_said, write};
+use crate::harness::{Harness, PART, is_root, sparse, tree, until_said, write};
 use rand::RngExt;
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
@@ -62,15 +62,15 @@ fn become_pipe(path: &Path) {
 }
 
 /// Starts the tool, lets `change` happen after the walk and before the first file is read, and waits for the end.
-fn run_with_change(shelf: &Shelf, tool: Tool, change: impl FnOnce() + Send + 'static) -> Finished {
-    if shelf.url.starts_with("s3:") {
+fn run_with_change(harness: &Harness, tool: Tool, change: impl FnOnce() + Send + 'static) -> Finished {
+    if harness.url.starts_with("s3:") {
         // The first request comes after the walk.
-        let next = shelf.proxy().count() + 1;
-        shelf.proxy().on_request(next, KillPoint::Interleave, Box::new(change));
+        let next = harness.proxy().count() + 1;
+        harness.proxy().on_request(next, KillPoint::Interleave, Box::new(change));
         return tool.run();
     }
     // The first thing it does in a directory is to take the lock.
-    let lock = OpenOptions::new().create(true).append(true).open(shelf.dir.path().join(".lock")).unwrap();
+    let lock = OpenOptions::new().create(true).append(true).open(harness.dir.path().join(".lock")).unwrap();
     flock(&lock, FlockOperation::LockExclusive).unwrap();
     let mut run = tool.arg("-v").start();
     until_said(&mut run, "members found");
@@ -91,21 +91,21 @@ fn between_the_walk_and_the_read() {
         (become_directory, "it was replaced while it was packed"),
         (become_pipe, "it was replaced while it was packed"),
     ];
-    for shelf in Shelf::both() {
+    for harness in Harness::both() {
         let steady = tree(&[("a", "a")]);
-        let _first = shelf.pack(steady.path()).run().succeeds();
-        let before = shelf.objects();
+        let _first = harness.pack(steady.path()).run().succeeds();
+        let before = harness.objects();
         for (change, words) in cases {
             let tree = tree(&[("code/aaa.py", "a")]);
             let victim = write(tree.path(), VICTIM, CONTENT);
-            let run = run_with_change(&shelf, shelf.pack(tree.path()), move || change(&victim));
+            let run = run_with_change(&harness, harness.pack(tree.path()), move || change(&victim));
             let run = run.fails_with(75).stderr_contains(&format!("unable to pack {VICTIM}: ")).stderr_contains(words);
             assert!(run.stdout.is_empty());
-            shelf.is_as_before(&before, &run);
+            harness.is_as_before(&before, &run);
         }
-        let abandoned = shelf.objects().values().filter(|bytes| bytes.starts_with(b"STATE=abandoned")).count();
+        let abandoned = harness.objects().values().filter(|bytes| bytes.starts_with(b"STATE=abandoned")).count();
         assert_eq!(abandoned, cases.len(), "each failed build has used up its number");
-        let _again = shelf.pack(steady.path()).run().succeeds().stdout_contains("VERSION=10\n");
+        let _again = harness.pack(steady.path()).run().succeeds().stdout_contains("VERSION=10\n");
     }
 }
 
@@ -125,19 +125,19 @@ fn in_the_middle_of_an_upload() {
         (become_link, "it became a link"),
     ];
     for (index, (change, words)) in cases.into_iter().enumerate() {
-        let shelf = Shelf::s3();
+        let harness = Harness::s3();
         let tree = tree(&[]);
         fs::hard_link(&noise, tree.path().join("aaa")).unwrap();
         let victim = write(tree.path(), VICTIM, CONTENT);
-        shelf.proxy().on_match(
+        harness.proxy().on_match(
             Box::new(|info| info.is_create()),
             KillPoint::Interleave,
             Box::new(move || change(&victim)),
         );
         let format = ["none", "zstd", "gzip"][index % 3];
-        let run = shelf.pack(tree.path()).args(["--compress", format]).run().fails_with(75);
+        let run = harness.pack(tree.path()).args(["--compress", format]).run().fails_with(75);
         let run = run.stderr_contains(&format!("unable to pack {VICTIM}: {words}"));
-        shelf.is_as_before(&Default::default(), &run);
+        harness.is_as_before(&Default::default(), &run);
     }
 }
 
@@ -151,79 +151,79 @@ fn under_the_reader() {
         (replace, "it was written to or replaced"),
     ];
     for (change, words) in cases {
-        let shelf = Shelf::s3();
+        let harness = Harness::s3();
         let tree = tree(&[]);
         let victim = sparse(tree.path(), "victim", 7 * PART);
-        shelf.proxy().on_match(
+        harness.proxy().on_match(
             Box::new(|info| info.is_create()),
             KillPoint::Interleave,
             Box::new(move || change(&victim)),
         );
         let run =
-            shelf.pack(tree.path()).run().fails_with(75).stderr_contains(&format!("unable to pack victim: {words}"));
-        shelf.is_as_before(&Default::default(), &run);
+            harness.pack(tree.path()).run().fails_with(75).stderr_contains(&format!("unable to pack victim: {words}"));
+        harness.is_as_before(&Default::default(), &run);
     }
 }
 
 #[test]
 fn a_file_that_may_not_be_read() {
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     let tree = tree(&[]);
     let victim = write(tree.path(), VICTIM, CONTENT);
     fs::set_permissions(tree.path(), Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(victim, Permissions::from_mode(0o000)).unwrap();
-    let run = as_nobody(&shelf, tree.path()).run().fails_with(1);
+    let run = as_nobody(&harness, tree.path()).run().fails_with(1);
     let run = run.stderr_contains(&format!("unable to pack {VICTIM}: Permission denied"));
-    shelf.is_as_before(&Default::default(), &run);
+    harness.is_as_before(&Default::default(), &run);
 
     let dir = tree.path().join("code");
     fs::set_permissions(dir, Permissions::from_mode(0o700)).unwrap();
     if is_root() {
-        let run = as_nobody(&shelf, tree.path())
+        let run = as_nobody(&harness, tree.path())
             .run()
             .fails_with(1)
             .stderr_contains("unable to pack code: Permission denied");
-        shelf.is_as_before(&Default::default(), &run);
+        harness.is_as_before(&Default::default(), &run);
     }
 }
 
 /// The tool as a user whom permissions stop.
-fn as_nobody(shelf: &Shelf, tree: &Path) -> Tool {
-    let place = ["--artifact", "obelix", "--store", &shelf.url, "-C"];
+fn as_nobody(harness: &Harness, tree: &Path) -> Tool {
+    let place = ["--artifact", "obelix", "--store", &harness.url, "-C"];
     let tool = match is_root() {
         true => Tool::new("setpriv").args(["--reuid", "65534", "--clear-groups", env!("CARGO_BIN_EXE_artifact-pack")]),
-        false => crate::shelf::tool(),
+        false => crate::harness::tool(),
     };
-    tool.args(place).arg(tree).arg(".").aws(shelf.proxy().endpoint())
+    tool.args(place).arg(tree).arg(".").aws(harness.proxy().endpoint())
 }
 
 /// Files whose length says nothing of their content would end up empty or cut off.
 #[test]
 fn a_file_that_holds_more_than_its_length() {
-    let shelf = Shelf::files();
-    let run = shelf.tool().args(["-C", "/proc/self", "status"]).run().fails_with(75);
+    let harness = Harness::files();
+    let run = harness.tool().args(["-C", "/proc/self", "status"]).run().fails_with(75);
     let run = run.stderr_contains("unable to pack status: it holds more bytes than its length says");
-    shelf.is_as_before(&Default::default(), &run);
+    harness.is_as_before(&Default::default(), &run);
 }
 
 /// A directory that is gone by the time its files are read is a file that vanished.
 #[test]
 fn a_whole_directory_vanishes_or_becomes_a_link() {
     for to_link in [false, true] {
-        for shelf in Shelf::both() {
+        for harness in Harness::both() {
             let tree = tree(&[(VICTIM, "x")]);
             let dir: PathBuf = tree.path().join("code");
             let elsewhere = tempfile::tempdir().unwrap();
             write(elsewhere.path(), "victim.py", b"y");
             let target = elsewhere.path().to_owned();
-            let run = run_with_change(&shelf, shelf.pack(tree.path()), move || {
+            let run = run_with_change(&harness, harness.pack(tree.path()), move || {
                 fs::remove_dir_all(&dir).unwrap();
                 if to_link {
                     symlink(target, dir).unwrap();
                 }
             });
             let run = run.fails_with(75).stderr_contains(&format!("unable to pack {VICTIM}: "));
-            shelf.is_as_before(&Default::default(), &run);
+            harness.is_as_before(&Default::default(), &run);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is packed and what is not: exclusions, `.git`, refused kinds, refused paths, links.
 
-use crate::shelf::{Shelf, packed, tree, write};
+use crate::harness::{Harness, packed, tree, write};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,17 +10,17 @@ use testkit::Finished;
 
 /// Packs with these arguments and tells the members, directories left out.
 fn files(tree: &Path, args: &[&str]) -> Vec<String> {
-    let shelf = Shelf::files();
-    let _run = shelf.tool().arg("-C").arg(tree).args(args).run().succeeds();
-    packed(&shelf).into_iter().filter(|name| !name.ends_with('/')).collect()
+    let harness = Harness::files();
+    let _run = harness.tool().arg("-C").arg(tree).args(args).run().succeeds();
+    packed(&harness).into_iter().filter(|name| !name.ends_with('/')).collect()
 }
 
 #[track_caller]
 fn refused(tree: &Path, args: &[&str], code: i32, words: &str) -> Finished {
-    let shelf = Shelf::s3();
-    let run = shelf.tool().arg("-C").arg(tree).args(args).run().fails_with(code).stderr_contains(words);
+    let harness = Harness::s3();
+    let run = harness.tool().arg("-C").arg(tree).args(args).run().fails_with(code).stderr_contains(words);
     assert!(run.stdout.is_empty());
-    shelf.is_as_before(&Default::default(), &run);
+    harness.is_as_before(&Default::default(), &run);
     run
 }
 
@@ -73,13 +73,13 @@ fn exclusions() {
 #[test]
 fn exclusions_that_match_nothing() {
     let dir = tree(&[("a.pyc", "x"), ("b", "x"), ("sub/c", "x")]);
-    let shelf = Shelf::files();
+    let harness = Harness::files();
     let globs = ["--exclude", "*.pyc", "--exclude", "*.pcy", "--exclude", "sub/c/d", "--exclude", "./sub"];
-    let run = shelf.pack(dir.path()).args(globs).args(["--commit", ""]).run().succeeds();
+    let run = harness.pack(dir.path()).args(globs).args(["--commit", ""]).run().succeeds();
     let said = run.stderr_str();
     let warnings: Vec<&str> = said.lines().filter(|line| line.contains("--exclude")).collect();
     assert_eq!(warnings, ["*.pcy", "sub/c/d"].map(|glob| format!("artifact-pack: --exclude {glob:?} matched nothing")));
-    assert_eq!(packed(&shelf), ["b"]);
+    assert_eq!(packed(&harness), ["b"]);
 }
 
 /// A release that nobody could start anything from is a mistake of the build.
@@ -100,15 +100,15 @@ fn nothing_to_pack_is_refused() {
 #[test]
 fn a_path_that_is_excluded_is_told() {
     let dir = tree(&[("a", "x"), ("sub/b", "x"), (".git/config", "x")]);
-    let shelf = Shelf::files();
+    let harness = Harness::files();
     let paths = ["a", "sub/b", "sub", ".git"];
-    let run = shelf.tool().arg("-C").arg(dir.path()).args(["--commit", "", "--exclude", "sub"]).args(paths).run();
+    let run = harness.tool().arg("-C").arg(dir.path()).args(["--commit", "", "--exclude", "sub"]).args(paths).run();
     let run = run.succeeds();
     let said = run.stderr_str();
     let warnings: Vec<&str> = said.lines().filter(|line| line.contains("is excluded")).collect();
     let expected = ["sub/b", "sub", ".git"];
     assert_eq!(warnings, expected.map(|path| format!("artifact-pack: {path} is excluded, so it is not packed")));
-    let run = shelf.tool().arg("-C").arg(dir.path()).args(["--commit", "", "--exclude", "sub", "--files-from", "-"]);
+    let run = harness.tool().arg("-C").arg(dir.path()).args(["--commit", "", "--exclude", "sub", "--files-from", "-"]);
     let run = run.stdin(paths.join("\n")).run().succeeds();
     assert!(!run.stderr_str().contains("is excluded"), "{}", run.report());
 }
@@ -123,8 +123,8 @@ fn exclusions_hold_for_named_files() {
     args.extend(named);
     assert_eq!(files(dir.path(), &args), ["a"]);
     let list = named.join("\n");
-    let shelf = Shelf::files();
-    let _run = shelf
+    let harness = Harness::files();
+    let _run = harness
         .tool()
         .arg("-C")
         .arg(dir.path())
@@ -132,7 +132,7 @@ fn exclusions_hold_for_named_files() {
         .stdin(list)
         .run()
         .succeeds();
-    assert_eq!(packed(&shelf), ["a"]);
+    assert_eq!(packed(&harness), ["a"]);
 }
 
 #[test]
@@ -211,9 +211,9 @@ fn a_named_directory_is_packed_whole() {
     assert_eq!(files(dir.path(), &[]), ["a", "code/b"]);
     assert_eq!(files(dir.path(), &["--exclude", "code"]), ["a"]);
     assert_eq!(files(dir.path(), &["--exclude", "a", "code"]), ["code/b"]);
-    let shelf = Shelf::files();
-    let run = shelf.tool().cwd(dir.path()).run().fails_with(2).stderr_contains("<PATH>");
-    shelf.is_as_before(&Default::default(), &run.stderr_is_one_line());
+    let harness = Harness::files();
+    let run = harness.tool().cwd(dir.path()).run().fails_with(2).stderr_contains("<PATH>");
+    harness.is_as_before(&Default::default(), &run.stderr_is_one_line());
 }
 
 /// Also one that is not there yet, so that the second build does not meet what the first one passed.
@@ -223,7 +223,7 @@ fn a_store_in_what_is_packed_is_refused() {
     let root = dir.path().display();
     let pack = |store: &str, args: &[&str]| {
         let store = format!("file://{root}{store}");
-        crate::shelf::tool().args(["--artifact", "obelix", "--store", &store, "-C"]).arg(dir.path()).args(args).run()
+        crate::harness::tool().args(["--artifact", "obelix", "--store", &store, "-C"]).arg(dir.path()).args(args).run()
     };
     for (store, args) in [("", &["."][..]), ("/out", &["."]), ("/out/new/store", &["."]), ("/out/store", &["out", "a"])]
     {
@@ -238,7 +238,7 @@ fn a_store_in_what_is_packed_is_refused() {
     let elsewhere = tempfile::tempdir().unwrap();
     symlink(dir.path(), elsewhere.path().join("link")).unwrap();
     let store = format!("file://{}/link/out/store", elsewhere.path().display());
-    let run = crate::shelf::tool().args(["--artifact", "obelix", "--store", &store, "-C"]).arg(dir.path()).arg(".");
+    let run = crate::harness::tool().args(["--artifact", "obelix", "--store", &store, "-C"]).arg(dir.path()).arg(".");
     let _same = run.run().fails_with(1).stderr_contains("lies in what is packed");
 }
 
@@ -264,22 +264,22 @@ fn a_named_link_stays_a_link() {
 #[test]
 fn lists_of_paths() {
     let dir = tree(&[("a", "a"), ("b c", "b"), ("new\nline", "n")]);
-    let shelf = Shelf::files();
-    let list = |args: &[&str], stdin: &str| shelf.tool().arg("-C").arg(dir.path()).args(args).stdin(stdin).run();
+    let harness = Harness::files();
+    let list = |args: &[&str], stdin: &str| harness.tool().arg("-C").arg(dir.path()).args(args).stdin(stdin).run();
     let _run = list(&["--files-from", "-", "-0"], "new\nline\0b c").succeeds();
     assert_eq!(
-        packed(&shelf),
+        packed(&harness),
         ["b c", "new\\nline"].map(|name| name.replace("\\n", "\n")).join("\n").split('\n').collect::<Vec<_>>()
     );
-    let before = shelf.objects();
+    let before = harness.objects();
     let empty = list(&["--files-from", "-"], "").fails_with(75).stderr_contains("no list of paths on stdin");
-    shelf.is_as_before(&before, &empty.stderr_is_one_line());
+    harness.is_as_before(&before, &empty.stderr_is_one_line());
     let blank = list(&["--files-from", "-"], "\n\n").fails_with(1).stderr_contains("no paths in -");
-    shelf.is_as_before(&before, &blank.stderr_is_one_line());
+    harness.is_as_before(&before, &blank.stderr_is_one_line());
     let none =
         list(&["--files-from", "/no/such/list"], "").fails_with(1).stderr_contains("unable to read /no/such/list");
-    shelf.is_as_before(&before, &none.stderr_is_one_line());
+    harness.is_as_before(&before, &none.stderr_is_one_line());
     let zero = write(dir.path(), "zero", b"");
     let none = list(&["--files-from", zero.to_str().unwrap()], "").fails_with(1).stderr_contains("no paths in ");
-    shelf.is_as_before(&before, &none);
+    harness.is_as_before(&before, &none);
 }

@@ -1,6 +1,6 @@
 //! Every way to fail has its code, its one line, and leaves nothing behind.
 
-use crate::shelf::{BUCKET, PART, Shelf, is_root, last_line, sparse, tool, tree};
+use crate::harness::{BUCKET, Harness, PART, is_root, last_line, sparse, tool, tree};
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -39,10 +39,10 @@ fn what_the_store_answers() {
         let everything: fn(&RequestInfo) -> bool = |_| true;
         let the_archive: fn(&RequestInfo) -> bool = |info| info.is_put_object() && info.path.ends_with(".tar");
         for matches in [everything, the_archive] {
-            let shelf = Shelf::s3();
-            shelf.fail(matches, Fault::status(status, s3_code));
-            let run = says(shelf.pack(small.path()).run(), code, &["unable to ", "s3://build/obelix/prod", s3_code]);
-            shelf.is_as_before(&Default::default(), &run);
+            let harness = Harness::s3();
+            harness.fail(matches, Fault::status(status, s3_code));
+            let run = says(harness.pack(small.path()).run(), code, &["unable to ", "s3://build/obelix/prod", s3_code]);
+            harness.is_as_before(&Default::default(), &run);
         }
     }
 }
@@ -50,13 +50,13 @@ fn what_the_store_answers() {
 #[test]
 fn a_wrong_bucket() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     for mode in [&["--dry-run", "a"][..], &["a"], &["--audit"]] {
-        let run = shelf.tool().arg("-C").arg(small.path()).args(["--store", "s3://other/x"]).args(mode);
+        let run = harness.tool().arg("-C").arg(small.path()).args(["--store", "s3://other/x"]).args(mode);
         // The last --store does not win: it is an error to give two.
         let _twice = run.run().fails_with(2);
         let run = tool().args(["--artifact", "obelix", "--store", "s3://other/x", "-C"]).arg(small.path()).args(mode);
-        says(run.aws(shelf.proxy().endpoint()).run(), 1, &["s3://other/x", "NoSuchBucket"]);
+        says(run.aws(harness.proxy().endpoint()).run(), 1, &["s3://other/x", "NoSuchBucket"]);
     }
     for wrong in ["other/x", "http://x/y", "s3://", "file://host/x", "file://", "file:/tmp/x", "file:x"] {
         let run = tool().args(["--artifact", "obelix", "--store", wrong, "a"]).run();
@@ -67,15 +67,15 @@ fn a_wrong_bucket() {
 #[test]
 fn no_credentials() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
-    let run = tool().args(["--artifact", "obelix", "--store", &shelf.url, "-C"]).arg(small.path()).arg("a");
+    let harness = Harness::s3();
+    let run = tool().args(["--artifact", "obelix", "--store", &harness.url, "-C"]).arg(small.path()).arg("a");
     let run = run
-        .env("AWS_ENDPOINT_URL_S3", shelf.proxy().endpoint())
+        .env("AWS_ENDPOINT_URL_S3", harness.proxy().endpoint())
         .env("AWS_REGION", "us-east-1")
         .env("AWS_EC2_METADATA_DISABLED", "true");
     let run = says(run.run(), 75, &["credential"]);
-    shelf.is_as_before(&Default::default(), &run);
-    assert_eq!(shelf.proxy().count(), 0);
+    harness.is_as_before(&Default::default(), &run);
+    assert_eq!(harness.proxy().count(), 0);
 }
 
 #[test]
@@ -93,10 +93,10 @@ fn a_store_that_never_answers() {
     let matches: [fn(&RequestInfo) -> bool; 2] =
         [|_| true, |info| info.is_put_object() && info.path.ends_with(".release")];
     for matches in matches {
-        let shelf = Shelf::s3();
-        shelf.fail(matches, Fault::Stall);
-        let run = says(shelf.pack(small.path()).args(["--timeout", "1s"]).run(), 75, &["no answer in time"]);
-        shelf.is_as_before(&Default::default(), &run);
+        let harness = Harness::s3();
+        harness.fail(matches, Fault::Stall);
+        let run = says(harness.pack(small.path()).args(["--timeout", "1s"]).run(), 75, &["no answer in time"]);
+        harness.is_as_before(&Default::default(), &run);
     }
 }
 
@@ -114,17 +114,17 @@ fn a_damaged_pointer() {
         &format!("{whole}FILE=obelix-3.tar\nSIZE=1\nSHA256=00\nFORMAT=tar\n"),
         &format!("{whole}RECORD_SHA256={}\n", "0".repeat(64)),
     ];
-    for shelf in Shelf::both() {
+    for harness in Harness::both() {
         // An old script that is writing it.
-        shelf.put("latest.txt", b"");
-        let _run = says(shelf.pack(small.path()).run(), 75, &["latest.txt is empty"]);
+        harness.put("latest.txt", b"");
+        let _run = says(harness.pack(small.path()).run(), 75, &["latest.txt is empty"]);
         for text in broken {
-            shelf.put("latest.txt", text.as_bytes());
-            let before = shelf.objects();
+            harness.put("latest.txt", text.as_bytes());
+            let before = harness.objects();
             for mode in [&["--dry-run"][..], &[]] {
                 let run =
-                    says(shelf.pack(small.path()).args(mode).run(), 1, &["latest.txt", "is not a release record"]);
-                assert_eq!(shelf.objects(), before, "no number is taken\n{}", run.report());
+                    says(harness.pack(small.path()).args(mode).run(), 1, &["latest.txt", "is not a release record"]);
+                assert_eq!(harness.objects(), before, "no number is taken\n{}", run.report());
             }
         }
     }
@@ -149,11 +149,12 @@ fn as_nobody() -> Tool {
 fn a_directory_that_may_not_be_written() {
     let small = tree(&[("a", "a")]);
     fs::set_permissions(small.path(), Permissions::from_mode(0o755)).unwrap();
-    let shelf = Shelf::files();
-    fs::set_permissions(shelf.dir.path(), Permissions::from_mode(0o555)).unwrap();
-    let run = as_nobody().args(["--artifact", "obelix", "--store", &shelf.url, "-C"]).arg(small.path()).arg("a").run();
+    let harness = Harness::files();
+    fs::set_permissions(harness.dir.path(), Permissions::from_mode(0o555)).unwrap();
+    let run =
+        as_nobody().args(["--artifact", "obelix", "--store", &harness.url, "-C"]).arg(small.path()).arg("a").run();
     let run = says(run, 1, &["unable to ", "Permission denied"]);
-    shelf.is_as_before(&Default::default(), &run);
+    harness.is_as_before(&Default::default(), &run);
     // A file where the directory should be.
     let file = small.path().join("a");
     let run = tool()
@@ -227,19 +228,19 @@ fn printing_to(device: &str, args: &[&str]) -> Tool {
 #[test]
 fn a_full_device_under_stdout() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     let dir = small.path().display().to_string();
-    let place = ["--artifact", "obelix", "--store", &shelf.url];
+    let place = ["--artifact", "obelix", "--store", &harness.url];
     let with =
-        |more: &[&str]| printing_to("/dev/full", &[&place[..], more].concat()).aws(shelf.proxy().endpoint()).run();
+        |more: &[&str]| printing_to("/dev/full", &[&place[..], more].concat()).aws(harness.proxy().endpoint()).run();
     let _audit = says(with(&["--audit"]), 75, &["unable to write stdout: No space left on device"]);
     let _dry = says(with(&["-C", &dir, "--dry-run", "a"]), 75, &["unable to write stdout: No space left on device"]);
-    assert!(shelf.objects().is_empty());
+    assert!(harness.objects().is_empty());
     let run = with(&["-C", &dir, "a"]);
     let _run =
         says(run, 1, &["release 1 is published, printing it failed: unable to write stdout: No space left on device"]);
-    assert_eq!(shelf.sealed(), [1]);
-    assert_eq!(shelf.text("latest.txt"), shelf.text("obelix-1.release"));
+    assert_eq!(harness.sealed(), [1]);
+    assert_eq!(harness.text("latest.txt"), harness.text("obelix-1.release"));
     for show in ["--help", "--version"] {
         let _run =
             says(printing_to("/dev/full", &[show]).run(), 75, &["unable to write stdout: No space left on device"]);
@@ -253,15 +254,15 @@ fn a_rehearsal_changes_nothing_and_tells_the_truth() {
     let mixed = tree(&[("a", "a"), ("code/b", "b")]);
     sparse(mixed.path(), "f", PART);
     for format in ["none", "zstd", "gzip"] {
-        for shelf in Shelf::both() {
-            let _first = shelf.pack(mixed.path()).args(["--timestamp", "t"]).run().succeeds();
-            let before = shelf.objects();
-            let pack = || shelf.pack(mixed.path()).args(["--compress", format, "--timestamp", "t", "--build", "5"]);
+        for harness in Harness::both() {
+            let _first = harness.pack(mixed.path()).args(["--timestamp", "t"]).run().succeeds();
+            let before = harness.objects();
+            let pack = || harness.pack(mixed.path()).args(["--compress", format, "--timestamp", "t", "--build", "5"]);
             let rehearsed = pack().arg("--dry-run").run().succeeds().stderr_contains("dry run: nothing was published");
-            assert_eq!(shelf.objects(), before);
-            assert!(shelf.uploads().is_empty());
+            assert_eq!(harness.objects(), before);
+            assert!(harness.uploads().is_empty());
             let run = pack().run().succeeds().stdout_is(rehearsed.stdout_str());
-            let _record = shelf.is_published(2, &run);
+            let _record = harness.is_published(2, &run);
         }
     }
     // A place that does not exist yet stays so.
@@ -276,25 +277,25 @@ fn a_rehearsal_changes_nothing_and_tells_the_truth() {
 #[test]
 fn when_latest_can_not_be_moved() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
-    shelf.fail(|info| info.is_put_object() && info.path.ends_with("latest.txt"), Fault::status(403, "AccessDenied"));
-    let run = shelf.pack(small.path()).run();
+    let harness = Harness::s3();
+    harness.fail(|info| info.is_put_object() && info.path.ends_with("latest.txt"), Fault::status(403, "AccessDenied"));
+    let run = harness.pack(small.path()).run();
     let _run = says(run, 1, &["release 1 is sealed and can be promoted, but latest.txt was not moved", "AccessDenied"]);
-    assert_eq!(shelf.sealed(), [1]);
-    shelf.proxy().set_plan(testkit::Plan::None);
-    let run = shelf.pack(small.path()).run().succeeds();
-    let _record = shelf.is_published(2, &run);
+    assert_eq!(harness.sealed(), [1]);
+    harness.proxy().set_plan(testkit::Plan::None);
+    let run = harness.pack(small.path()).run().succeeds();
+    let _record = harness.is_published(2, &run);
 }
 
 /// Two builds in one directory take turns; a lock held for good is a temporary failure, said with its name.
 #[test]
 fn a_lock_that_is_never_given_back() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::files();
-    let lock = OpenOptions::new().create(true).append(true).open(shelf.dir.path().join(".lock")).unwrap();
+    let harness = Harness::files();
+    let lock = OpenOptions::new().create(true).append(true).open(harness.dir.path().join(".lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let run = says(shelf.pack(small.path()).args(["--timeout", "100ms"]).run(), 75, &["unable to lock ", ".lock"]);
-    shelf.is_as_before(&Default::default(), &run);
+    let run = says(harness.pack(small.path()).args(["--timeout", "100ms"]).run(), 75, &["unable to lock ", ".lock"]);
+    harness.is_as_before(&Default::default(), &run);
 }
 
 #[test]
@@ -318,9 +319,9 @@ fn words_about_the_command_line() {
     }
     // Quiet is quiet, and names from outside never move a cursor.
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
-    let _run = shelf.pack(small.path()).arg("-q").run().succeeds().stderr_is_empty();
-    let run = shelf.tool().arg("-C").arg(small.path()).arg("no\u{1b}[31m\nsuch").run();
+    let harness = Harness::s3();
+    let _run = harness.pack(small.path()).arg("-q").run().succeeds().stderr_is_empty();
+    let run = harness.tool().arg("-C").arg(small.path()).arg("no\u{1b}[31m\nsuch").run();
     let _run = says(run, 1, &["no\\u{1b}[31m\\nsuch"]);
-    assert!(shelf.model().objects(BUCKET).len() == 3);
+    assert!(harness.model().objects(BUCKET).len() == 3);
 }

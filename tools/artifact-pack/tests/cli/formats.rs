@@ -1,23 +1,23 @@
 //! What is packed comes out again: with GNU tar and with bsdtar, exactly.
 
-use crate::shelf::{PART, SOON, Shelf, contents, long, members, packed, sparse, tool, tree, wait_for_upload, write};
+use crate::harness::{Harness, PART, SOON, contents, members, packed, sparse, tool, tree, wait_for_upload, write};
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use testkit::{NullSink, Tool, wait_until};
+use testkit::{NullSink, Tool, figure, wait_until};
 
 /// Extracts an archive with both tools and compares with what was packed.
 #[track_caller]
-fn both_extract(shelf: &Shelf, tree: &Path, file: &str) {
-    let archive = shelf.object(file).expect("the archive is there");
+fn both_extract(harness: &Harness, tree: &Path, file: &str) {
+    let archive = harness.object(file).expect("the archive is there");
     let release =
-        format!("file false {}", crate::shelf::hex(&<sha2::Sha256 as sha2::Digest>::digest(release_lines(shelf))));
+        format!("file false {}", crate::harness::hex(&<sha2::Sha256 as sha2::Digest>::digest(release_lines(harness))));
     let mut wanted = contents(tree);
     wanted.insert(b"RELEASE".to_vec(), release);
-    let at = write(shelf.dir.path(), format!("copy-{file}"), &archive);
+    let at = write(harness.dir.path(), format!("copy-{file}"), &archive);
     for program in ["tar", "bsdtar"] {
         let found = Tool::new("sh").args(["-c", "command -v \"$0\"", program]).run();
         assert!(found.code == Some(0), "{program} is needed (bsdtar: Debian package libarchive-tools)");
@@ -34,8 +34,8 @@ fn both_extract(shelf: &Shelf, tree: &Path, file: &str) {
     }
 }
 
-fn release_lines(shelf: &Shelf) -> String {
-    shelf.text("latest.txt").lines().take(5).map(|line| format!("{line}\n")).collect()
+fn release_lines(harness: &Harness) -> String {
+    harness.text("latest.txt").lines().take(5).map(|line| format!("{line}\n")).collect()
 }
 
 /// Everything a name, a link and a mode can be.
@@ -87,11 +87,11 @@ fn odd_tree() -> tempfile::TempDir {
 fn everything_comes_out_again() {
     let tree = odd_tree();
     for (format, suffix) in [("none", "tar"), ("zstd", "tar.zst"), ("gzip", "tar.gz")] {
-        let shelf = Shelf::files();
-        let run = shelf.pack(tree.path()).args(["--compress", format]).run().succeeds();
-        let record = shelf.is_published(1, &run);
+        let harness = Harness::files();
+        let run = harness.pack(tree.path()).args(["--compress", format]).run().succeeds();
+        let record = harness.is_published(1, &run);
         assert_eq!((record.get("FORMAT"), record.get("FILE")), (suffix, &*format!("obelix-1.{suffix}")));
-        both_extract(&shelf, tree.path(), record.get("FILE"));
+        both_extract(&harness, tree.path(), record.get("FILE"));
     }
 }
 
@@ -100,14 +100,14 @@ fn everything_comes_out_again() {
 fn hard_links_are_copies() {
     let tree = tree(&[("a", "same")]);
     fs::hard_link(tree.path().join("a"), tree.path().join("b")).unwrap();
-    let shelf = Shelf::files();
-    let _run = shelf.pack(tree.path()).run().succeeds();
+    let harness = Harness::files();
+    let _run = harness.pack(tree.path()).run().succeeds();
     let into = tempfile::tempdir().unwrap();
     let _out = Tool::new("tar")
         .arg("-x")
         .arg("-C")
         .arg(into.path())
-        .stdin(shelf.object("obelix-1.tar").unwrap())
+        .stdin(harness.object("obelix-1.tar").unwrap())
         .run()
         .succeeds();
     fs::write(into.path().join("a"), "changed").unwrap();
@@ -118,26 +118,26 @@ fn hard_links_are_copies() {
 fn a_tree_of_an_empty_directory() {
     let empty = tree(&[]);
     fs::create_dir(empty.path().join("d")).unwrap();
-    for shelf in Shelf::both() {
-        let run = shelf.pack(empty.path()).run().succeeds();
-        let record = shelf.is_published(1, &run);
+    for harness in Harness::both() {
+        let run = harness.pack(empty.path()).run().succeeds();
+        let record = harness.is_published(1, &run);
         assert_eq!(record.get("SIZE"), "2560");
-        assert_eq!(members(&shelf.object("obelix-1.tar").unwrap()), ["RELEASE", "d/"]);
+        assert_eq!(members(&harness.object("obelix-1.tar").unwrap()), ["RELEASE", "d/"]);
     }
 }
 
 #[test]
 fn thousands_of_small_files() {
     let tree = tree(&[]);
-    let count = if long() { 100_000 } else { 5_000 };
+    let count = figure(5_000, 100_000);
     for number in 0..count {
         write(tree.path(), format!("{}/{}/f{number}", number % 7, number % 90), format!("{number}").as_bytes());
     }
     for format in ["none", "zstd"] {
-        let shelf = Shelf::files();
-        let run = shelf.pack(tree.path()).args(["--compress", format]).run().succeeds();
-        let record = shelf.is_published(1, &run);
-        both_extract(&shelf, tree.path(), record.get("FILE"));
+        let harness = Harness::files();
+        let run = harness.pack(tree.path()).args(["--compress", format]).run().succeeds();
+        let record = harness.is_published(1, &run);
+        both_extract(&harness, tree.path(), record.get("FILE"));
     }
 }
 
@@ -147,9 +147,9 @@ fn a_file_of_more_than_8_gib() {
     const SIZE: u64 = (8 << 30) + 12_345;
     let tree = tree(&[]);
     sparse(tree.path(), "huge", SIZE);
-    let shelf = Shelf::files();
-    let mut run = shelf.pack(tree.path()).start();
-    let upload = wait_for_upload(&shelf, PART);
+    let harness = Harness::files();
+    let mut run = harness.pack(tree.path()).start();
+    let upload = wait_for_upload(&harness, PART);
     // Parts are written at the same time: the first one may come after the second.
     let head = wait_until("the first part", SOON, || {
         let mut head = vec![0; 1 << 20];
@@ -164,7 +164,7 @@ fn a_file_of_more_than_8_gib() {
             listing.lines().find(|line| line.ends_with(" huge")).unwrap_or_else(|| panic!("{}", listed.report()));
         assert!(huge.contains(&format!(" {SIZE} ")), "{program}: {huge}");
     }
-    if long() {
+    if figure(false, true) {
         let sink = NullSink::start();
         sink.create_bucket("build");
         let run = tool().args(["--artifact", "obelix", "--store", "s3://build/x", "-C"]).arg(tree.path()).arg(".");
@@ -179,7 +179,7 @@ fn a_file_of_more_than_8_gib() {
 #[test]
 fn members_are_sorted() {
     let tree = tree(&[("a/b", "1"), ("a.b", "2"), ("a-b", "3")]);
-    let shelf = Shelf::files();
-    let _run = shelf.pack(tree.path()).run().succeeds();
-    assert_eq!(packed(&shelf), ["a/", "a-b", "a.b", "a/b"], "sorted by bytes");
+    let harness = Harness::files();
+    let _run = harness.pack(tree.path()).run().succeeds();
+    assert_eq!(packed(&harness), ["a/", "a-b", "a.b", "a/b"], "sorted by bytes");
 }

@@ -1,7 +1,9 @@
 //! Cleaning up after others is never a build's failure, and a build's own upload is ended by its id, whatever the server
 //! lists.
 
-use crate::shelf::{PART, SOON, Shelf, UUID, audit, begin_upload, dead_claim, foreign_claim, sparse, stalled, tree};
+use crate::harness::{
+    Harness, PART, SOON, UUID, audit, begin_upload, dead_claim, foreign_claim, sparse, stalled, tree,
+};
 use testkit::{Fault, Plan, RequestInfo, Rules, wait_until};
 
 const SIGTERM: i32 = 15;
@@ -17,21 +19,21 @@ fn a_server_that_lists_uploads_by_whole_keys() {
     sparse(large.path(), "f", 3 * PART);
     // Negative control: what the server lists by prefix is all that a build by prefix can see.
     for by_exact_key in [true, false] {
-        let shelf = Shelf::s3_with(Rules { uploads_by_exact_key: by_exact_key, ..Rules::default() });
-        let mut dead = stalled(&shelf, large.path());
-        shelf.proxy().set_plan(Plan::None);
+        let harness = Harness::s3_with(Rules { uploads_by_exact_key: by_exact_key, ..Rules::default() });
+        let mut dead = stalled(&harness, large.path());
+        harness.proxy().set_plan(Plan::None);
         dead.kill();
-        let rows = audit(&shelf);
+        let rows = audit(&harness);
         assert!(rows.iter().any(|row| row.starts_with("dead,obelix-1.tar,1,")), "{rows:?}");
-        let run = shelf.pack(small.path()).run().succeeds();
-        let _record = shelf.is_published(2, &run);
-        assert_eq!(audit(&shelf), ["abandoned,obelix-1.release,1,,,"]);
+        let run = harness.pack(small.path()).run().succeeds();
+        let _record = harness.is_published(2, &run);
+        assert_eq!(audit(&harness), ["abandoned,obelix-1.release,1,,,"]);
     }
     // An upload of a number that is abandoned already is on the list as well.
-    let shelf = Shelf::s3_with(Rules { uploads_by_exact_key: true, ..Rules::default() });
-    shelf.put("obelix-7.release", format!("STATE=abandoned\nBUILD_UUID={UUID}\n").as_bytes());
-    begin_upload(&shelf, "obelix-7.tar.zst");
-    let rows = audit(&shelf);
+    let harness = Harness::s3_with(Rules { uploads_by_exact_key: true, ..Rules::default() });
+    harness.put("obelix-7.release", format!("STATE=abandoned\nBUILD_UUID={UUID}\n").as_bytes());
+    begin_upload(&harness, "obelix-7.tar.zst");
+    let rows = audit(&harness);
     assert!(rows.iter().any(|row| row.starts_with("orphan,obelix-7.tar.zst,7,")), "{rows:?}");
 }
 
@@ -45,13 +47,13 @@ fn a_build_aborts_its_own_upload_by_its_id() {
         Rules { no_list_uploads: true, ..Rules::default() },
         Rules::default(),
     ] {
-        let shelf = Shelf::s3_with(rules);
-        let run = stalled(&shelf, large.path());
+        let harness = Harness::s3_with(rules);
+        let run = stalled(&harness, large.path());
         // From now on no listing of uploads is answered with one.
-        shelf.fail(lists_uploads, Fault::status(403, "AccessDenied"));
+        harness.fail(lists_uploads, Fault::status(403, "AccessDenied"));
         run.terminate();
         let run = run.wait().killed_by(SIGTERM);
-        shelf.is_as_before(&Default::default(), &run);
+        harness.is_as_before(&Default::default(), &run);
     }
 }
 
@@ -59,26 +61,26 @@ fn a_build_aborts_its_own_upload_by_its_id() {
 #[test]
 fn an_upload_that_cannot_be_read() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3_with(Rules { unreadable_parts: true, ..Rules::default() });
-    shelf.put("obelix-1.release", dead_claim().as_bytes());
-    begin_upload(&shelf, "obelix-1.tar");
-    shelf.put("obelix-2.release", foreign_claim().as_bytes());
-    begin_upload(&shelf, "obelix-2.tar");
+    let harness = Harness::s3_with(Rules { unreadable_parts: true, ..Rules::default() });
+    harness.put("obelix-1.release", dead_claim().as_bytes());
+    begin_upload(&harness, "obelix-1.tar");
+    harness.put("obelix-2.release", foreign_claim().as_bytes());
+    begin_upload(&harness, "obelix-2.tar");
     // Nobody can tell how long it has been silent, so age ends none of them.
-    shelf.model().age_uploads(std::time::Duration::from_secs(72 * 3600));
-    let listed = shelf.tool().arg("--audit").run().succeeds().stderr_contains("unable to list the parts of ");
+    harness.model().age_uploads(std::time::Duration::from_secs(72 * 3600));
+    let listed = harness.tool().arg("--audit").run().succeeds().stderr_contains("unable to list the parts of ");
     let rows: Vec<&str> = listed.stdout_str().lines().skip(1).collect();
     assert_eq!(rows.len(), 4, "{rows:?}");
     assert!(rows[0].starts_with("dead,obelix-1.release,1,") && rows[1].starts_with("dead,obelix-1.tar,1,"), "{rows:?}");
     assert!(rows[2].starts_with("building,obelix-2.release,2,") && rows[2].ends_with(','), "{rows:?}");
     assert!(rows[3].starts_with("building,obelix-2.tar,2,"), "{rows:?}");
-    let run = shelf.pack(small.path()).run().succeeds();
+    let run = harness.pack(small.path()).run().succeeds();
     let said = "unable to list the parts of s3://build/obelix/prod/obelix-2.tar";
     assert!(run.stderr_str().contains(said) && run.stderr_str().contains("this build goes on"), "{}", run.report());
-    assert!(shelf.text("obelix-1.release").starts_with("STATE=abandoned\n"));
-    assert_eq!(shelf.text("obelix-2.release"), foreign_claim());
-    assert_eq!(shelf.uploads(), ["obelix/prod/obelix-2.tar"]);
-    assert_eq!(shelf.sealed(), [3]);
+    assert!(harness.text("obelix-1.release").starts_with("STATE=abandoned\n"));
+    assert_eq!(harness.text("obelix-2.release"), foreign_claim());
+    assert_eq!(harness.uploads(), ["obelix/prod/obelix-2.tar"]);
+    assert_eq!(harness.sealed(), [3]);
 }
 
 /// Each request of a sweep fails, one after the other: the build says so and is published.
@@ -97,37 +99,37 @@ fn whatever_of_a_sweep_fails() {
         }),
     ];
     for (what, matches) in requests {
-        let shelf = Shelf::s3();
-        shelf.put("obelix-1.release", dead_claim().as_bytes());
-        begin_upload(&shelf, "obelix-1.tar");
-        shelf.put("obelix-2.release", format!("STATE=abandoned\nBUILD_UUID={UUID}\n").as_bytes());
-        let archive = format!("/{}/{}obelix-2.tar", crate::shelf::BUCKET, crate::shelf::PREFIX);
+        let harness = Harness::s3();
+        harness.put("obelix-1.release", dead_claim().as_bytes());
+        begin_upload(&harness, "obelix-1.tar");
+        harness.put("obelix-2.release", format!("STATE=abandoned\nBUILD_UUID={UUID}\n").as_bytes());
+        let archive = format!("/{}/{}obelix-2.tar", crate::harness::BUCKET, crate::harness::PREFIX);
         let of_that_build = [("x-amz-meta-build-uuid", UUID)];
-        let put = testkit::request(&shelf.model().endpoint(), "PUT", &archive, &of_that_build, b"complete").unwrap();
+        let put = testkit::request(&harness.model().endpoint(), "PUT", &archive, &of_that_build, b"complete").unwrap();
         assert_eq!(put.status, 200);
-        shelf.fail(matches, Fault::status(403, "AccessDenied"));
-        let run = shelf.pack(small.path()).run().succeeds();
+        harness.fail(matches, Fault::status(403, "AccessDenied"));
+        let run = harness.pack(small.path()).run().succeeds();
         assert!(run.stderr_str().contains("AccessDenied"), "{what}\n{}", run.report());
         assert!(run.stderr_str().contains("this build goes on"), "{what}\n{}", run.report());
-        assert_eq!(shelf.sealed(), [3], "{what}");
-        assert_eq!(run.stdout_str(), shelf.text("latest.txt"), "{what}");
+        assert_eq!(harness.sealed(), [3], "{what}");
+        assert_eq!(run.stdout_str(), harness.text("latest.txt"), "{what}");
         // What was left is done by the next one.
-        shelf.proxy().set_plan(Plan::None);
-        let run = shelf.pack(small.path()).run().succeeds();
-        let _record = shelf.is_published(4, &run);
-        assert_eq!(audit(&shelf), ["abandoned,obelix-1.release,1,,,", "abandoned,obelix-2.release,2,,,"], "{what}");
+        harness.proxy().set_plan(Plan::None);
+        let run = harness.pack(small.path()).run().succeeds();
+        let _record = harness.is_published(4, &run);
+        assert_eq!(audit(&harness), ["abandoned,obelix-1.release,1,,,", "abandoned,obelix-2.release,2,,,"], "{what}");
     }
 }
 
 /// An audit that can't see everything does not look like one that found nothing.
 #[test]
 fn an_audit_that_sees_half_fails() {
-    let shelf = Shelf::s3();
-    shelf.put("obelix-1.release", dead_claim().as_bytes());
+    let harness = Harness::s3();
+    harness.put("obelix-1.release", dead_claim().as_bytes());
     let claim: fn(&RequestInfo) -> bool = |info| info.method == "GET" && info.path.ends_with("-1.release");
     for matches in [lists_uploads, claim] {
-        shelf.fail(matches, Fault::status(403, "AccessDenied"));
-        let run = shelf.tool().arg("--audit").run().fails_with(1);
+        harness.fail(matches, Fault::status(403, "AccessDenied"));
+        let run = harness.tool().arg("--audit").run().fails_with(1);
         assert!(run.stdout.is_empty(), "{}", run.report());
     }
 }
@@ -137,23 +139,23 @@ fn an_audit_that_sees_half_fails() {
 fn a_signal_while_an_upload_begins() {
     let large = tree(&[]);
     sparse(large.path(), "f", PART);
-    let shelf = Shelf::s3_with(Rules { uploads_by_exact_key: true, ..Rules::default() });
+    let harness = Harness::s3_with(Rules { uploads_by_exact_key: true, ..Rules::default() });
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let begins = |info: &RequestInfo| info.is_create() && info.path.ends_with(".tar");
     let held = Box::new(move || _ = wait.recv());
-    shelf.proxy().on_match(Box::new(begins), testkit::KillPoint::Interleave, held);
-    let run = shelf.pack(large.path()).start();
+    harness.proxy().on_match(Box::new(begins), testkit::KillPoint::Interleave, held);
+    let run = harness.pack(large.path()).start();
     wait_until("the upload is to begin", SOON, || {
         let begun = |seen: &testkit::Seen| seen.query.starts_with("uploads") && seen.path.ends_with(".tar");
-        if shelf.proxy().log().iter().any(|seen| seen.method == "POST" && begun(seen)) {
+        if harness.proxy().log().iter().any(|seen| seen.method == "POST" && begun(seen)) {
             Ok(())
         } else {
             Err("not yet".to_owned())
         }
     });
     run.terminate();
-    crate::shelf::until_noticed(&run);
+    crate::harness::until_noticed(&run);
     go.send(()).unwrap();
     let run = run.wait().killed_by(SIGTERM);
-    shelf.is_as_before(&Default::default(), &run);
+    harness.is_as_before(&Default::default(), &run);
 }

@@ -1,22 +1,22 @@
 //! Replies that get lost, connections that break, stores that are busy: one release or none, never half of one.
 
-use crate::shelf::{Objects, PART, Shelf, long, sparse, tree};
+use crate::harness::{Harness, Objects, PART, sparse, tree};
 use rand::RngExt;
 use std::path::Path;
-use testkit::{Fault, Finished, Plan, Seed};
+use testkit::{Fault, Finished, Plan, Seed, figure};
 
 /// After a run with faults: exactly one release and exit 0, or none and another code. No archive without a record.
 #[track_caller]
-fn is_whole_or_nothing(shelf: &Shelf, run: &Finished, what: &str) -> bool {
-    let sealed = shelf.sealed();
-    let latest = shelf.object("latest.txt");
+fn is_whole_or_nothing(harness: &Harness, run: &Finished, what: &str) -> bool {
+    let sealed = harness.sealed();
+    let latest = harness.object("latest.txt");
     match run.code {
         Some(0) => {
             assert_eq!(sealed.len(), 1, "{what}\n{}", run.report());
-            let record = shelf.text(&format!("obelix-{}.release", sealed[0]));
+            let record = harness.text(&format!("obelix-{}.release", sealed[0]));
             assert_eq!(run.stdout_str(), record, "{what}");
             assert_eq!(latest, Some(record.into_bytes()), "{what}");
-            let archives = shelf.objects().keys().filter(|key| key.contains(".tar")).count();
+            let archives = harness.objects().keys().filter(|key| key.contains(".tar")).count();
             assert_eq!(archives, 1, "{what}");
             true
         }
@@ -31,7 +31,7 @@ fn is_whole_or_nothing(shelf: &Shelf, run: &Finished, what: &str) -> bool {
 
 /// Packs once without faults to count the requests, then once for each request with the fault on it.
 fn each_request(tree: &Path, fault: &Fault) {
-    let counting = Shelf::s3();
+    let counting = Harness::s3();
     let _run = counting.pack(tree).run().succeeds();
     let requests = counting.proxy().count();
     for number in 1..=requests {
@@ -39,17 +39,17 @@ fn each_request(tree: &Path, fault: &Fault) {
             "{fault:?} at request {number} of {requests}: {:?}",
             counting.proxy().log().get(number as usize - 1)
         );
-        let shelf = Shelf::s3();
-        shelf.proxy().set_plan(Plan::At(vec![(number, fault.clone())]));
-        let run = shelf.pack(tree).run();
-        assert!(is_whole_or_nothing(&shelf, &run, &what), "one fault is survived: {what}\n{}", run.report());
+        let harness = Harness::s3();
+        harness.proxy().set_plan(Plan::At(vec![(number, fault.clone())]));
+        let run = harness.pack(tree).run();
+        assert!(is_whole_or_nothing(&harness, &run, &what), "one fault is survived: {what}\n{}", run.report());
         // Only a lost CreateMultipartUpload leaves an upload nobody knows; the next build ends it.
-        shelf.proxy().set_plan(Plan::None);
-        let left = shelf.uploads();
+        harness.proxy().set_plan(Plan::None);
+        let left = harness.uploads();
         assert!(left.len() <= usize::from(*fault == Fault::LostReply), "{what}: {left:?}");
         if !left.is_empty() {
-            let run = shelf.pack(tree).run().succeeds();
-            let _record = shelf.is_published(2, &run);
+            let run = harness.pack(tree).run().succeeds();
+            let _record = harness.is_published(2, &run);
         }
     }
 }
@@ -80,10 +80,10 @@ fn a_reset_or_a_busy_store_anywhere() {
 fn two_lost_replies_in_a_row() {
     let tree = tree(&[("a", "a")]);
     for number in 1..=12 {
-        let shelf = Shelf::s3();
-        shelf.proxy().set_plan(Plan::At(vec![(number, Fault::LostReply), (number + 1, Fault::LostReply)]));
-        let run = shelf.pack(tree.path()).run();
-        is_whole_or_nothing(&shelf, &run, &format!("requests {number} and {}", number + 1));
+        let harness = Harness::s3();
+        harness.proxy().set_plan(Plan::At(vec![(number, Fault::LostReply), (number + 1, Fault::LostReply)]));
+        let run = harness.pack(tree.path()).run();
+        is_whole_or_nothing(&harness, &run, &format!("requests {number} and {}", number + 1));
     }
 }
 
@@ -94,25 +94,25 @@ fn a_busy_store_everywhere() {
     let tree = tree(&[("a", "a")]);
     sparse(tree.path(), "f", 2 * PART);
     let mut done = 0;
-    let rounds = if long() { 40 } else { 4 };
+    let rounds = figure(4, 40);
     for round in 0..rounds {
-        let shelf = Shelf::s3();
+        let harness = Harness::s3();
         let draws = seed.part(round);
-        shelf.proxy().set_plan(Plan::Custom(Box::new(move |info| {
+        harness.proxy().set_plan(Plan::Custom(Box::new(move |info| {
             let busy = draws.part(info.number).rng().random_range(0..100) < 30;
             busy.then_some(Fault::SlowDown)
         })));
-        let run = shelf.pack(tree.path()).run();
-        let published = is_whole_or_nothing(&shelf, &run, &format!("round {round}"));
+        let run = harness.pack(tree.path()).run();
+        let published = is_whole_or_nothing(&harness, &run, &format!("round {round}"));
         done += u32::from(published);
         if !published {
             assert_eq!(run.code, Some(75), "{}", run.report());
         }
-        shelf.proxy().set_plan(Plan::None);
+        harness.proxy().set_plan(Plan::None);
         // A build that not even its claim came through for has used no number.
-        let claimed = shelf.object("obelix-1.release").is_some();
-        let run = shelf.pack(tree.path()).run().succeeds();
-        let _record = shelf.is_published(1 + u64::from(claimed), &run);
+        let claimed = harness.object("obelix-1.release").is_some();
+        let run = harness.pack(tree.path()).run().succeeds();
+        let _record = harness.is_published(1 + u64::from(claimed), &run);
     }
     assert!(done > 0, "not one of {rounds} builds came through");
 }
@@ -121,13 +121,13 @@ fn a_busy_store_everywhere() {
 #[test]
 fn a_store_too_busy_for_a_claim() {
     let tree = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
-    shelf.fail(|_| true, Fault::SlowDown);
-    let run = shelf.pack(tree.path()).run().fails_with(75).stderr_contains("SlowDown");
-    shelf.is_as_before(&Objects::new(), &run);
-    shelf.proxy().set_plan(Plan::None);
-    let run = shelf.pack(tree.path()).run().succeeds();
-    let _record = shelf.is_published(1, &run);
+    let harness = Harness::s3();
+    harness.fail(|_| true, Fault::SlowDown);
+    let run = harness.pack(tree.path()).run().fails_with(75).stderr_contains("SlowDown");
+    harness.is_as_before(&Objects::new(), &run);
+    harness.proxy().set_plan(Plan::None);
+    let run = harness.pack(tree.path()).run().succeeds();
+    let _record = harness.is_published(1, &run);
 }
 
 /// Anything AWS may answer, at random.
@@ -136,21 +136,21 @@ fn random_faults() {
     let seed = Seed::from_env_or_random("random_faults");
     let tree = tree(&[("a", "a")]);
     sparse(tree.path(), "f", PART);
-    let rounds = if long() { 200 } else { 15 };
+    let rounds = figure(15, 200);
     for round in 0..rounds {
-        let shelf = Shelf::s3();
-        shelf.proxy().set_plan(Plan::Random { seed: seed.part(round).0, percent: 12 });
-        let run = shelf.pack(tree.path()).run();
-        is_whole_or_nothing_or_sealed(&shelf, &run, &format!("round {round}"));
+        let harness = Harness::s3();
+        harness.proxy().set_plan(Plan::Random { seed: seed.part(round).0, percent: 12 });
+        let run = harness.pack(tree.path()).run();
+        is_whole_or_nothing_or_sealed(&harness, &run, &format!("round {round}"));
     }
 }
 
 /// As above; but faults may also come between the seal and `latest.txt`, and then the message says so.
 #[track_caller]
-fn is_whole_or_nothing_or_sealed(shelf: &Shelf, run: &Finished, what: &str) {
-    if run.code != Some(0) && !shelf.sealed().is_empty() {
+fn is_whole_or_nothing_or_sealed(harness: &Harness, run: &Finished, what: &str) {
+    if run.code != Some(0) && !harness.sealed().is_empty() {
         assert!(run.stderr_str().contains("is sealed and can be promoted"), "{what}\n{}", run.report());
         return;
     }
-    is_whole_or_nothing(shelf, run, what);
+    is_whole_or_nothing(harness, run, what);
 }

@@ -1,6 +1,6 @@
 //! Parts: how many and how large, what their checksums say, and what Complete may answer.
 
-use crate::shelf::{BUCKET, PART, PREFIX, Shelf, hex, is_archive_complete, sparse, tree, write};
+use crate::harness::{BUCKET, Harness, PART, PREFIX, hex, is_archive_complete, sparse, tree, write};
 use base64::Engine;
 use rand::RngExt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,8 +9,8 @@ use testkit::{Fault, Plan, RequestInfo, Seed, Seen};
 /// What the archive of one file has beside the file: RELEASE, a header, the end.
 const AROUND: u64 = 1024 + 512 + 1024;
 
-fn part_numbers(shelf: &Shelf) -> Vec<u32> {
-    let log = shelf.proxy().log().into_iter();
+fn part_numbers(harness: &Harness) -> Vec<u32> {
+    let log = harness.proxy().log().into_iter();
     let number = |query: String| query.split('&').find_map(|field| field.strip_prefix("partNumber=")?.parse().ok());
     let of_archives = log.filter(|seen| seen.path.contains(".tar"));
     let mut numbers: Vec<u32> = of_archives.filter_map(|seen| number(seen.query)).collect();
@@ -18,8 +18,8 @@ fn part_numbers(shelf: &Shelf) -> Vec<u32> {
     numbers
 }
 
-fn count(shelf: &Shelf, method: &str, end: &str) -> usize {
-    shelf.proxy().log().iter().filter(|seen| seen.method == method && seen.path.ends_with(end)).count()
+fn count(harness: &Harness, method: &str, end: &str) -> usize {
+    harness.proxy().log().iter().filter(|seen| seen.method == method && seen.path.ends_with(end)).count()
 }
 
 /// Around every boundary of parts and blocks: nothing lost, nothing empty, no part too many.
@@ -48,18 +48,18 @@ fn sizes_around_the_boundaries() {
         3 * PART + 1,
     ];
     for size in sizes {
-        let shelf = Shelf::s3();
+        let harness = Harness::s3();
         let dir = tree(&[]);
         write(dir.path(), "f", &noise[..usize::try_from(size).unwrap()]);
-        let run = shelf.pack(dir.path()).run().succeeds();
-        let record = shelf.is_published(1, &run);
+        let run = harness.pack(dir.path()).run().succeeds();
+        let record = harness.is_published(1, &run);
         let length = size.next_multiple_of(512) + AROUND;
         assert_eq!(record.get("SIZE"), length.to_string(), "{size}");
         let parts = u32::try_from(length.div_ceil(PART)).unwrap();
         let expected: Vec<u32> = if parts == 1 { Vec::new() } else { (1..=parts).collect() };
-        assert_eq!(part_numbers(&shelf), expected, "{size}");
+        assert_eq!(part_numbers(&harness), expected, "{size}");
 
-        let object = shelf.model().object(BUCKET, &format!("{PREFIX}obelix-1.tar")).unwrap();
+        let object = harness.model().object(BUCKET, &format!("{PREFIX}obelix-1.tar")).unwrap();
         let (algorithm, sum) = object.checksum.clone().expect("a checksum is stored");
         assert_eq!((algorithm.as_str(), object.checksum_type.as_str()), ("CRC64NVME", "FULL_OBJECT"));
         assert_eq!(record.get("CRC64NVME"), hex(&base64::prelude::BASE64_STANDARD.decode(sum).unwrap()), "{size}");
@@ -79,8 +79,8 @@ fn sizes_around_the_boundaries() {
 fn a_directory_holds_the_same_bytes() {
     let dir = tree(&[("a", "a")]);
     sparse(dir.path(), "f", 2 * PART + 77);
-    let (s3, files) = (Shelf::s3(), Shelf::files());
-    let epoch = |shelf: &Shelf| shelf.pack(dir.path()).env("SOURCE_DATE_EPOCH", "1").run().succeeds();
+    let (s3, files) = (Harness::s3(), Harness::files());
+    let epoch = |harness: &Harness| harness.pack(dir.path()).env("SOURCE_DATE_EPOCH", "1").run().succeeds();
     assert_eq!(s3.is_published(1, &epoch(&s3)), files.is_published(1, &epoch(&files)));
     assert!(s3.object("obelix-1.tar") == files.object("obelix-1.tar"));
 }
@@ -93,23 +93,23 @@ fn compressed_archives_in_parts() {
     let dir = tree(&[("a", "a")]);
     write(dir.path(), "noise", &noise);
     for (format, suffix) in [("zstd", "tar.zst"), ("gzip", "tar.gz")] {
-        let shelf = Shelf::s3();
-        let run = shelf.pack(dir.path()).args(["--compress", format]).run().succeeds();
-        let record = shelf.is_published(1, &run);
+        let harness = Harness::s3();
+        let run = harness.pack(dir.path()).args(["--compress", format]).run().succeeds();
+        let record = harness.is_published(1, &run);
         assert_eq!(record.get("FILE"), format!("obelix-1.{suffix}"));
-        assert_eq!(part_numbers(&shelf), [1, 2, 3]);
+        assert_eq!(part_numbers(&harness), [1, 2, 3]);
         // Small ones go in one request.
         let small = tree(&[("a", "a")]);
-        let run = shelf.pack(small.path()).args(["--compress", format]).run().succeeds();
-        let _record = shelf.is_published(2, &run);
-        assert_eq!(part_numbers(&shelf), [1, 2, 3]);
+        let run = harness.pack(small.path()).args(["--compress", format]).run().succeeds();
+        let _record = harness.is_published(2, &run);
+        assert_eq!(part_numbers(&harness), [1, 2, 3]);
     }
 }
 
 /// Requests that match meet `fault`, the first `times` of them.
-fn fail_first(shelf: &Shelf, times: u32, matches: fn(&RequestInfo) -> bool, fault: Fault) {
+fn fail_first(harness: &Harness, times: u32, matches: fn(&RequestInfo) -> bool, fault: Fault) {
     let seen = AtomicU32::new(0);
-    shelf.proxy().set_plan(Plan::Custom(Box::new(move |info| {
+    harness.proxy().set_plan(Plan::Custom(Box::new(move |info| {
         (matches(info) && seen.fetch_add(1, Ordering::SeqCst) < times).then(|| fault.clone())
     })));
 }
@@ -118,30 +118,30 @@ fn fail_first(shelf: &Shelf, times: u32, matches: fn(&RequestInfo) -> bool, faul
 fn a_conflict_at_the_end_sends_all_parts_again() {
     let dir = tree(&[]);
     sparse(dir.path(), "f", 2 * PART);
-    let shelf = Shelf::s3();
-    fail_first(&shelf, 2, is_archive_complete, Fault::Conflict);
-    let run = shelf.pack(dir.path()).run().succeeds();
-    let _record = shelf.is_published(1, &run);
+    let harness = Harness::s3();
+    fail_first(&harness, 2, is_archive_complete, Fault::Conflict);
+    let run = harness.pack(dir.path()).run().succeeds();
+    let _record = harness.is_published(1, &run);
     // The SDK itself may ask once more before it gives the answer on; never are parts of one upload used by another.
     let begins = |seen: &Seen| seen.method == "POST" && seen.query.starts_with("uploads") && seen.path.contains(".tar");
-    let uploads = shelf.proxy().log().iter().filter(|seen| begins(seen)).count();
+    let uploads = harness.proxy().log().iter().filter(|seen| begins(seen)).count();
     assert!(uploads >= 2, "a new upload after a conflict");
-    assert_eq!(part_numbers(&shelf).len(), 3 * uploads);
+    assert_eq!(part_numbers(&harness).len(), 3 * uploads);
 
-    let shelf = Shelf::s3();
-    fail_first(&shelf, u32::MAX, is_archive_complete, Fault::Conflict);
-    let run = shelf.pack(dir.path()).run().fails_with(75).stderr_contains("keeps asking for all parts again");
-    shelf.is_as_before(&Default::default(), &run);
+    let harness = Harness::s3();
+    fail_first(&harness, u32::MAX, is_archive_complete, Fault::Conflict);
+    let run = harness.pack(dir.path()).run().fails_with(75).stderr_contains("keeps asking for all parts again");
+    harness.is_as_before(&Default::default(), &run);
 }
 
 /// Of one part there is nothing to send again but the whole.
 #[test]
 fn a_conflict_of_a_small_archive() {
     let dir = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
-    fail_first(&shelf, 2, |info| info.is_put_object() && info.path.ends_with(".tar"), Fault::Conflict);
-    let run = shelf.pack(dir.path()).run().succeeds();
-    let _record = shelf.is_published(1, &run);
+    let harness = Harness::s3();
+    fail_first(&harness, 2, |info| info.is_put_object() && info.path.ends_with(".tar"), Fault::Conflict);
+    let run = harness.pack(dir.path()).run().succeeds();
+    let _record = harness.is_published(1, &run);
 }
 
 #[test]
@@ -149,19 +149,19 @@ fn an_error_in_the_body_of_a_200() {
     let dir = tree(&[]);
     sparse(dir.path(), "f", 2 * PART);
     for fault in [Fault::ErrorIn200, Fault::ErrorIn200AfterCommit] {
-        let shelf = Shelf::s3();
-        fail_first(&shelf, 1, is_archive_complete, fault);
-        let run = shelf.pack(dir.path()).run().succeeds();
-        let _record = shelf.is_published(1, &run);
+        let harness = Harness::s3();
+        fail_first(&harness, 1, is_archive_complete, fault);
+        let run = harness.pack(dir.path()).run().succeeds();
+        let _record = harness.is_published(1, &run);
     }
-    let shelf = Shelf::s3();
-    fail_first(&shelf, u32::MAX, is_archive_complete, Fault::ErrorIn200);
-    let run = shelf
+    let harness = Harness::s3();
+    fail_first(&harness, u32::MAX, is_archive_complete, Fault::ErrorIn200);
+    let run = harness
         .pack(dir.path())
         .run()
         .fails_with(75)
         .stderr_contains("unable to complete s3://build/obelix/prod/obelix-1.tar");
-    shelf.is_as_before(&Default::default(), &run);
+    harness.is_as_before(&Default::default(), &run);
 }
 
 /// A refusal that hides nothing: the parts are sent again.
@@ -169,19 +169,19 @@ fn an_error_in_the_body_of_a_200() {
 fn a_precondition_that_fails_for_no_reason() {
     let dir = tree(&[]);
     sparse(dir.path(), "f", PART);
-    let shelf = Shelf::s3();
-    fail_first(&shelf, 1, is_archive_complete, Fault::SpuriousPrecondition);
-    let run = shelf.pack(dir.path()).run().succeeds();
-    let _record = shelf.is_published(1, &run);
+    let harness = Harness::s3();
+    fail_first(&harness, 1, is_archive_complete, Fault::SpuriousPrecondition);
+    let run = harness.pack(dir.path()).run().succeeds();
+    let _record = harness.is_published(1, &run);
 }
 
 /// Allocation writes the claim, and two more requests prove that the store keeps conditions.
 #[test]
 fn the_probe_is_two_requests() {
     let dir = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
-    let _run = shelf.pack(dir.path()).run().succeeds();
-    let log = shelf.proxy().log();
+    let harness = Harness::s3();
+    let _run = harness.pack(dir.path()).run().succeeds();
+    let log = harness.proxy().log();
     let statuses: Vec<_> = log
         .iter()
         .filter(|seen| seen.method == "PUT" && seen.path.ends_with("-1.release"))
@@ -189,7 +189,7 @@ fn the_probe_is_two_requests() {
         .collect();
     assert_eq!(statuses, [200, 412, 412, 200], "claim, probe, probe, seal");
     assert_eq!(
-        (count(&shelf, "PUT", ".tar"), count(&shelf, "PUT", "latest.txt"), count(&shelf, "DELETE", "")),
+        (count(&harness, "PUT", ".tar"), count(&harness, "PUT", "latest.txt"), count(&harness, "DELETE", "")),
         (1, 1, 0)
     );
 }

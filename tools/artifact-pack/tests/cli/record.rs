@@ -1,6 +1,6 @@
 //! The record: inside the archive, beside it, in `latest.txt` and on stdout, and what old shell scripts read in it.
 
-use crate::shelf::{Record, Shelf, members, packed, tree, write};
+use crate::harness::{Harness, Record, members, packed, tree, write};
 use std::fs;
 use testkit::Tool;
 
@@ -22,30 +22,30 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 #[test]
 fn release_is_the_first_member_and_holds_five_lines() {
     let tree = tree(&[("A-sorts-first", "x"), ("code/x", "y")]);
-    for shelf in Shelf::both() {
+    for harness in Harness::both() {
         let given = ["--build", "77", "--commit", COMMIT, "--timestamp", "Sat Jan 23 11:20:02 UTC 2016"];
-        let run = shelf.pack(tree.path()).args(given).run().succeeds();
-        let record = shelf.is_published(1, &run);
+        let run = harness.pack(tree.path()).args(given).run().succeeds();
+        let record = harness.is_published(1, &run);
         assert_eq!(record.keys(), KEYS);
-        let archive = shelf.object("obelix-1.tar").unwrap();
+        let archive = harness.object("obelix-1.tar").unwrap();
         assert_eq!(members(&archive)[0], "RELEASE");
         let five = format!(
             "MODULE=obelix\nVERSION=1\nBUILD=77\nGIT_COMMIT={COMMIT}\nTIMESTAMP=Sat Jan 23 11:20:02 UTC 2016\n"
         );
         let _inside = Tool::new("tar").args(["-xO", "RELEASE"]).stdin(archive).run().succeeds().stdout_is(&five);
         assert!(run.stdout_str().starts_with(&five));
-        greps(&shelf, 1, COMMIT);
+        greps(&harness, 1, COMMIT);
     }
 }
 
 /// The words of the original scripts, on all three places.
-fn greps(shelf: &Shelf, number: u64, commit: &str) {
+fn greps(harness: &Harness, number: u64, commit: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let record = Record::of(&shelf.text("latest.txt"));
-    let archive = shelf.object(record.get("FILE")).unwrap();
+    let record = Record::of(&harness.text("latest.txt"));
+    let archive = harness.object(record.get("FILE")).unwrap();
     let _out = Tool::new("tar").args(["-x", "RELEASE"]).cwd(dir.path()).stdin(archive).run().succeeds();
-    fs::write(dir.path().join("latest.txt"), shelf.text("latest.txt")).unwrap();
-    fs::write(dir.path().join(".release"), shelf.text(&format!("obelix-{number}.release"))).unwrap();
+    fs::write(dir.path().join("latest.txt"), harness.text("latest.txt")).unwrap();
+    fs::write(dir.path().join(".release"), harness.text(&format!("obelix-{number}.release"))).unwrap();
     for file in ["RELEASE", "latest.txt", ".release"] {
         let grep = |word: &str| {
             let line = format!("grep {word} {file} | cut -d'=' -f2");
@@ -60,11 +60,11 @@ fn greps(shelf: &Shelf, number: u64, commit: &str) {
 fn a_release_among_the_paths_is_left_out() {
     let tree = tree(&[("RELEASE", "VERSION=999\nGIT_COMMIT=old\n"), ("code/RELEASE", "kept"), ("RELEASES", "kept")]);
     for paths in [&["."][..], &["RELEASE", "code", "RELEASES"], &["./RELEASE", "code/RELEASE", "."]] {
-        let shelf = Shelf::files();
-        let _run = shelf.tool().arg("-C").arg(tree.path()).args(paths).run().succeeds();
-        let kept: Vec<String> = packed(&shelf).into_iter().filter(|name| name != "code/").collect();
+        let harness = Harness::files();
+        let _run = harness.tool().arg("-C").arg(tree.path()).args(paths).run().succeeds();
+        let kept: Vec<String> = packed(&harness).into_iter().filter(|name| name != "code/").collect();
         assert_eq!(kept, ["RELEASES", "code/RELEASE"]);
-        greps(&shelf, 1, "");
+        greps(&harness, 1, "");
     }
 }
 
@@ -73,20 +73,20 @@ fn a_release_among_the_paths_is_left_out() {
 fn a_directory_named_release_is_refused() {
     let tree = tree(&[("RELEASE/notes", "x")]);
     for paths in [".", "RELEASE/notes"] {
-        let shelf = Shelf::s3();
-        let run = shelf.tool().arg("-C").arg(tree.path()).arg(paths).run().fails_with(1);
+        let harness = Harness::s3();
+        let run = harness.tool().arg("-C").arg(tree.path()).arg(paths).run().fails_with(1);
         let run = run
             .stderr_contains("unable to pack RELEASE/notes: RELEASE is not a directory in the release")
             .stderr_is_one_line_at_its_end();
-        shelf.is_as_before(&Default::default(), &run);
+        harness.is_as_before(&Default::default(), &run);
     }
     fs::remove_dir_all(tree.path().join("RELEASE")).unwrap();
     fs::create_dir(tree.path().join("RELEASE")).unwrap();
-    let shelf = Shelf::s3();
-    let _run = shelf.pack(tree.path()).run().fails_with(1).stderr_contains("nothing to pack: ");
+    let harness = Harness::s3();
+    let _run = harness.pack(tree.path()).run().fails_with(1).stderr_contains("nothing to pack: ");
     write(tree.path(), "a", b"a");
-    let _run = shelf.pack(tree.path()).run().succeeds();
-    assert_eq!(packed(&shelf), ["a"]);
+    let _run = harness.pack(tree.path()).run().succeeds();
+    assert_eq!(packed(&harness), ["a"]);
 }
 
 trait LastLine {
@@ -96,7 +96,7 @@ trait LastLine {
 impl LastLine for testkit::Finished {
     /// Notes may come first; the failure itself is one line.
     fn stderr_is_one_line_at_its_end(self) -> Self {
-        assert!(crate::shelf::last_line(&self).starts_with("artifact-pack: unable to "), "{}", self.report());
+        assert!(crate::harness::last_line(&self).starts_with("artifact-pack: unable to "), "{}", self.report());
         self
     }
 }
@@ -104,44 +104,48 @@ impl LastLine for testkit::Finished {
 #[test]
 fn environment_twins() {
     let tree = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
-    let tool = |shelf: &Shelf| {
-        crate::shelf::tool().args(["--store", &shelf.url, "-C"]).arg(tree.path()).arg("a").aws(shelf.proxy().endpoint())
+    let harness = Harness::s3();
+    let tool = |harness: &Harness| {
+        crate::harness::tool()
+            .args(["--store", &harness.url, "-C"])
+            .arg(tree.path())
+            .arg("a")
+            .aws(harness.proxy().endpoint())
     };
     let twins = |tool: Tool, values: [&str; 4]| {
         let names = ["ARTIFACT", "BUILD_NUMBER", "GIT_COMMIT", "BUILD_TIMESTAMP"];
         names.into_iter().zip(values).fold(tool, |tool, (name, value)| tool.env(name, value))
     };
-    let run = twins(tool(&shelf), ["obelix", "1234", COMMIT, "2016-01-23_11-20-02"]).run().succeeds();
-    let record = shelf.is_published(1, &run);
+    let run = twins(tool(&harness), ["obelix", "1234", COMMIT, "2016-01-23_11-20-02"]).run().succeeds();
+    let record = harness.is_published(1, &run);
     let fields = ["MODULE", "BUILD", "GIT_COMMIT", "TIMESTAMP"].map(|key| record.get(key));
     assert_eq!(fields, ["obelix", "1234", COMMIT, "2016-01-23_11-20-02"]);
 
     // The command line wins.
     let given = ["--build", "9", "--commit", "abc", "--timestamp", "t", "--artifact", "obelix"];
-    let run = twins(tool(&shelf), ["other", "1", "2", "3"]).args(given).run().succeeds();
-    let record = shelf.is_published(2, &run);
+    let run = twins(tool(&harness), ["other", "1", "2", "3"]).args(given).run().succeeds();
+    let record = harness.is_published(2, &run);
     assert_eq!(["MODULE", "BUILD", "GIT_COMMIT", "TIMESTAMP"].map(|key| record.get(key)), ["obelix", "9", "abc", "t"]);
 
     // Empty ones are as good as none.
-    let run = twins(tool(&shelf), ["obelix", "", "", ""]).env("SOURCE_DATE_EPOCH", "0").run().succeeds();
-    let record = shelf.is_published(3, &run);
+    let run = twins(tool(&harness), ["obelix", "", "", ""]).env("SOURCE_DATE_EPOCH", "0").run().succeeds();
+    let record = harness.is_published(3, &run);
     assert_eq!(
         ["BUILD", "GIT_COMMIT", "TIMESTAMP"].map(|key| record.get(key)),
         ["", "", "Thu Jan  1 00:00:00 UTC 1970"]
     );
-    let before = shelf.objects();
-    let run = twins(tool(&shelf), ["", "", "", ""]).run().fails_with(2).stderr_is_one_line();
-    shelf.is_as_before(&before, &run);
+    let before = harness.objects();
+    let run = twins(tool(&harness), ["", "", "", ""]).run().fails_with(2).stderr_is_one_line();
+    harness.is_as_before(&before, &run);
 }
 
 /// What release-promote would refuse to tag is said when it is recorded.
 #[test]
 fn a_commit_that_is_not_an_id() {
     let tree = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     for (commit, told) in [("HEAD", true), ("main", true), ("abc", true), ("0123456", false), (COMMIT, false)] {
-        let run = shelf.pack(tree.path()).args(["--commit", commit]).run().succeeds();
+        let run = harness.pack(tree.path()).args(["--commit", commit]).run().succeeds();
         let words = format!("artifact-pack: {commit} is not a commit id, so this release can't be tagged\n");
         assert_eq!(run.stderr_str().contains(&words), told, "{}", run.report());
     }
@@ -151,12 +155,12 @@ fn a_commit_that_is_not_an_id() {
 #[test]
 fn the_time_of_a_build_without_a_commit() {
     let tree = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     let year = |text: &str| text.trim().rsplit(' ').next().unwrap().parse::<u32>().unwrap();
     let now = || year(Tool::new("date").run().succeeds().stdout_str());
     let before = now();
-    let run = shelf.pack(tree.path()).run().succeeds().stderr_contains("the record names no commit");
-    let record = shelf.is_published(1, &run);
+    let run = harness.pack(tree.path()).run().succeeds().stderr_contains("the record names no commit");
+    let record = harness.is_published(1, &run);
     let stamp = record.get("TIMESTAMP");
     assert!((before..=now()).contains(&year(stamp)), "{stamp}");
     assert!(stamp.contains(" UTC ") && stamp.split_whitespace().count() == 6, "{stamp}");
@@ -168,12 +172,12 @@ fn a_checkout_of_somebody_else() {
     let tree = tree(&[("a", "a")]);
     let git = |words: &[&str]| Tool::new("git").arg("-C").arg(tree.path()).args(words).run().succeeds();
     let _made = git(&["init", "-q"]);
-    let shelf = Shelf::s3();
-    let run = shelf.pack(tree.path()).run().succeeds().stderr_contains("has none yet, so the record names no commit");
-    assert_eq!(shelf.is_published(1, &run).get("GIT_COMMIT"), "");
+    let harness = Harness::s3();
+    let run = harness.pack(tree.path()).run().succeeds().stderr_contains("has none yet, so the record names no commit");
+    assert_eq!(harness.is_published(1, &run).get("GIT_COMMIT"), "");
     // git's own test hook: every repository looks like another user's.
-    let run = shelf.pack(tree.path()).env("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1").run().succeeds();
-    assert_eq!(shelf.is_published(2, &run).get("GIT_COMMIT"), "");
+    let run = harness.pack(tree.path()).env("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1").run().succeeds();
+    assert_eq!(harness.is_published(2, &run).get("GIT_COMMIT"), "");
     let run = run.stderr_contains("no --commit was given and git tells none, so the record names no commit: ");
     let line = run.stderr_str().lines().find(|line| line.contains("dubious ownership")).map(str::to_owned);
     let line = line.unwrap_or_else(|| panic!("{}", run.report()));
@@ -183,23 +187,24 @@ fn a_checkout_of_somebody_else() {
 #[test]
 fn misleading_values_are_wrong_usage() {
     let tree = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     let wrong = ["MY_VERSION=3", "GIT_COMMIT", "two\nlines", "tab\there", "\u{1b}[31m"];
     for option in ["--build", "--commit", "--timestamp"] {
         for value in wrong {
-            let run = shelf.pack(tree.path()).arg(format!("{option}={value}")).run().fails_with(2).stderr_is_one_line();
-            shelf.is_as_before(&Default::default(), &run);
+            let run =
+                harness.pack(tree.path()).arg(format!("{option}={value}")).run().fails_with(2).stderr_is_one_line();
+            harness.is_as_before(&Default::default(), &run);
         }
     }
     for artifact in ["a/b", "", "MY_VERSION", "GIT_COMMIT-x", ".hidden", "a b"] {
-        let run = crate::shelf::tool().args(["--artifact", artifact, "--store", &shelf.url, "x"]);
-        let run = run.aws(shelf.proxy().endpoint()).run().fails_with(2).stderr_is_one_line();
-        shelf.is_as_before(&Default::default(), &run);
+        let run = crate::harness::tool().args(["--artifact", artifact, "--store", &harness.url, "x"]);
+        let run = run.aws(harness.proxy().endpoint()).run().fails_with(2).stderr_is_one_line();
+        harness.is_as_before(&Default::default(), &run);
     }
-    assert_eq!(shelf.proxy().count(), 0, "nothing was asked");
+    assert_eq!(harness.proxy().count(), 0, "nothing was asked");
     // A value with an equals sign is whole in the record; cut alone would cut it.
-    let run = shelf.pack(tree.path()).args(["--build", "a=b c"]).run().succeeds();
-    assert_eq!(shelf.is_published(1, &run).get("BUILD"), "a=b c");
+    let run = harness.pack(tree.path()).args(["--build", "a=b c"]).run().succeeds();
+    assert_eq!(harness.is_published(1, &run).get("BUILD"), "a=b c");
 }
 
 /// Numbers go on from whatever the store holds, also from what old scripts left.
@@ -207,15 +212,15 @@ fn misleading_values_are_wrong_usage() {
 fn numbers_go_on() {
     let tree = tree(&[("a", "a")]);
     let old = "MODULE=obelix\nVERSION=41\nBUILD=1\nGIT_COMMIT=x\nTIMESTAMP=y\n";
-    for shelf in Shelf::both() {
-        shelf.put("latest.txt", old.as_bytes());
-        shelf.put("obelix-41.tar", b"an old tar");
-        shelf.put("obelix-app-99.tar", b"another artifact's");
-        shelf.put("obelix-0100.tar", b"no number of ours");
-        let run = shelf.pack(tree.path()).run().succeeds();
-        let _record = shelf.is_published(42, &run);
-        assert_eq!(shelf.object("obelix-41.tar").unwrap(), b"an old tar");
-        assert_eq!(shelf.sealed(), [42]);
+    for harness in Harness::both() {
+        harness.put("latest.txt", old.as_bytes());
+        harness.put("obelix-41.tar", b"an old tar");
+        harness.put("obelix-app-99.tar", b"another artifact's");
+        harness.put("obelix-0100.tar", b"no number of ours");
+        let run = harness.pack(tree.path()).run().succeeds();
+        let _record = harness.is_published(42, &run);
+        assert_eq!(harness.object("obelix-41.tar").unwrap(), b"an old tar");
+        assert_eq!(harness.sealed(), [42]);
         let note = run.stderr_str();
         assert!(!note.contains("numbers start at 1"), "{note}");
         write(tree.path(), "b", b"b");
@@ -226,13 +231,13 @@ fn numbers_go_on() {
 #[test]
 fn values_that_are_too_long() {
     let tree = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     for option in ["--build", "--commit", "--timestamp"] {
-        let run = shelf.pack(tree.path()).args([option, &"1".repeat(4097)]).run().fails_with(2).stderr_is_one_line();
-        shelf.is_as_before(&Default::default(), &run);
+        let run = harness.pack(tree.path()).args([option, &"1".repeat(4097)]).run().fails_with(2).stderr_is_one_line();
+        harness.is_as_before(&Default::default(), &run);
     }
-    let run = shelf.pack(tree.path()).args(["--build", &"1".repeat(4096)]).run().succeeds();
-    let _record = shelf.is_published(1, &run);
+    let run = harness.pack(tree.path()).args(["--build", &"1".repeat(4096)]).run().succeeds();
+    let _record = harness.is_published(1, &run);
 }
 
 /// A hook's environment, or a log that shows signatures, does not change what is recorded.
@@ -255,11 +260,11 @@ fn git_is_asked_about_the_directory_alone() {
         git(dir, &["commit", "-q", "-S", "-m", dir]);
     }
     let (src, other) = (git("src", &["rev-parse", "HEAD"]), tree.path().join("other/.git").display().to_string());
-    let shelf = Shelf::files();
+    let harness = Harness::files();
     for (number, name) in (1..).zip(["GIT_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"]) {
-        let run = shelf.pack(&tree.path().join("src")).env(name, &other).run().succeeds();
+        let run = harness.pack(&tree.path().join("src")).env(name, &other).run().succeeds();
         assert!(!run.stderr_str().contains("time of commit"), "{}", run.report());
-        assert_eq!(shelf.is_published(number, &run).get("GIT_COMMIT"), src, "{name}");
+        assert_eq!(harness.is_published(number, &run).get("GIT_COMMIT"), src, "{name}");
     }
 }
 
@@ -269,23 +274,23 @@ fn a_git_that_does_not_answer() {
     let git = write(tree.path(), "bin/git", b"#!/bin/sh\nexec tail -f /dev/null\n");
     fs::set_permissions(&git, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", git.parent().unwrap().display(), std::env::var("PATH").unwrap());
-    let shelf = Shelf::s3();
-    let run = shelf.pack(tree.path()).args(["--timeout", "1s"]).env("PATH", path).run().fails_with(75);
+    let harness = Harness::s3();
+    let run = harness.pack(tree.path()).args(["--timeout", "1s"]).env("PATH", path).run().fails_with(75);
     let run = run.stderr_is_one_line().stderr_contains("no answer in time");
-    shelf.is_as_before(&Default::default(), &run);
+    harness.is_as_before(&Default::default(), &run);
 }
 
 #[test]
 fn two_artifacts_that_begin_together_in_one_store() {
     let tree = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     // The other build ends while this one uploads.
-    let other = crate::shelf::tool().args(["--artifact", "asterix", "--store", &shelf.url, "-C"]).arg(tree.path());
-    let other = other.arg(".").aws(shelf.model().endpoint());
+    let other = crate::harness::tool().args(["--artifact", "asterix", "--store", &harness.url, "-C"]).arg(tree.path());
+    let other = other.arg(".").aws(harness.model().endpoint());
     let is_archive = |info: &testkit::RequestInfo| info.method == "PUT" && info.path.ends_with(".tar");
     let build = Box::new(move || drop(other.run().succeeds()));
-    shelf.proxy().on_match(Box::new(is_archive), testkit::KillPoint::AfterCommit, build);
-    let run = shelf.pack(tree.path()).run().fails_with(1);
+    harness.proxy().on_match(Box::new(is_archive), testkit::KillPoint::AfterCommit, build);
+    let run = harness.pack(tree.path()).run().fails_with(1);
     let _told = run.stderr_contains("keeps the releases of another artifact: its FILE \"asterix-1.tar\"");
-    assert!(shelf.text("latest.txt").starts_with("MODULE=asterix\n"));
+    assert!(harness.text("latest.txt").starts_with("MODULE=asterix\n"));
 }

@@ -1,6 +1,6 @@
 //! The same commit gives the same bytes, wherever and by whomever it is packed.
 
-use crate::shelf::{Shelf, is_root, packed, tree, write};
+use crate::harness::{Harness, is_root, packed, tree, write};
 use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
 use std::fs::{self, File, FileTimes, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -73,7 +73,7 @@ fn two_clones_of_one_commit() {
     copy_backwards(&first, &second);
 
     for format in ["none", "gzip", "zstd"] {
-        let (one, two) = (Shelf::s3(), Shelf::files());
+        let (one, two) = (Harness::s3(), Harness::files());
         let packing = |tool: Tool| {
             // What git would refuse to read, since the other clone is another user's.
             let safe = [("GIT_CONFIG_COUNT", "1"), ("GIT_CONFIG_KEY_0", "safe.directory"), ("GIT_CONFIG_VALUE_0", "*")];
@@ -101,24 +101,24 @@ fn other_words_for_the_same_paths() {
         &["./."],
     ];
     let pack = |paths: &[&str]| {
-        let shelf = Shelf::files();
-        let run = shelf.tool().arg("-C").arg(origin.path()).args(paths).run().succeeds();
-        let record = shelf.is_published(1, &run);
-        shelf.object(record.get("FILE")).unwrap()
+        let harness = Harness::files();
+        let run = harness.tool().arg("-C").arg(origin.path()).args(paths).run().succeeds();
+        let record = harness.is_published(1, &run);
+        harness.object(record.get("FILE")).unwrap()
     };
     let whole = pack(&["."]);
     for paths in ways {
         assert!(pack(paths) == whole, "{paths:?}");
     }
     // From within, and through a link to it.
-    let shelf = Shelf::files();
-    let _run = shelf.tool().cwd(origin.path()).arg(".").run().succeeds();
-    assert!(shelf.object("obelix-1.tar").unwrap() == whole);
+    let harness = Harness::files();
+    let _run = harness.tool().cwd(origin.path()).arg(".").run().succeeds();
+    assert!(harness.object("obelix-1.tar").unwrap() == whole);
     let link = tempfile::tempdir().unwrap();
     symlink(origin.path(), link.path().join("workspace")).unwrap();
-    let shelf = Shelf::files();
-    let _run = shelf.pack(&link.path().join("workspace")).run().succeeds();
-    assert!(shelf.object("obelix-1.tar").unwrap() == whole);
+    let harness = Harness::files();
+    let _run = harness.pack(&link.path().join("workspace")).run().succeeds();
+    assert!(harness.object("obelix-1.tar").unwrap() == whole);
 }
 
 #[test]
@@ -128,16 +128,16 @@ fn what_git_tracks() {
     let tracked = git(origin.path()).args(["ls-files", "-z"]).run().succeeds().stdout;
     let listed: Vec<String> =
         String::from_utf8(tracked.clone()).unwrap().split_terminator('\0').map(str::to_owned).collect();
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     let run =
-        shelf.tool().arg("-C").arg(origin.path()).args(["--files-from", "-", "-0"]).stdin(tracked).run().succeeds();
-    let record = shelf.is_published(1, &run);
-    assert_eq!(packed(&shelf), listed);
+        harness.tool().arg("-C").arg(origin.path()).args(["--files-from", "-", "-0"]).stdin(tracked).run().succeeds();
+    let record = harness.is_published(1, &run);
+    assert_eq!(packed(&harness), listed);
 
     // The same list by lines from a file, shuffled and with an empty line.
     let lines = listed.iter().rev().map(|name| format!("./{name}\n\n")).collect::<String>();
-    let list = write(shelf.dir.path(), "list", lines.as_bytes());
-    let other = Shelf::s3();
+    let list = write(harness.dir.path(), "list", lines.as_bytes());
+    let other = Harness::s3();
     let run = other.tool().arg("-C").arg(origin.path()).arg("--files-from").arg(list).run().succeeds();
     let same = other.is_published(1, &run);
     assert_eq!(record, same);
@@ -148,9 +148,9 @@ fn what_git_tracks() {
 fn times_of_members() {
     let (origin, head) = repository();
     let plain = tree(&[("a", "a")]);
-    let time = |tool: Tool, shelf: &Shelf| {
+    let time = |tool: Tool, harness: &Harness| {
         let _run = tool.run().succeeds();
-        let archive = shelf.object("obelix-1.tar").unwrap();
+        let archive = harness.object("obelix-1.tar").unwrap();
         let listed =
             Tool::new("tar").args(["-tv", "--full-time", "--utc", "--numeric-owner"]).stdin(archive).run().succeeds();
         let mut lines = listed.stdout_str().lines().map(|line| {
@@ -162,21 +162,21 @@ fn times_of_members() {
         assert!(lines.all(|other| other == first));
         first
     };
-    let shelf = Shelf::files();
-    assert_eq!(time(shelf.pack(origin.path()), &shelf), "2016-01-23 11:20:02");
-    let shelf = Shelf::files();
-    let given = shelf.pack(origin.path()).env("SOURCE_DATE_EPOCH", "1000000000");
-    assert_eq!(time(given, &shelf), "2001-09-09 01:46:40");
-    assert!(shelf.text("latest.txt").contains("\nTIMESTAMP=Sun Sep  9 01:46:40 UTC 2001\n"));
-    let shelf = Shelf::files();
-    assert_eq!(time(shelf.pack(plain.path()), &shelf), "1970-01-01 00:00:00");
-    let shelf = Shelf::files();
-    let empty = shelf.pack(origin.path()).env("SOURCE_DATE_EPOCH", "").args(["--commit", &head[..12]]);
-    assert_eq!(time(empty, &shelf), "2016-01-23 11:20:02");
+    let harness = Harness::files();
+    assert_eq!(time(harness.pack(origin.path()), &harness), "2016-01-23 11:20:02");
+    let harness = Harness::files();
+    let given = harness.pack(origin.path()).env("SOURCE_DATE_EPOCH", "1000000000");
+    assert_eq!(time(given, &harness), "2001-09-09 01:46:40");
+    assert!(harness.text("latest.txt").contains("\nTIMESTAMP=Sun Sep  9 01:46:40 UTC 2001\n"));
+    let harness = Harness::files();
+    assert_eq!(time(harness.pack(plain.path()), &harness), "1970-01-01 00:00:00");
+    let harness = Harness::files();
+    let empty = harness.pack(origin.path()).env("SOURCE_DATE_EPOCH", "").args(["--commit", &head[..12]]);
+    assert_eq!(time(empty, &harness), "2016-01-23 11:20:02");
     for wrong in ["soon", "-1", "1.5", "99999999999"] {
-        let shelf = Shelf::files();
-        let run = shelf.pack(plain.path()).env("SOURCE_DATE_EPOCH", wrong).run().fails_with(2);
+        let harness = Harness::files();
+        let run = harness.pack(plain.path()).env("SOURCE_DATE_EPOCH", wrong).run().fails_with(2);
         let run = run.stderr_contains("SOURCE_DATE_EPOCH");
-        shelf.is_as_before(&Default::default(), &run);
+        harness.is_as_before(&Default::default(), &run);
     }
 }

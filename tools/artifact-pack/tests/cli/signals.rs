@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT: the tool cleans up, then dies by the signal itself, whatever it was waiting for.
 
-use crate::shelf::{PART, SOON, Shelf, is_archive_complete, is_archive_part, sparse, tool, tree, until_noticed};
+use crate::harness::{Harness, PART, SOON, is_archive_complete, is_archive_part, sparse, tool, tree, until_noticed};
 use std::fs;
 use std::path::Path;
 use testkit::{Fault, RequestInfo, Running, Tool, wait_until};
@@ -9,9 +9,9 @@ const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
 /// Waits until a request that meets `fault` for good has arrived.
-fn until_stalled(shelf: &Shelf) {
+fn until_stalled(harness: &Harness) {
     wait_until("a request without an answer", SOON, || {
-        let log = shelf.proxy().log();
+        let log = harness.proxy().log();
         if log.iter().any(|seen| seen.fault.is_some()) { Ok(()) } else { Err(format!("{log:?}")) }
     });
 }
@@ -48,20 +48,20 @@ fn whatever_it_waits_for() {
     ];
     for (what, matches, tree) in moments {
         for signal in [SIGTERM, SIGINT] {
-            let shelf = Shelf::s3();
+            let harness = Harness::s3();
             // Only once, so that cleaning up finds the store well.
             let stalled = std::sync::atomic::AtomicBool::new(false);
-            shelf.proxy().set_plan(testkit::Plan::Custom(Box::new(move |info| {
+            harness.proxy().set_plan(testkit::Plan::Custom(Box::new(move |info| {
                 let now = matches(info) && !stalled.swap(true, std::sync::atomic::Ordering::SeqCst);
                 now.then_some(Fault::Stall)
             })));
             // A timeout far beyond the test's own: nothing but the signal may end the wait.
-            let run = shelf.pack(tree).args(["--timeout", "1h"]).start();
-            until_stalled(&shelf);
+            let run = harness.pack(tree).args(["--timeout", "1h"]).start();
+            until_stalled(&harness);
             send(&run, signal);
             let run = run.wait().killed_by(signal);
             assert!(run.stdout.is_empty(), "{what}\n{}", run.report());
-            shelf.is_as_before(&Default::default(), &run);
+            harness.is_as_before(&Default::default(), &run);
         }
     }
 }
@@ -70,12 +70,12 @@ fn whatever_it_waits_for() {
 fn in_a_directory() {
     let large = tree(&[]);
     sparse(large.path(), "f", 200 * PART);
-    let shelf = Shelf::files();
-    let run = shelf.pack(large.path()).start();
-    let _upload = crate::shelf::wait_for_upload(&shelf, PART);
+    let harness = Harness::files();
+    let run = harness.pack(large.path()).start();
+    let _upload = crate::harness::wait_for_upload(&harness, PART);
     run.terminate();
     let run = run.wait().killed_by(SIGTERM);
-    shelf.is_as_before(&Default::default(), &run);
+    harness.is_as_before(&Default::default(), &run);
 }
 
 #[test]
@@ -83,10 +83,10 @@ fn while_rehearsing() {
     let large = tree(&[]);
     // Far more zeros than can be read before the signal comes.
     sparse(large.path(), "f", 1 << 42);
-    let shelf = Shelf::s3();
-    let mut run = shelf.pack(large.path()).args(["--dry-run", "-v"]).start();
+    let harness = Harness::s3();
+    let mut run = harness.pack(large.path()).args(["--dry-run", "-v"]).start();
     wait_until("the survey", SOON, || {
-        if shelf.proxy().log().iter().filter(|seen| seen.status.is_some()).count() >= 3 {
+        if harness.proxy().log().iter().filter(|seen| seen.status.is_some()).count() >= 3 {
             Ok(())
         } else {
             Err("requests".to_owned())
@@ -95,7 +95,7 @@ fn while_rehearsing() {
     assert!(run.is_running());
     run.interrupt();
     let run = run.wait().killed_by(SIGINT);
-    shelf.is_as_before(&Default::default(), &run);
+    harness.is_as_before(&Default::default(), &run);
 }
 
 /// Nothing comes on stdin and nobody closes it: the first signal ends the wait.
@@ -105,14 +105,14 @@ fn while_it_waits_for_a_list() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
     let _made = Tool::new("mkfifo").arg(&fifo).run().succeeds();
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     let binary = env!("CARGO_BIN_EXE_artifact-pack");
     let script = "exec \"$0\" \"$@\" 0<>\"$FIFO\"";
     let run = Tool::new("sh")
-        .args(["-c", script, binary, "--artifact", "obelix", "--store", &shelf.url])
+        .args(["-c", script, binary, "--artifact", "obelix", "--store", &harness.url])
         .arg("-C")
         .arg(small.path());
-    let run = run.args(["--files-from", "-"]).env("FIFO", &fifo).aws(shelf.proxy().endpoint()).start();
+    let run = run.args(["--files-from", "-"]).env("FIFO", &fifo).aws(harness.proxy().endpoint()).start();
     // It is asleep as itself: past the shell, and in the read.
     wait_until("the wait for stdin", SOON, || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", run.pid())).unwrap_or_default();
@@ -122,18 +122,18 @@ fn while_it_waits_for_a_list() {
     });
     run.interrupt();
     let run = run.wait().killed_by(SIGINT);
-    shelf.is_as_before(&Default::default(), &run);
+    harness.is_as_before(&Default::default(), &run);
 }
 
 /// A signal after the record is sealed finds the release whole: it is finished and printed first.
 #[test]
 fn once_the_record_is_sealed() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let latest = |info: &RequestInfo| info.is_put_object() && info.path.ends_with("latest.txt");
     let (reached, seen) = std::sync::mpsc::channel::<()>();
-    shelf.proxy().on_match(
+    harness.proxy().on_match(
         Box::new(latest),
         testkit::KillPoint::Interleave,
         Box::new(move || {
@@ -141,13 +141,13 @@ fn once_the_record_is_sealed() {
             let _ = wait.recv();
         }),
     );
-    let run = shelf.pack(small.path()).start();
+    let run = harness.pack(small.path()).start();
     seen.recv_timeout(SOON).expect("latest.txt is being moved");
     run.terminate();
     until_noticed(&run);
     go.send(()).unwrap();
     let run = run.wait().killed_by(SIGTERM);
-    let _record = shelf.is_published(1, &run);
+    let _record = harness.is_published(1, &run);
 }
 
 /// Cleaning up is tried, said to have failed, and never in the way of the end.
@@ -155,25 +155,25 @@ fn once_the_record_is_sealed() {
 fn when_cleaning_up_fails_too() {
     let large = tree(&[]);
     sparse(large.path(), "f", PART);
-    let shelf = Shelf::s3();
-    shelf.fail(|info| info.is_upload_part(), Fault::Stall);
-    let run = shelf.pack(large.path()).start();
-    until_stalled(&shelf);
-    shelf.fail(|_| true, Fault::status(403, "AccessDenied"));
+    let harness = Harness::s3();
+    harness.fail(|info| info.is_upload_part(), Fault::Stall);
+    let run = harness.pack(large.path()).start();
+    until_stalled(&harness);
+    harness.fail(|_| true, Fault::status(403, "AccessDenied"));
     run.terminate();
     let run = run.wait().killed_by(SIGTERM).stderr_contains("the next build cleans up after this one");
     assert!(run.stdout.is_empty());
-    assert!(shelf.sealed().is_empty());
-    shelf.proxy().set_plan(testkit::Plan::None);
-    let run = shelf.pack(large.path()).run().succeeds();
-    let _record = shelf.is_published(2, &run);
+    assert!(harness.sealed().is_empty());
+    harness.proxy().set_plan(testkit::Plan::None);
+    let run = harness.pack(large.path()).run().succeeds();
+    let _record = harness.is_published(2, &run);
 }
 
 /// The closed end of a pipe is nobody's failure; the release is there.
 #[test]
 fn a_closed_stdout() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     let script = "{ \"$@\"; echo \"code $?\" >&2; } | :";
     let run = Tool::new("sh").args([
         "-c",
@@ -183,10 +183,10 @@ fn a_closed_stdout() {
         "--artifact",
         "obelix",
         "--store",
-        &shelf.url,
+        &harness.url,
     ]);
-    let run = run.arg("-C").arg(small.path()).arg("a").aws(shelf.proxy().endpoint()).run().succeeds();
+    let run = run.arg("-C").arg(small.path()).arg("a").aws(harness.proxy().endpoint()).run().succeeds();
     let _run = run.stderr_contains("code 0\n");
-    assert_eq!(shelf.sealed(), [1]);
+    assert_eq!(harness.sealed(), [1]);
     let _help = tool().arg("--help").run().succeeds().stdout_contains("Exit codes:");
 }

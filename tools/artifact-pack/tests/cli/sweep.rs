@@ -1,7 +1,7 @@
 //! What dead builds leave, what becomes of it, and that a living build is never taken for a dead one.
 
-use crate::shelf::{
-    BUCKET, HEADER, PART, PREFIX, SOON, Shelf, UUID, audit, begin_upload, dead_claim, foreign_claim,
+use crate::harness::{
+    BUCKET, HEADER, Harness, PART, PREFIX, SOON, UUID, audit, begin_upload, dead_claim, foreign_claim,
     is_archive_complete, is_archive_part, last_line, sparse, stalled, tree,
 };
 use std::fs;
@@ -21,38 +21,38 @@ fn abort_archive(endpoint: &str, uploads: &[testkit::UploadView]) {
 fn a_dead_build_is_swept_by_the_next_one() {
     let (large, small) = (tree(&[]), tree(&[("a", "a")]));
     sparse(large.path(), "f", 3 * PART);
-    let shelf = Shelf::s3();
-    let mut dead = stalled(&shelf, large.path());
+    let harness = Harness::s3();
+    let mut dead = stalled(&harness, large.path());
     let pid = dead.pid();
-    shelf.proxy().set_plan(Plan::None);
-    let alive = audit(&shelf);
+    harness.proxy().set_plan(Plan::None);
+    let alive = audit(&harness);
     assert_eq!(alive.len(), 2, "{alive:?}");
     assert!(alive.iter().all(|row| row.starts_with("building,") && row.contains(&format!(":{pid},"))), "{alive:?}");
     dead.kill();
-    let rows = audit(&shelf);
+    let rows = audit(&harness);
     assert_eq!(rows.len(), 2, "{rows:?}");
     assert!(rows[0].starts_with("dead,obelix-1.release,1,") && rows[1].starts_with("dead,obelix-1.tar,1,"), "{rows:?}");
 
     let run =
-        shelf.pack(small.path()).arg("-v").run().succeeds().stderr_contains("release 1 is abandoned: its builder ");
-    let _record = shelf.is_published(2, &run);
-    assert!(shelf.text("obelix-1.release").starts_with("STATE=abandoned\nBUILD_UUID="));
-    assert_eq!(audit(&shelf), ["abandoned,obelix-1.release,1,,,"]);
+        harness.pack(small.path()).arg("-v").run().succeeds().stderr_contains("release 1 is abandoned: its builder ");
+    let _record = harness.is_published(2, &run);
+    assert!(harness.text("obelix-1.release").starts_with("STATE=abandoned\nBUILD_UUID="));
+    assert_eq!(audit(&harness), ["abandoned,obelix-1.release,1,,,"]);
 }
 
 #[test]
 fn a_dead_build_in_a_directory() {
     let (large, small) = (tree(&[]), tree(&[("a", "a")]));
     sparse(large.path(), "f", 60 * PART);
-    let shelf = Shelf::files();
-    let mut dead = shelf.pack(large.path()).start();
-    let _upload = crate::shelf::wait_for_upload(&shelf, PART);
+    let harness = Harness::files();
+    let mut dead = harness.pack(large.path()).start();
+    let _upload = crate::harness::wait_for_upload(&harness, PART);
     dead.kill();
-    assert_eq!(audit(&shelf).iter().filter(|row| row.starts_with("dead,")).count(), 2);
-    let run = shelf.pack(small.path()).run().succeeds();
-    let _record = shelf.is_published(2, &run);
-    assert_eq!(audit(&shelf), ["abandoned,obelix-1.release,1,,,"]);
-    assert_eq!(shelf.object("obelix-1.tar"), None);
+    assert_eq!(audit(&harness).iter().filter(|row| row.starts_with("dead,")).count(), 2);
+    let run = harness.pack(small.path()).run().succeeds();
+    let _record = harness.is_published(2, &run);
+    assert_eq!(audit(&harness), ["abandoned,obelix-1.release,1,,,"]);
+    assert_eq!(harness.object("obelix-1.tar"), None);
 }
 
 /// It died after its archive was complete and before its record was sealed: nobody will ever ask for those bytes.
@@ -60,16 +60,16 @@ fn a_dead_build_in_a_directory() {
 fn a_complete_archive_of_a_dead_build_is_removed() {
     let small = tree(&[("a", "a")]);
     for state in ["claimed", "abandoned"] {
-        let shelf = Shelf::files();
+        let harness = Harness::files();
         let record = if state == "claimed" { dead_claim() } else { format!("STATE=abandoned\nBUILD_UUID={UUID}\n") };
-        shelf.put("obelix-1.release", record.as_bytes());
-        shelf.put("obelix-1.tar", b"complete");
-        fs::create_dir(shelf.dir.path().join(".uploads")).unwrap();
-        let upload = shelf.dir.path().join(format!(".uploads/obelix-1.tar.{UUID}"));
-        fs::hard_link(shelf.dir.path().join("obelix-1.tar"), upload).unwrap();
-        let run = shelf.pack(small.path()).run().succeeds();
-        let _record = shelf.is_published(2, &run);
-        assert_eq!(shelf.object("obelix-1.tar"), None, "{state}");
+        harness.put("obelix-1.release", record.as_bytes());
+        harness.put("obelix-1.tar", b"complete");
+        fs::create_dir(harness.dir.path().join(".uploads")).unwrap();
+        let upload = harness.dir.path().join(format!(".uploads/obelix-1.tar.{UUID}"));
+        fs::hard_link(harness.dir.path().join("obelix-1.tar"), upload).unwrap();
+        let run = harness.pack(small.path()).run().succeeds();
+        let _record = harness.is_published(2, &run);
+        assert_eq!(harness.object("obelix-1.tar"), None, "{state}");
     }
 }
 
@@ -80,15 +80,15 @@ fn a_complete_archive_in_a_bucket_is_removed() {
     for (record, theirs) in
         [(dead_claim(), false), (format!("STATE=abandoned\nBUILD_UUID={UUID}\n"), false), (dead_claim(), true)]
     {
-        let shelf = Shelf::s3();
-        shelf.put("obelix-1.release", record.as_bytes());
+        let harness = Harness::s3();
+        harness.put("obelix-1.release", record.as_bytes());
         let target = format!("/{BUCKET}/{PREFIX}obelix-1.tar");
         let headers: &[_] = if theirs { &[] } else { &[("x-amz-meta-build-uuid", UUID)] };
-        assert_eq!(request(&shelf.model().endpoint(), "PUT", &target, headers, b"complete").unwrap().status, 200);
-        let run = shelf.pack(small.path()).run().succeeds();
-        let _record = shelf.is_published(2, &run);
-        assert!(shelf.text("obelix-1.release").starts_with("STATE=abandoned\n"));
-        assert_eq!(shelf.object("obelix-1.tar").is_some(), theirs, "only the build's own archive may go");
+        assert_eq!(request(&harness.model().endpoint(), "PUT", &target, headers, b"complete").unwrap().status, 200);
+        let run = harness.pack(small.path()).run().succeeds();
+        let _record = harness.is_published(2, &run);
+        assert!(harness.text("obelix-1.release").starts_with("STATE=abandoned\n"));
+        assert_eq!(harness.object("obelix-1.tar").is_some(), theirs, "only the build's own archive may go");
     }
 }
 
@@ -96,76 +96,76 @@ fn a_complete_archive_in_a_bucket_is_removed() {
 fn a_slow_build_is_left_alone() {
     let (large, small) = (tree(&[]), tree(&[("a", "a")]));
     sparse(large.path(), "f", 2 * PART);
-    let shelf = Shelf::s3();
+    let harness = Harness::s3();
     let (go, wait) = channel::<()>();
     let held = Box::new(move || _ = wait.recv());
-    shelf.proxy().on_match(Box::new(is_archive_part), KillPoint::Interleave, held);
-    let slow = shelf.pack(large.path()).start();
+    harness.proxy().on_match(Box::new(is_archive_part), KillPoint::Interleave, held);
+    let slow = harness.pack(large.path()).start();
     wait_until("a part under way", SOON, || {
-        if shelf.proxy().log().iter().any(|seen| seen.query.contains("partNumber=") && seen.path.contains(".tar")) {
+        if harness.proxy().log().iter().any(|seen| seen.query.contains("partNumber=") && seen.path.contains(".tar")) {
             Ok(())
         } else {
             Err("none".to_owned())
         }
     });
     for number in 2..=4 {
-        let run = shelf.pack(small.path()).args(["--orphan-age", "1h"]).run().succeeds();
+        let run = harness.pack(small.path()).args(["--orphan-age", "1h"]).run().succeeds();
         assert!(run.stdout_str().contains(&format!("\nVERSION={number}\n")), "{}", run.report());
-        assert!(shelf.uploads().contains(&format!("{PREFIX}obelix-1.tar")), "the slow build's upload stays");
+        assert!(harness.uploads().contains(&format!("{PREFIX}obelix-1.tar")), "the slow build's upload stays");
     }
-    let latest = shelf.text("latest.txt");
+    let latest = harness.text("latest.txt");
     go.send(()).unwrap();
     let run = slow.wait().succeeds();
-    assert_eq!(shelf.sealed(), [1, 2, 3, 4]);
-    assert_eq!(run.stdout_str(), shelf.text("obelix-1.release"));
-    assert_eq!(shelf.text("latest.txt"), latest, "latest.txt moves forward only");
-    assert!(shelf.uploads().is_empty());
+    assert_eq!(harness.sealed(), [1, 2, 3, 4]);
+    assert_eq!(run.stdout_str(), harness.text("obelix-1.release"));
+    assert_eq!(harness.text("latest.txt"), latest, "latest.txt moves forward only");
+    assert!(harness.uploads().is_empty());
 }
 
 /// Another host's build counts as dead only once it has been silent for long.
 #[test]
 fn another_hosts_build_is_swept_by_age() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
-    shelf.put("obelix-1.release", foreign_claim().as_bytes());
-    begin_upload(&shelf, "obelix-1.tar");
-    begin_upload(&shelf, "obelix-9.tar");
+    let harness = Harness::s3();
+    harness.put("obelix-1.release", foreign_claim().as_bytes());
+    begin_upload(&harness, "obelix-1.tar");
+    begin_upload(&harness, "obelix-9.tar");
     let build = |number: u64| {
-        let run = shelf.pack(small.path()).run().succeeds();
+        let run = harness.pack(small.path()).run().succeeds();
         assert!(run.stdout_str().contains(&format!("\nVERSION={number}\n")), "{}", run.report());
     };
     build(2);
-    assert_eq!(shelf.text("obelix-1.release"), foreign_claim());
-    assert_eq!(shelf.uploads().len(), 2);
-    shelf.model().age_uploads(Duration::from_secs(23 * 3600));
+    assert_eq!(harness.text("obelix-1.release"), foreign_claim());
+    assert_eq!(harness.uploads().len(), 2);
+    harness.model().age_uploads(Duration::from_secs(23 * 3600));
     build(3);
-    assert_eq!(shelf.uploads().len(), 2, "23 h are not 24");
-    let rows = audit(&shelf);
+    assert_eq!(harness.uploads().len(), 2, "23 h are not 24");
+    let rows = audit(&harness);
     assert!(rows[0].starts_with("building,obelix-1.release,1,"), "{rows:?}");
     assert!(rows.iter().any(|row| row.starts_with("orphan,obelix-9.tar,9,")), "{rows:?}");
-    shelf.model().age_uploads(Duration::from_secs(2 * 3600));
-    let rows = audit(&shelf);
+    harness.model().age_uploads(Duration::from_secs(2 * 3600));
+    let rows = audit(&harness);
     assert!(rows[0].starts_with("silent,obelix-1.release,1,"), "{rows:?}");
     build(4);
-    assert!(shelf.text("obelix-1.release").starts_with("STATE=abandoned\n"));
-    assert!(shelf.uploads().is_empty(), "{:?}", shelf.uploads());
-    assert_eq!(shelf.sealed(), [2, 3, 4]);
+    assert!(harness.text("obelix-1.release").starts_with("STATE=abandoned\n"));
+    assert!(harness.uploads().is_empty(), "{:?}", harness.uploads());
+    assert_eq!(harness.sealed(), [2, 3, 4]);
 }
 
 /// A new part is a sign of life, however old the claim is.
 #[test]
 fn a_new_part_is_a_sign_of_life() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
-    shelf.put("obelix-1.release", foreign_claim().as_bytes());
-    begin_upload(&shelf, "obelix-1.tar");
-    shelf.model().age_uploads(Duration::from_secs(72 * 3600));
-    let upload = &shelf.model().uploads(BUCKET)[0];
+    let harness = Harness::s3();
+    harness.put("obelix-1.release", foreign_claim().as_bytes());
+    begin_upload(&harness, "obelix-1.tar");
+    harness.model().age_uploads(Duration::from_secs(72 * 3600));
+    let upload = &harness.model().uploads(BUCKET)[0];
     let target = format!("/{BUCKET}/{PREFIX}obelix-1.tar?partNumber=1&uploadId={}", upload.upload_id);
-    assert_eq!(request(&shelf.model().endpoint(), "PUT", &target, &[], b"part").unwrap().status, 200);
-    let _run = shelf.pack(small.path()).run().succeeds();
-    assert_eq!(shelf.text("obelix-1.release"), foreign_claim());
-    assert_eq!(shelf.uploads().len(), 1);
+    assert_eq!(request(&harness.model().endpoint(), "PUT", &target, &[], b"part").unwrap().status, 200);
+    let _run = harness.pack(small.path()).run().succeeds();
+    assert_eq!(harness.text("obelix-1.release"), foreign_claim());
+    assert_eq!(harness.uploads().len(), 1);
 }
 
 /// A builder that was taken for dead, before, while and after its parts were sent: nothing is published, try again.
@@ -173,8 +173,8 @@ fn a_new_part_is_a_sign_of_life() {
 fn a_swept_builder_ends_with_75() {
     let large = tree(&[]);
     sparse(large.path(), "f", 7 * PART);
-    let abandoned = |shelf: &Shelf| {
-        let claim = shelf.text("obelix-1.release");
+    let abandoned = |harness: &Harness| {
+        let claim = harness.text("obelix-1.release");
         let build = claim.lines().find(|line| line.starts_with("BUILD_UUID=")).expect("a claim names its build");
         format!("STATE=abandoned\n{build}\n")
     };
@@ -186,9 +186,9 @@ fn a_swept_builder_ends_with_75() {
         ("before the end, the claim alone", is_archive_complete, false),
     ];
     for (what, matches, upload_too) in moments {
-        let shelf = std::sync::Arc::new(Shelf::s3());
-        let sweeper = std::sync::Arc::clone(&shelf);
-        shelf.proxy().on_match(
+        let harness = std::sync::Arc::new(Harness::s3());
+        let sweeper = std::sync::Arc::clone(&harness);
+        harness.proxy().on_match(
             Box::new(matches),
             KillPoint::Interleave,
             Box::new(move || {
@@ -198,9 +198,9 @@ fn a_swept_builder_ends_with_75() {
                 }
             }),
         );
-        let run = shelf.pack(large.path()).run().fails_with(75);
+        let run = harness.pack(large.path()).run().fails_with(75);
         assert!(last_line(&run).contains("swept"), "{what}\n{}", run.report());
-        shelf.is_as_before(&Default::default(), &run);
+        harness.is_as_before(&Default::default(), &run);
     }
 }
 
@@ -208,52 +208,52 @@ fn a_swept_builder_ends_with_75() {
 #[test]
 fn a_lost_upload_of_a_sealed_number() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3();
-    let _first = shelf.pack(small.path()).run().succeeds();
-    begin_upload(&shelf, "obelix-1.tar");
-    assert!(audit(&shelf)[0].starts_with("orphan,obelix-1.tar,1,"), "{:?}", audit(&shelf));
-    let archive = shelf.object("obelix-1.tar");
-    let run = shelf.pack(small.path()).run().succeeds();
-    let _record = shelf.is_published(2, &run);
-    assert!(shelf.object("obelix-1.tar") == archive);
-    assert!(audit(&shelf).is_empty());
+    let harness = Harness::s3();
+    let _first = harness.pack(small.path()).run().succeeds();
+    begin_upload(&harness, "obelix-1.tar");
+    assert!(audit(&harness)[0].starts_with("orphan,obelix-1.tar,1,"), "{:?}", audit(&harness));
+    let archive = harness.object("obelix-1.tar");
+    let run = harness.pack(small.path()).run().succeeds();
+    let _record = harness.is_published(2, &run);
+    assert!(harness.object("obelix-1.tar") == archive);
+    assert!(audit(&harness).is_empty());
 }
 
 /// Old scripts may still put a tar under the next number: it is neither overwritten nor removed.
 #[test]
 fn an_old_scripts_tar_is_safe() {
     let small = tree(&[("a", "a")]);
-    for shelf in Shelf::both() {
-        let _first = shelf.pack(small.path()).run().succeeds();
-        shelf.put("obelix-2.tar", b"an old script's");
-        let run = shelf.pack(small.path()).run().succeeds();
-        let _record = shelf.is_published(3, &run);
-        assert_eq!(shelf.object("obelix-2.tar").unwrap(), b"an old script's");
+    for harness in Harness::both() {
+        let _first = harness.pack(small.path()).run().succeeds();
+        harness.put("obelix-2.tar", b"an old script's");
+        let run = harness.pack(small.path()).run().succeeds();
+        let _record = harness.is_published(3, &run);
+        assert_eq!(harness.object("obelix-2.tar").unwrap(), b"an old script's");
     }
     // It comes between the claim and the end of the upload, small or in parts.
     let large = tree(&[]);
     sparse(large.path(), "f", PART);
     for tree in [&small, &large] {
-        let shelf = std::sync::Arc::new(Shelf::s3());
-        let script = std::sync::Arc::clone(&shelf);
+        let harness = std::sync::Arc::new(Harness::s3());
+        let script = std::sync::Arc::clone(&harness);
         let at_the_end =
             |info: &RequestInfo| is_archive_complete(info) || (info.is_put_object() && info.path.ends_with(".tar"));
-        shelf.proxy().on_match(
+        harness.proxy().on_match(
             Box::new(at_the_end),
             KillPoint::Interleave,
             Box::new(move || script.put("obelix-1.tar", b"old")),
         );
-        let run = shelf
+        let run = harness
             .pack(tree.path())
             .run()
             .fails_with(75)
             .stderr_contains("was written by somebody else, who claimed no number");
-        assert_eq!(shelf.object("obelix-1.tar").unwrap(), b"old", "{}", run.report());
-        assert!(shelf.text("obelix-1.release").starts_with("STATE=abandoned\n"));
-        assert!(shelf.uploads().is_empty() && shelf.object("latest.txt").is_none());
-        let run = shelf.pack(tree.path()).run().succeeds();
-        let _record = shelf.is_published(2, &run);
-        assert_eq!(shelf.object("obelix-1.tar").unwrap(), b"old");
+        assert_eq!(harness.object("obelix-1.tar").unwrap(), b"old", "{}", run.report());
+        assert!(harness.text("obelix-1.release").starts_with("STATE=abandoned\n"));
+        assert!(harness.uploads().is_empty() && harness.object("latest.txt").is_none());
+        let run = harness.pack(tree.path()).run().succeeds();
+        let _record = harness.is_published(2, &run);
+        assert_eq!(harness.object("obelix-1.tar").unwrap(), b"old");
     }
 }
 
@@ -263,14 +263,14 @@ fn a_number_that_an_old_script_took_meanwhile() {
     let small = tree(&[("a", "a")]);
     let five = "MODULE=obelix\nVERSION=1\nBUILD=\nGIT_COMMIT=\nTIMESTAMP=x\n";
     for (key, bytes) in [("obelix-1.tar", "old"), ("latest.txt", five)] {
-        let shelf = std::sync::Arc::new(Shelf::s3());
-        let script = std::sync::Arc::clone(&shelf);
+        let harness = std::sync::Arc::new(Harness::s3());
+        let script = std::sync::Arc::clone(&harness);
         let archive = |info: &RequestInfo| info.is_put_object() && info.path.ends_with(".tar.zst");
         let put = Box::new(move || script.put(key, bytes.as_bytes()));
-        shelf.proxy().on_match(Box::new(archive), KillPoint::Interleave, put);
-        let run = shelf.pack(small.path()).args(["--compress", "zstd"]).run().fails_with(75);
+        harness.proxy().on_match(Box::new(archive), KillPoint::Interleave, put);
+        let run = harness.pack(small.path()).args(["--compress", "zstd"]).run().fails_with(75);
         assert!(last_line(&run).contains(&format!("{key} was written by somebody else")), "{}", run.report());
-        shelf.is_as_before(&[(key.to_owned(), bytes.as_bytes().to_vec())].into(), &run);
+        harness.is_as_before(&[(key.to_owned(), bytes.as_bytes().to_vec())].into(), &run);
     }
 }
 
@@ -278,14 +278,14 @@ fn a_number_that_an_old_script_took_meanwhile() {
 #[test]
 fn latest_txt_is_moved_for_a_dead_builder() {
     let small = tree(&[("a", "a")]);
-    for shelf in Shelf::both() {
-        let _first = shelf.pack(small.path()).run().succeeds();
-        let first = shelf.text("latest.txt");
-        let _second = shelf.pack(small.path()).run().succeeds();
-        let second = shelf.text("latest.txt");
-        shelf.put("latest.txt", first.as_bytes());
-        let _fails = shelf.tool().args(["-C", "/proc/self", "status"]).run().fails_with(75);
-        assert_eq!(shelf.text("latest.txt"), second);
+    for harness in Harness::both() {
+        let _first = harness.pack(small.path()).run().succeeds();
+        let first = harness.text("latest.txt");
+        let _second = harness.pack(small.path()).run().succeeds();
+        let second = harness.text("latest.txt");
+        harness.put("latest.txt", first.as_bytes());
+        let _fails = harness.tool().args(["-C", "/proc/self", "status"]).run().fails_with(75);
+        assert_eq!(harness.text("latest.txt"), second);
     }
 }
 
@@ -293,50 +293,50 @@ fn latest_txt_is_moved_for_a_dead_builder() {
 #[test]
 fn no_number_is_left() {
     let small = tree(&[("a", "a")]);
-    for shelf in Shelf::both() {
-        shelf.put("obelix-999999999999999.tar", b"stray");
-        let before = shelf.objects();
-        let run = shelf.pack(small.path()).run().fails_with(1).stderr_contains("no number is higher");
-        assert_eq!(shelf.objects(), before, "{}", run.report());
+    for harness in Harness::both() {
+        harness.put("obelix-999999999999999.tar", b"stray");
+        let before = harness.objects();
+        let run = harness.pack(small.path()).run().fails_with(1).stderr_contains("no number is higher");
+        assert_eq!(harness.objects(), before, "{}", run.report());
     }
 }
 
 #[test]
 fn a_list_without_an_end_is_not_believed() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::s3_with(Rules { endless_lists: true, ..Rules::default() });
+    let harness = Harness::s3_with(Rules { endless_lists: true, ..Rules::default() });
     for args in [&["--audit"][..], &["-C", small.path().to_str().unwrap(), "."]] {
-        let run = shelf.tool().args(args).run().fails_with(75);
+        let run = harness.tool().args(args).run().fails_with(75);
         assert!(last_line(&run).contains("the store says that there is more, and not where"), "{}", run.report());
-        assert!(shelf.objects().is_empty());
+        assert!(harness.objects().is_empty());
     }
-    assert!(shelf.proxy().count() < 20, "{} requests", shelf.proxy().count());
+    assert!(harness.proxy().count() < 20, "{} requests", harness.proxy().count());
 }
 
 /// A directory may hold more than a store, and other programs call their temporary files so too.
 #[test]
 fn others_files_stay() {
     let small = tree(&[("a", "a")]);
-    let shelf = Shelf::files();
-    shelf.put(".tmp-somebody's", b"x");
-    let _run = shelf.pack(small.path()).run().succeeds();
-    assert_eq!(shelf.text(".tmp-somebody's"), "x");
+    let harness = Harness::files();
+    harness.put(".tmp-somebody's", b"x");
+    let _run = harness.pack(small.path()).run().succeeds();
+    assert_eq!(harness.text(".tmp-somebody's"), "x");
 }
 
 #[test]
 fn audit_of_a_clean_store() {
     let small = tree(&[("a", "a")]);
-    for shelf in Shelf::both() {
+    for harness in Harness::both() {
         // A wrong URL looks like this, so it is said; under -q the header alone comes.
-        let run = shelf.tool().arg("--audit").run().succeeds().stdout_is(HEADER);
-        assert_eq!(run.stderr_str(), format!("artifact-pack: no release of obelix in {}/ yet\n", shelf.url));
-        let _quiet = shelf.tool().args(["--audit", "-q"]).run().succeeds().stdout_is(HEADER).stderr_is_empty();
-        let _run = shelf.pack(small.path()).run().succeeds();
-        let before = shelf.objects();
-        assert!(audit(&shelf).is_empty());
-        assert_eq!(shelf.objects(), before);
+        let run = harness.tool().arg("--audit").run().succeeds().stdout_is(HEADER);
+        assert_eq!(run.stderr_str(), format!("artifact-pack: no release of obelix in {}/ yet\n", harness.url));
+        let _quiet = harness.tool().args(["--audit", "-q"]).run().succeeds().stdout_is(HEADER).stderr_is_empty();
+        let _run = harness.pack(small.path()).run().succeeds();
+        let before = harness.objects();
+        assert!(audit(&harness).is_empty());
+        assert_eq!(harness.objects(), before);
         // Another artifact in the same place is none of its business.
-        shelf.put("obelix-app-1.release", foreign_claim().as_bytes());
-        assert!(audit(&shelf).is_empty());
+        harness.put("obelix-app-1.release", foreign_claim().as_bytes());
+        assert!(audit(&harness).is_empty());
     }
 }

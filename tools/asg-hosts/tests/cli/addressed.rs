@@ -1,6 +1,6 @@
 //! Addresses of everybody in service: a list that leaves somebody out is none, unless that was asked for.
 
-use crate::stage::{HERE, asg_hosts, at, fleet, group, instance, loner, member};
+use crate::harness::{HERE, asg_hosts, at, fleet, group, instance, loner, member};
 use serde_json::{Value, json};
 use std::time::Duration;
 use testkit::{FleetFault, FleetGroup, FleetInstance, FleetModel, Tool, wait_until};

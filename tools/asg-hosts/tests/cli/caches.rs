@@ -1,6 +1,6 @@
 //! The last answers: when they are used, and that nobody takes them for the present ones.
 
-use crate::stage::{HERE, THERE, at, fleet, group};
+use crate::harness::{HERE, THERE, at, fleet, group};
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -169,7 +169,7 @@ fn a_group_that_was_not_there_is_asked_for_again() {
     let (model, dir) = (fleet(), tempfile::tempdir().unwrap());
     let asked = || cached(&model, &dir).args(COLUMN).args(["--asg", "new"]).run();
     let _none = asked().fails_with(1).stdout_is("").stderr_contains("unable to list group new: not found");
-    model.add_group(HERE, group("new", &[crate::stage::member("i-99", "InService", "Healthy")]));
+    model.add_group(HERE, group("new", &[crate::harness::member("i-99", "InService", "Healthy")]));
     let _run = asked().succeeds().stdout_is("instance_id\ni-99\n");
 }
 
@@ -189,7 +189,7 @@ fn many_runs_at_once_keep_one_whole_list() {
 fn a_refresh_replaces_the_list() {
     let (model, dir) = (fleet(), tempfile::tempdir().unwrap());
     let _run = cached(&model, &dir).args(COLUMN).run().succeeds().stdout_is(IDS);
-    model.add_group(HERE, group("new", &[crate::stage::member("i-99", "InService", "Healthy")]));
+    model.add_group(HERE, group("new", &[crate::harness::member("i-99", "InService", "Healthy")]));
     let _run = cached(&model, &dir).args(COLUMN).run().succeeds().stdout_is(IDS);
     let wanted = "instance_id\ni-99\ni-11\ni-01\ni-02\ni-03\n";
     let _run = cached(&model, &dir).args(COLUMN).args(["--max-age", "0s"]).run().succeeds().stdout_is(wanted);

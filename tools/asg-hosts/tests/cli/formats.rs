@@ -1,6 +1,6 @@
 //! What is printed, to the byte.
 
-use crate::stage::{HERE, THERE, at, fleet};
+use crate::harness::{HERE, THERE, at, fleet};
 use testkit::FleetModel;
 
 const COUNTED: &str = "asg-hosts: 5 instances described: 3 listed, 1 skipped (1 in no group), 1 unresolved\n";
@@ -109,7 +109,7 @@ fn a_long_table_is_one_table() {
         .collect();
     let saved = serde_json::json!({ "Reservations": [{ "Instances": instances }] }).to_string();
     let words = ["--input", "-", "--format", "table", "--columns", "name,instance_id,tag:key,lifecycle"];
-    let run = crate::stage::asg_hosts().args(words).stdin(saved).run().succeeds();
+    let run = crate::harness::asg_hosts().args(words).stdin(saved).run().succeeds();
     let lines: Vec<&str> = run.stdout_str().lines().collect();
     assert_eq!(lines.len(), 1_003);
     assert_eq!(lines[0], format!(" NAME{}INSTANCE_ID  TAG:KEY{}LIFECYCLE", " ".repeat(78), " ".repeat(45)));
@@ -142,7 +142,7 @@ fn what_means_nothing_is_wrong_usage() {
         &["--state", "sleeping"],
         &["file"],
     ] {
-        let run = crate::stage::asg_hosts().args(words).run().fails_with(2).stdout_is("").stderr_is_one_line();
+        let run = crate::harness::asg_hosts().args(words).run().fails_with(2).stdout_is("").stderr_is_one_line();
         assert!(run.stderr_str().starts_with("asg-hosts: "), "{}", run.report());
     }
 }

@@ -1,6 +1,6 @@
 //! Ansible's inventory, compared with what ec2.py itself gave for the same answers of AWS (fixtures/ec2py/README.md).
 
-use crate::stage::asg_hosts;
+use crate::harness::asg_hosts;
 use serde_json::{Map, Value};
 use std::fs;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! Values made to break out: of CSV, of JSON, of a shell's list, of Ansible's templates.
 
-use crate::stage::{HERE, asg_hosts, at, group, instance, member};
+use crate::harness::{HERE, asg_hosts, at, group, instance, member};
 use records::{COLUMNS, read_hosts};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Ansible's inventory where ec2.py has no example.
 
-use crate::stage::{HERE, THERE, asg_hosts, at, fleet, group, instance, member};
+use crate::harness::{HERE, THERE, asg_hosts, at, fleet, group, instance, member};
 use serde_json::{Value, json};
 use testkit::{FleetInstance, FleetModel, Tool};
 

@@ -1,6 +1,6 @@
 //! Pages: all of them or nothing, and no more of them than needed.
 
-use crate::stage::{HERE, THERE, asg_hosts, at, fleet, group, instance, loner, member};
+use crate::harness::{HERE, THERE, asg_hosts, at, fleet, group, instance, loner, member};
 use std::sync::Barrier;
 use std::time::Duration;
 use testkit::{FleetFault, FleetModel};

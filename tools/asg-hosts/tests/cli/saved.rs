@@ -1,6 +1,6 @@
 //! Saved output of the AWS CLI.
 
-use crate::stage::asg_hosts;
+use crate::harness::asg_hosts;
 use std::fs;
 use testkit::Tool;
 

@@ -1,6 +1,6 @@
 //! Which instances are listed, and that the rest is counted.
 
-use crate::stage::{HERE, THERE, at, fleet, group, instance, member};
+use crate::harness::{HERE, THERE, at, fleet, group, instance, member};
 use testkit::{FleetModel, Tool};
 
 /// The ids listed, and what stderr counts.

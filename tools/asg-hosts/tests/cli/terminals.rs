@@ -1,6 +1,6 @@
 //! What a terminal is shown. `script` gives the tool one.
 
-use crate::stage::{at, fleet};
+use crate::harness::{at, fleet};
 use serde_json::json;
 use std::fs;
 use testkit::Tool;
@@ -24,7 +24,7 @@ fn states_are_coloured_on_a_terminal_only() {
         .env("AWS_ENDPOINT_URL", model.endpoint())
         .env("AWS_ACCESS_KEY_ID", "k")
         .env("AWS_SECRET_ACCESS_KEY", "s")
-        .env("AWS_REGION", crate::stage::HERE);
+        .env("AWS_REGION", crate::harness::HERE);
     let coloured = shown(&tool, "--format table -q", "");
     let green = |word: &str| coloured.contains(&format!("\u{1b}[38;5;10m {word} "));
     assert!(green("InService") && green("Healthy") && green("running"), "{coloured:?}");
@@ -75,10 +75,10 @@ fn no_value_moves_a_cursor_or_turns_the_writing() {
         assert!(!text.contains(bad), "{words}: {text:?}");
     }
     // Into a pipe it goes as it is.
-    let run = crate::stage::asg_hosts().arg("--input").arg(&path).args(["--columns", "name"]).run().succeeds();
+    let run = crate::harness::asg_hosts().arg("--input").arg(&path).args(["--columns", "name"]).run().succeeds();
     assert!(run.stdout_str().contains(hostile.trim_end_matches('\u{7f}')));
     // A table is for eyes, wherever it goes.
-    let run = crate::stage::asg_hosts().arg("--input").arg(&path).args(["--format", "table"]).run().succeeds();
+    let run = crate::harness::asg_hosts().arg("--input").arg(&path).args(["--format", "table"]).run().succeeds();
     assert!(!run.stdout_str().contains(|c: char| c.is_control() && c != '\n'), "{}", run.report());
 }
 

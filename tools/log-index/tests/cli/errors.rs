@@ -1,6 +1,6 @@
 //! What ends a run, and as what.
 
-use crate::stage::{Record, Stage, check_stats};
+use crate::harness::{Harness, Record, check_stats};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use testkit::{BulkFault, BulkPlan, BulkProxy, Dialect, Tool};
@@ -12,18 +12,18 @@ fn closed_port() -> String {
 
 #[test]
 fn nobody_there() {
-    let stage = Stage::new(1);
-    stage.produce(&[Record::line("1", "x")]);
+    let harness = Harness::new(1);
+    harness.produce(&[Record::line("1", "x")]);
     let url = format!("http://{}", closed_port());
-    let run = stage.tool_at(&url).args(["--once", "--timeout", "500ms"]).run().fails_with(75).stderr_is_one_line();
+    let run = harness.tool_at(&url).args(["--once", "--timeout", "500ms"]).run().fails_with(75).stderr_is_one_line();
     let run = run.stderr_contains(&format!("unable to index 1 records at {url}: Connection refused"));
     assert_eq!(check_stats(&run.stdout)["in_flight"], 1);
-    assert_eq!(stage.committed(0), None);
+    assert_eq!(harness.committed(0), None);
 
-    let nowhere = Stage { brokers: closed_port(), ..stage.same() };
+    let nowhere = Harness { brokers: closed_port(), ..harness.same() };
     let run = nowhere.tool().args(["--once", "--timeout", "500ms"]).run().fails_with(75).stderr_is_one_line();
-    run.stderr_contains(&format!("unable to read topic {}: ", stage.topic));
-    let missing = Stage { topic: format!("{}-none", stage.topic), ..stage.same() };
+    run.stderr_contains(&format!("unable to read topic {}: ", harness.topic));
+    let missing = Harness { topic: format!("{}-none", harness.topic), ..harness.same() };
     let run = missing.tool().args(["--once", "--timeout", "1s"]).run().fails_with(75).stderr_is_one_line();
     run.stderr_contains("Unknown topic or partition");
 }
@@ -31,42 +31,42 @@ fn nobody_there() {
 /// A server that refuses everything from the first request on was not meant.
 #[test]
 fn refused_from_the_start() {
-    let stage = Stage::new(1);
-    stage.produce(&[Record::line("1", "x")]);
+    let harness = Harness::new(1);
+    harness.produce(&[Record::line("1", "x")]);
     for (status, words) in [(401, "401"), (403, "403"), (404, "404"), (400, "400"), (302, "302")] {
-        let proxy = BulkProxy::start(&stage.server, Dialect::OpenSearch);
+        let proxy = BulkProxy::start(&harness.server, Dialect::OpenSearch);
         proxy.set_plan(BulkPlan::Always(BulkFault::Busy { status, retry_after: None }));
-        let run = stage.tool_at(&proxy.endpoint()).run().fails_with(1).stderr_is_one_line();
+        let run = harness.tool_at(&proxy.endpoint()).run().fails_with(1).stderr_is_one_line();
         run.stderr_contains(&format!("{} refuses to index: {words}", proxy.endpoint()));
     }
-    let url = format!("{}/no/such/path", stage.server);
-    stage.tool_at(&url).run().fails_with(1).stderr_is_one_line().stderr_contains(" refuses to index: ");
-    assert_eq!(stage.committed(0), None);
+    let url = format!("{}/no/such/path", harness.server);
+    harness.tool_at(&url).run().fails_with(1).stderr_is_one_line().stderr_contains(" refuses to index: ");
+    assert_eq!(harness.committed(0), None);
 }
 
 /// Credentials that are taken back while it runs are waited for: nothing is lost.
 #[test]
 fn refused_later() {
-    let stage = Stage::new(1);
-    stage.produce(&[Record::line("1", "x")]);
-    let proxy = BulkProxy::start(&stage.server, Dialect::OpenSearch);
-    let run = stage.tool_at(&proxy.endpoint()).start();
+    let harness = Harness::new(1);
+    harness.produce(&[Record::line("1", "x")]);
+    let proxy = BulkProxy::start(&harness.server, Dialect::OpenSearch);
+    let run = harness.tool_at(&proxy.endpoint()).start();
     let says = |what: &str, look: &dyn Fn() -> bool| {
-        testkit::wait_until(what, crate::stage::LIMIT, || if look() { Ok(()) } else { Err("not yet".to_owned()) });
+        testkit::wait_until(what, crate::harness::LIMIT, || if look() { Ok(()) } else { Err("not yet".to_owned()) });
     };
-    says("the first", &|| stage.ids() == ["1"]);
+    says("the first", &|| harness.ids() == ["1"]);
     proxy.set_plan(BulkPlan::Always(BulkFault::Busy { status: 403, retry_after: None }));
-    stage.produce(&[Record::line("2", "x")]);
+    harness.produce(&[Record::line("2", "x")]);
     says("its words", &|| String::from_utf8_lossy(&run.stderr_so_far()).contains("unable to index 1 records"));
     proxy.set_plan(BulkPlan::None);
-    says("the second", &|| stage.ids() == ["1", "2"]);
+    says("the second", &|| harness.ids() == ["1", "2"]);
     run.terminate();
     run.wait().killed_by(15);
 }
 
 #[test]
 fn credentials() {
-    let stage = Stage::new(1);
+    let harness = Harness::new(1);
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);
@@ -74,28 +74,28 @@ fn credentials() {
         path
     };
     let none = dir.path().join("none");
-    stage.tool().arg("--ca-cert").arg(&none).run().fails_with(1).stderr_contains("unable to read ");
+    harness.tool().arg("--ca-cert").arg(&none).run().fails_with(1).stderr_contains("unable to read ");
     let text = file("text", "no certificate");
-    stage.tool().arg("--ca-cert").arg(&text).run().fails_with(1).stderr_contains("no certificate (PEM) in ");
-    let tool = stage.tool().args(["--user", "u", "--password-file"]);
+    harness.tool().arg("--ca-cert").arg(&text).run().fails_with(1).stderr_contains("no certificate (PEM) in ");
+    let tool = harness.tool().args(["--user", "u", "--password-file"]);
     tool.arg(&none).run().fails_with(1).stderr_is_one_line().stderr_contains("unable to read ");
-    let tool = stage.tool().args(["--user", "u", "--password-file"]);
+    let tool = harness.tool().args(["--user", "u", "--password-file"]);
     tool.arg(file("empty", "\n")).run().fails_with(1).stderr_contains("nothing in ");
-    stage.tool().args(["--user", "u"]).run().fails_with(2).stderr_contains("SEARCH_PASSWORD");
+    harness.tool().args(["--user", "u"]).run().fails_with(2).stderr_contains("SEARCH_PASSWORD");
     let secret = "s\u{e9}cret\"word";
-    let run = stage.tool().args(["--user", "u", "--once", "-v"]).env("SEARCH_PASSWORD", secret);
-    stage.produce(&[Record::line("1", "x")]);
+    let run = harness.tool().args(["--user", "u", "--once", "-v"]).env("SEARCH_PASSWORD", secret);
+    harness.produce(&[Record::line("1", "x")]);
     let run = run.run().succeeds();
     assert!(!run.stderr_str().contains(secret));
-    let tool = stage.tool().args(["--once", "--api-key-file"]).arg(file("key", "bad\u{1}key"));
+    let tool = harness.tool().args(["--once", "--api-key-file"]).arg(file("key", "bad\u{1}key"));
     tool.run().fails_with(1).stderr_contains("a password or key that is no text");
 }
 
 /// What a server is shown: the user and password of files and environment, or the key.
 #[test]
 fn credentials_reach_the_server() {
-    let stage = Stage::new(1);
-    stage.produce(&[Record::line("1", "x")]);
+    let harness = Harness::new(1);
+    harness.produce(&[Record::line("1", "x")]);
     let dir = tempfile::tempdir().unwrap();
     let (password, key) = (dir.path().join("password"), dir.path().join("key"));
     std::fs::write(&password, "open:sesame\n").unwrap();
@@ -114,7 +114,7 @@ fn credentials_reach_the_server() {
             let head = String::from_utf8_lossy(&head).into_owned();
             head.lines().find_map(|line| line.strip_prefix("authorization: ")).map(str::to_owned)
         });
-        options(stage.tool_at(&url)).run().fails_with(1).stderr_contains("401");
+        options(harness.tool_at(&url)).run().fails_with(1).stderr_contains("401");
         server.join().unwrap()
     };
     let of_file = |tool: Tool| tool.args(["--user", "aladdin", "--password-file"]).arg(&password);
@@ -129,8 +129,8 @@ fn credentials_reach_the_server() {
 /// An answer is read as far as one to these documents may go, and no farther.
 #[test]
 fn an_answer_without_an_end() {
-    let stage = Stage::new(1);
-    stage.produce(&[Record::line("1", "x")]);
+    let harness = Harness::new(1);
+    harness.produce(&[Record::line("1", "x")]);
     for (head, words) in [("200 OK", "an answer that has no end"), ("503 Busy", "503")] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -148,7 +148,7 @@ fn an_answer_without_an_end() {
                 });
             }
         });
-        let run = stage.tool_at(&url).args(["--once", "--timeout", "5s"]).run().fails_with(75).stderr_is_one_line();
+        let run = harness.tool_at(&url).args(["--once", "--timeout", "5s"]).run().fails_with(75).stderr_is_one_line();
         run.stderr_contains(words);
     }
 }
@@ -177,8 +177,8 @@ fn secrets_are_not_shown() {
         let run = tool().arg("--help").env("SEARCH_URL", url).run().succeeds();
         assert!(!run.stdout_str().contains("hunter2"), "{}", run.report());
     }
-    let stage = Stage::new(1);
-    stage.produce(&[Record::line("1", "x")]);
+    let harness = Harness::new(1);
+    harness.produce(&[Record::line("1", "x")]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -191,7 +191,7 @@ fn secrets_are_not_shown() {
             drop(stream.write_all(answer.as_bytes()));
         }
     });
-    let run = stage.tool_at(&url).run().fails_with(1).stderr_is_one_line().stderr_contains("login.example/start");
+    let run = harness.tool_at(&url).run().fails_with(1).stderr_is_one_line().stderr_contains("login.example/start");
     assert!(!run.stderr_str().contains("hunter2"), "{}", run.report());
 }
 

@@ -1,6 +1,6 @@
 //! A server that refuses parts, refuses all, answers nothing or half: everything is indexed once, and no more is sent than has to be.
 
-use crate::stage::{LIMIT, Record, Stage, check_stats, record_id};
+use crate::harness::{Harness, LIMIT, Record, check_stats, record_id};
 use std::time::Duration;
 use testkit::{BulkFault, BulkPlan, BulkProxy, Dialect, Running, wait_until};
 
@@ -8,8 +8,8 @@ fn lines(count: usize) -> Vec<Record> {
     (0..count).map(|n| Record::line(&format!("{n:05}"), format!("line {n}"))).collect()
 }
 
-fn proxy(stage: &Stage) -> BulkProxy {
-    BulkProxy::start(&stage.server, Dialect::OpenSearch)
+fn proxy(harness: &Harness) -> BulkProxy {
+    BulkProxy::start(&harness.server, Dialect::OpenSearch)
 }
 
 fn ids(proxy: &BulkProxy, request: usize) -> Vec<String> {
@@ -19,28 +19,28 @@ fn ids(proxy: &BulkProxy, request: usize) -> Vec<String> {
 #[test]
 fn only_what_was_rejected_is_sent_again() {
     for dialect in [Dialect::OpenSearch, Dialect::Elasticsearch] {
-        let stage = Stage::new(1);
-        stage.produce(&lines(6));
-        let proxy = BulkProxy::start(&stage.server, dialect);
+        let harness = Harness::new(1);
+        harness.produce(&lines(6));
+        let proxy = BulkProxy::start(&harness.server, dialect);
         proxy.queue(BulkFault::RefuseAt(vec![1, 3, 5]));
-        let run = stage.tool_at(&proxy.endpoint()).arg("--once").run().succeeds().stderr_is_empty();
+        let run = harness.tool_at(&proxy.endpoint()).arg("--once").run().succeeds().stderr_is_empty();
         let stats = check_stats(&run.stdout);
         assert_eq!((&stats["created"], &stats["sent_again"]), (&6.into(), &3.into()));
         assert_eq!(proxy.count(), 2);
         assert_eq!(ids(&proxy, 1), ["00001", "00003", "00005"]);
-        assert_eq!(stage.ids().len(), 6);
+        assert_eq!(harness.ids().len(), 6);
     }
 }
 
 #[test]
 fn again_and_again() {
-    let stage = Stage::new(1);
-    stage.produce(&lines(40));
-    let proxy = proxy(&stage);
+    let harness = Harness::new(1);
+    harness.produce(&lines(40));
+    let proxy = proxy(&harness);
     for seed in 0..6 {
         proxy.queue(BulkFault::RefuseSome { percent: 70, seed });
     }
-    let run = stage.tool_at(&proxy.endpoint()).arg("--once").run().succeeds();
+    let run = harness.tool_at(&proxy.endpoint()).arg("--once").run().succeeds();
     check_stats(&run.stdout);
     // What was told as created is never in a later request.
     let mut created = std::collections::BTreeSet::new();
@@ -53,7 +53,7 @@ fn again_and_again() {
         }
     }
     assert_eq!(created.len(), 40);
-    assert_eq!(stage.ids().len(), 40);
+    assert_eq!(harness.ids().len(), 40);
 }
 
 #[test]
@@ -63,61 +63,61 @@ fn whole_requests() {
     let faults =
         [busy(429, None), busy(503, Some(1)), busy(500, None), BulkFault::LostReply, BulkFault::Truncated, stall];
     for fault in faults {
-        let stage = Stage::new(1);
-        stage.produce(&lines(20));
-        let proxy = proxy(&stage);
+        let harness = Harness::new(1);
+        harness.produce(&lines(20));
+        let proxy = proxy(&harness);
         proxy.queue(fault.clone());
-        let run = stage.tool_at(&proxy.endpoint()).args(["--once", "--timeout", "5s"]).run().succeeds();
+        let run = harness.tool_at(&proxy.endpoint()).args(["--once", "--timeout", "5s"]).run().succeeds();
         let stats = check_stats(&run.stdout);
         let (created, existing) = (stats["created"].as_u64().unwrap(), stats["existing"].as_u64().unwrap());
         let reached = !matches!(fault, BulkFault::Busy { .. });
         assert_eq!((created, existing), if reached { (0, 20) } else { (20, 0) }, "{fault:?}");
-        assert_eq!(stage.ids().len(), 20, "{fault:?}");
-        assert_eq!(stage.committed(0), Some(20));
+        assert_eq!(harness.ids().len(), 20, "{fault:?}");
+        assert_eq!(harness.committed(0), Some(20));
     }
 }
 
 #[test]
 fn what_is_too_large_is_halved() {
-    let stage = Stage::new(1);
-    stage.produce(&lines(8));
-    let proxy = proxy(&stage);
+    let harness = Harness::new(1);
+    harness.produce(&lines(8));
+    let proxy = proxy(&harness);
     for _ in 0..2 {
         proxy.queue(BulkFault::Busy { status: 413, retry_after: None });
     }
-    let run = stage.tool_at(&proxy.endpoint()).arg("--once").run().succeeds().stderr_is_empty();
+    let run = harness.tool_at(&proxy.endpoint()).arg("--once").run().succeeds().stderr_is_empty();
     check_stats(&run.stdout);
     let sizes: Vec<usize> = proxy.requests().iter().map(|request| request.items.len()).collect();
     assert_eq!(sizes, [8, 4, 2, 2, 2, 2]);
-    assert_eq!(stage.ids().len(), 8);
+    assert_eq!(harness.ids().len(), 8);
 }
 
 /// The whole request fails for one of its documents: that one is found, and the others are indexed.
 #[test]
 fn one_document_that_spoils_the_request() {
-    let stage = Stage::new(1);
-    stage.produce(&lines(1));
-    let proxy = proxy(&stage);
-    let run = stage.tool_at(&proxy.endpoint()).start();
-    await_ids(&stage, 1);
+    let harness = Harness::new(1);
+    harness.produce(&lines(1));
+    let proxy = proxy(&harness);
+    let run = harness.tool_at(&proxy.endpoint()).start();
+    await_ids(&harness, 1);
     proxy.set_plan(BulkPlan::With("00001".to_owned(), BulkFault::Busy { status: 400, retry_after: None }));
     let mut more = lines(5);
     more.remove(0);
-    stage.produce(&more);
-    await_ids(&stage, 4);
+    harness.produce(&more);
+    await_ids(&harness, 4);
     wait_until("the dead letter", LIMIT, || {
         let stats = check_stats(&run.stdout_so_far());
         if stats["rejected"] == 1 { Ok(()) } else { Err(stats.to_string()) }
     });
     end(run);
-    let letters = stage.read_topic(&format!("{}-dead-letters", stage.topic));
+    let letters = harness.read_topic(&format!("{}-dead-letters", harness.topic));
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].header("id"), "00001");
 }
 
-fn await_ids(stage: &Stage, count: usize) {
+fn await_ids(harness: &Harness, count: usize) {
     wait_until("the documents", LIMIT, || {
-        let ids = stage.ids();
+        let ids = harness.ids();
         if ids.len() == count { Ok(()) } else { Err(format!("{ids:?}")) }
     });
 }
@@ -130,21 +130,21 @@ fn end(run: Running) -> serde_json::Value {
 /// A member that waits for an answer for longer than its group would wait for a sign of life.
 #[test]
 fn the_group_is_not_left_while_waiting() {
-    let stage = Stage::new(2);
+    let harness = Harness::new(2);
     let many = lines(30_000);
-    stage.produce(&many);
-    let proxy = proxy(&stage);
+    harness.produce(&many);
+    let proxy = proxy(&harness);
     proxy.set_plan(BulkPlan::Always(BulkFault::Hold));
-    let tool = stage.tool_at(&proxy.endpoint()).args(["--request-size", "64KiB", "--timeout", "60s"]);
+    let tool = harness.tool_at(&proxy.endpoint()).args(["--request-size", "64KiB", "--timeout", "60s"]);
     let tool = tool.args(["--kafka", "max.poll.interval.ms=6000", "--kafka", "session.timeout.ms=6000"]);
     let run = tool.start();
-    let before = wait_until("the group", LIMIT, || stage.members().filter(|m| m.len() == 1).ok_or("none".to_owned()));
+    let before = wait_until("the group", LIMIT, || harness.members().filter(|m| m.len() == 1).ok_or("none".to_owned()));
     wait_until("a long wait", LIMIT, || {
         let stats = check_stats(&run.stdout_so_far());
         if stats["oldest_ms"].as_u64() > Some(14_000) { Ok(()) } else { Err(stats.to_string()) }
     });
     assert_eq!(proxy.count(), 2, "two requests at a time");
-    assert_eq!(stage.members(), Some(before));
+    assert_eq!(harness.members(), Some(before));
     proxy.set_plan(BulkPlan::None);
     proxy.release();
     wait_until("all of them", LIMIT, || {
@@ -153,16 +153,16 @@ fn the_group_is_not_left_while_waiting() {
     });
     let stats = end(run);
     assert_eq!((&stats["read"], &stats["created"]), (&30_000.into(), &30_000.into()), "nothing was read twice");
-    assert_eq!(stage.ids().len(), 30_000);
+    assert_eq!(harness.ids().len(), 30_000);
 }
 
 #[test]
 fn trouble_that_lasts_is_said_once_and_its_end_too() {
-    let stage = Stage::new(1);
-    stage.produce(&lines(3));
-    let proxy = proxy(&stage);
+    let harness = Harness::new(1);
+    harness.produce(&lines(3));
+    let proxy = proxy(&harness);
     proxy.set_plan(BulkPlan::Always(BulkFault::Busy { status: 503, retry_after: None }));
-    let run = stage.tool_at(&proxy.endpoint()).start();
+    let run = harness.tool_at(&proxy.endpoint()).start();
     let says = |text: &str| {
         wait_until(text, LIMIT, || {
             let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
@@ -174,26 +174,26 @@ fn trouble_that_lasts_is_said_once_and_its_end_too() {
     proxy.set_plan(BulkPlan::None);
     says("log-index: records are indexed again\n");
     end(run);
-    assert_eq!(stage.ids().len(), 3);
+    assert_eq!(harness.ids().len(), 3);
 }
 
 /// What a person has to mend is said at once, waits, and is no dead letter.
 #[test]
 fn an_index_that_is_closed_or_read_only() {
     for (block, unblock) in [("_close", "_open"), ("_block/write", "_settings")] {
-        let stage = Stage::new(1);
-        let index = format!("{}-2026.11.24", stage.prefix);
-        stage.map(&index, "{}");
-        stage.ask(if block == "_close" { "POST" } else { "PUT" }, &format!("/{index}/{block}"), "");
-        stage.produce(&lines(3));
-        let run = stage.tool().start();
+        let harness = Harness::new(1);
+        let index = format!("{}-2026.11.24", harness.prefix);
+        harness.map(&index, "{}");
+        harness.ask(if block == "_close" { "POST" } else { "PUT" }, &format!("/{index}/{block}"), "");
+        harness.produce(&lines(3));
+        let run = harness.tool().start();
         wait_until("its words", LIMIT, || {
             let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
             if said.contains("unable to index 3 records") && said.contains(&index) { Ok(()) } else { Err(said) }
         });
         let (method, body) = if unblock == "_open" { ("POST", "") } else { ("PUT", r#"{"index.blocks.write":false}"#) };
-        stage.ask(method, &format!("/{index}/{unblock}"), body);
-        await_ids(&stage, 3);
+        harness.ask(method, &format!("/{index}/{unblock}"), body);
+        await_ids(&harness, 3);
         let stats = end(run);
         assert_eq!(stats["rejected"], 0);
     }
@@ -202,27 +202,28 @@ fn an_index_that_is_closed_or_read_only() {
 /// An alias that leads nowhere in particular is no fault of the records: they wait.
 #[test]
 fn an_alias_without_an_index_to_write_to() {
-    let stage = Stage::new(1);
-    let (alias, index) = (format!("{}-2026.11.24", stage.prefix), |number: u8| format!("{}-{number}", stage.prefix));
-    stage.map(&index(1), "{}");
-    stage.map(&index(2), "{}");
+    let harness = Harness::new(1);
+    let (alias, index) =
+        (format!("{}-2026.11.24", harness.prefix), |number: u8| format!("{}-{number}", harness.prefix));
+    harness.map(&index(1), "{}");
+    harness.map(&index(2), "{}");
     let point = |number: u8, writes: bool| {
         let add = format!(
             r#"{{"actions":[{{"add":{{"index":"{}","alias":"{alias}"{}}}}}]}}"#,
             index(number),
             if writes { r#","is_write_index":true"# } else { "" }
         );
-        stage.ask("POST", "/_aliases", &add);
+        harness.ask("POST", "/_aliases", &add);
     };
     point(1, false);
     point(2, false);
-    stage.produce(&lines(3));
-    let run = stage.tool().start();
+    harness.produce(&lines(3));
+    let run = harness.tool().start();
     wait_until("its words", LIMIT, || {
         let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
         if said.contains("no write index is defined for alias") { Ok(()) } else { Err(said) }
     });
     point(2, true);
-    await_ids(&stage, 3);
+    await_ids(&harness, 3);
     assert_eq!(end(run)["rejected"], 0);
 }

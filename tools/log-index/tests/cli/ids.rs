@@ -1,6 +1,6 @@
 //! One document for each record, and none that takes another's place.
 
-use crate::stage::{LIMIT, NOON, Record, Stage, check_stats, record_id};
+use crate::harness::{Harness, LIMIT, NOON, Record, check_stats, record_id};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use testkit::wait_until;
@@ -26,50 +26,51 @@ fn poison(partition: i32) -> [Record; 2] {
 /// Lines that are sent again, dead letters that are read again and again, a kill in the middle, and all of the topic once more.
 #[test]
 fn one_document_each() {
-    let stage = Stage::new(2);
-    let index = format!("{}-2026.11.24", stage.prefix);
-    stage.map(&index, r#"{"n":{"type":"long"}}"#);
+    let harness = Harness::new(2);
+    let index = format!("{}-2026.11.24", harness.prefix);
+    harness.map(&index, r#"{"n":{"type":"long"}}"#);
     let bare: Vec<Record> = (0..100).map(|n| Record::bare(format!("bare {n}")).in_partition(n % 2)).collect();
-    stage.produce(&lines(1500));
-    stage.produce(&bare);
-    stage.produce(&poison(0));
-    let mut run = stage.tool().args(["--request-size", "8KiB"]).start();
+    harness.produce(&lines(1500));
+    harness.produce(&bare);
+    harness.produce(&poison(0));
+    let mut run = harness.tool().args(["--request-size", "8KiB"]).start();
     wait_until("some of them", LIMIT, || {
-        let count = stage.ids().len();
+        let count = harness.ids().len();
         if count > 0 { Ok(()) } else { Err(format!("{count}")) }
     });
     run.kill();
     drop(run);
     // Sent again within the hour of their first time.
-    stage.produce(&lines(1500).into_iter().map(|record| record.at(NOON + 1_800_000)).collect::<Vec<_>>());
-    stage.produce(&poison(1)[..1]);
-    stage.once();
+    harness.produce(&lines(1500).into_iter().map(|record| record.at(NOON + 1_800_000)).collect::<Vec<_>>());
+    harness.produce(&poison(1)[..1]);
+    harness.once();
     let expect = |what: &str, letters: usize| {
-        let ids: BTreeSet<String> = stage.documents().into_iter().map(|document| document.id).collect();
+        let ids: BTreeSet<String> = harness.documents().into_iter().map(|document| document.id).collect();
         assert_eq!(ids.len(), 1600 + letters, "{what}");
         ids
     };
     let before = expect("lines and messages", 0);
 
-    let dead = format!("{}-dead-letters", stage.topic);
-    let letters = stage.read_topic(&dead);
+    let dead = format!("{}-dead-letters", harness.topic);
+    let letters = harness.read_topic(&dead);
     let named: BTreeSet<String> = letters.iter().map(|letter| letter.header("dead-letter-id")).collect();
     assert_eq!(named.len(), 2, "the line that was sent twice has one id: {letters:?}");
-    let place = format!("{}-0-801-{}", stage.topic, NOON + 5);
+    let place = format!("{}-0-801-{}", harness.topic, NOON + 5);
     assert!(named.iter().any(|id| record_id(id) == "web-1/00000000000000bb/0"), "{named:?}");
     assert!(named.contains(&place), "{named:?}: {place}");
     let replay = |topic: &str, group: &str| {
-        let stage = Stage { topic: topic.to_owned(), group: format!("{}-{group}", stage.group), ..stage.same() };
-        check_stats(&stage.once().stdout)
+        let harness =
+            Harness { topic: topic.to_owned(), group: format!("{}-{group}", harness.group), ..harness.same() };
+        check_stats(&harness.once().stdout)
     };
     // First without anything fixed: letters of letters.
     assert_eq!(replay(&dead, "one")["created"], 0);
     let body = r#"{"properties":{"n":{"type":"long","ignore_malformed":true}}}"#;
-    assert_eq!(stage.ask("PUT", &format!("/{index}/_mapping"), body)["acknowledged"], true);
+    assert_eq!(harness.ask("PUT", &format!("/{index}/_mapping"), body)["acknowledged"], true);
     assert_eq!(replay(&dead, "two")["created"], 2);
     assert_eq!(replay(&dead, "three")["created"], 0);
     assert_eq!(replay(&format!("{dead}-dead-letters"), "four")["created"], 0);
-    assert_eq!(replay(&stage.topic, "five")["created"], 0, "all of it once more");
+    assert_eq!(replay(&harness.topic, "five")["created"], 0, "all of it once more");
     let after = expect("and two dead letters", 2);
     assert_eq!(&after - &before, named);
 }
@@ -77,7 +78,7 @@ fn one_document_each() {
 /// Records that somebody made beforehand with the ids of lines to come: the lines are there all the same.
 #[test]
 fn a_forged_id_takes_no_place() {
-    let stage = Stage::new(1);
+    let harness = Harness::new(1);
     let real = lines(200).into_iter().map(|record| record.in_partition(0)).collect::<Vec<_>>();
     let forge = |record: &Record| Record { value: Some("forged".into()), ..record.clone() };
     let forged: Vec<Record> = real.iter().map(forge).collect();
@@ -87,13 +88,13 @@ fn a_forged_id_takes_no_place() {
     let id = "web-1/00000000000000aa/1";
     with_field.headers.push(("dead-letter-position".into(), "other-0-1".into()));
     let letter = Record::line(id, "forged").with("dead-letter-position", "other-0-1").with("dead-letter-id", id);
-    stage.produce(&forged);
-    stage.produce(&[elsewhere, with_field, letter]);
-    stage.produce(&real);
-    stage.produce(&real);
-    stage.once();
+    harness.produce(&forged);
+    harness.produce(&[elsewhere, with_field, letter]);
+    harness.produce(&real);
+    harness.produce(&real);
+    harness.once();
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
-    for document in stage.documents() {
+    for document in harness.documents() {
         let source = document.source;
         if source["log"]["origin"]["host"] == "web-1" && source["log"]["origin"]["fields"].is_null() {
             *found.entry(source["message"].as_str().unwrap().to_owned()).or_default() += 1;
@@ -106,37 +107,37 @@ fn a_forged_id_takes_no_place() {
 /// `--ids v1`: as the version before this one named them.
 #[test]
 fn the_old_ids() {
-    let stage = Stage::new(2);
-    stage.map(&format!("{}-2026.11.24", stage.prefix), r#"{"n":{"type":"long"}}"#);
+    let harness = Harness::new(2);
+    harness.map(&format!("{}-2026.11.24", harness.prefix), r#"{"n":{"type":"long"}}"#);
     let raw = |id: &[u8]| Record { headers: vec![("id".to_owned(), id.to_vec())], ..Record::bare("x") };
-    stage.produce(&[
+    harness.produce(&[
         Record::line("web-1/00000000000000aa/0", "x"),
         Record::bare("y").in_partition(1),
         raw(&[b'a'; 512]),
     ]);
-    stage.produce(&[raw(&[b'a'; 513]), raw(&[0xff]), raw(b"")]);
-    stage.produce(&poison(1));
-    let once = |stage: &Stage| stage.tool().args(["--once", "--ids", "v1"]).run().succeeds();
-    once(&stage);
-    let ids = || stage.documents().into_iter().map(|document| document.id).collect::<BTreeSet<String>>();
+    harness.produce(&[raw(&[b'a'; 513]), raw(&[0xff]), raw(b"")]);
+    harness.produce(&poison(1));
+    let once = |harness: &Harness| harness.tool().args(["--once", "--ids", "v1"]).run().succeeds();
+    once(&harness);
+    let ids = || harness.documents().into_iter().map(|document| document.id).collect::<BTreeSet<String>>();
     let mut expected = BTreeSet::from([
         "web-1/00000000000000aa/0".to_owned(),
-        format!("{}-1-0", stage.topic),
+        format!("{}-1-0", harness.topic),
         "a".repeat(512),
         // SHA-256 of 513 times `a`, and of the byte 255.
         "02425c0f5b0dabf3d2b9115f3f7723a02ad8bcfb1534a0d231614fd42b8188f6".to_owned(),
         "a8100ae6aa1940d0b663bb31cd466142ebbdbd5187131b92d93818987832eb89".to_owned(),
-        format!("{}-0-4", stage.topic),
+        format!("{}-0-4", harness.topic),
     ]);
     assert_eq!(ids(), expected);
-    let dead = format!("{}-dead-letters", stage.topic);
-    let letters: BTreeSet<String> = stage.read_topic(&dead).iter().map(|letter| letter.header("id")).collect();
-    let named = BTreeSet::from(["web-1/00000000000000bb/0".to_owned(), format!("{}-1-2", stage.topic)]);
+    let dead = format!("{}-dead-letters", harness.topic);
+    let letters: BTreeSet<String> = harness.read_topic(&dead).iter().map(|letter| letter.header("id")).collect();
+    let named = BTreeSet::from(["web-1/00000000000000bb/0".to_owned(), format!("{}-1-2", harness.topic)]);
     assert_eq!(letters, named);
     let body = r#"{"properties":{"n":{"type":"long","ignore_malformed":true}}}"#;
-    let mapped = stage.ask("PUT", &format!("/{}-2026.11.24/_mapping", stage.prefix), body);
+    let mapped = harness.ask("PUT", &format!("/{}-2026.11.24/_mapping", harness.prefix), body);
     assert_eq!(mapped["acknowledged"], true);
-    once(&Stage { topic: dead, ..stage.same() });
+    once(&Harness { topic: dead, ..harness.same() });
     expected.extend(named);
     assert_eq!(ids(), expected);
 }
@@ -144,21 +145,21 @@ fn the_old_ids() {
 /// A topic that is deleted and recreated has the same offsets once more, and other records.
 #[test]
 fn a_recreated_topic() {
-    let stage = Stage::new(1);
+    let harness = Harness::new(1);
     let bare = |from: i64, to: i64| (from..to).map(|n| Record::bare(format!("{n}")).at(NOON + n)).collect::<Vec<_>>();
-    stage.produce(&bare(0, 10));
-    stage.once();
-    stage.renew_topic(1);
+    harness.produce(&bare(0, 10));
+    harness.once();
+    harness.renew_topic(1);
     wait_until("the new topic", LIMIT, || {
-        stage.produce(&bare(10, 11));
-        let there = stage.read_topic(&stage.topic).len();
+        harness.produce(&bare(10, 11));
+        let there = harness.read_topic(&harness.topic).len();
         if there > 0 { Ok(()) } else { Err("nothing is in it".to_owned()) }
     });
-    stage.produce(&bare(11, 40));
-    let anew = Stage { group: format!("{}-anew", stage.group), ..stage.same() };
+    harness.produce(&bare(11, 40));
+    let anew = Harness { group: format!("{}-anew", harness.group), ..harness.same() };
     let stats = check_stats(&anew.once().stdout);
     assert_eq!(stats["existing"], json!(0), "{stats}");
     let messages: BTreeSet<String> =
-        stage.documents().iter().map(|document| document.source["message"].as_str().unwrap().to_owned()).collect();
+        harness.documents().iter().map(|document| document.source["message"].as_str().unwrap().to_owned()).collect();
     assert_eq!(messages.len(), 40);
 }

@@ -1,6 +1,6 @@
 //! Killed at any moment, by any fault, with members that come and go: no record is lost, and none is two documents.
 
-use crate::stage::{LIMIT, NOON, Record, Stage, check_stats, record_id};
+use crate::harness::{Harness, LIMIT, NOON, Record, check_stats, record_id};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rustix::process::{Pid, Signal, kill_process};
@@ -10,12 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use testkit::{
-    BulkFault, BulkPlan, BulkProxy, Dialect, Document, FaultProxy, KillPoint, Plan, Running, Seed, wait_until,
+    BulkFault, BulkPlan, BulkProxy, Dialect, Document, FaultProxy, KillPoint, Plan, Running, Seed, figure, wait_until,
 };
-
-fn long() -> bool {
-    std::env::var_os("TEST_LONG").is_some()
-}
 
 /// What should be there: for each id its index and text, and the ids of what can't be indexed.
 struct Truth {
@@ -25,7 +21,7 @@ struct Truth {
 }
 
 /// Records of two days; one in ten is sent twice, one in two hundred can't be indexed.
-fn truth(stage: &Stage, rng: &mut StdRng, count: usize, partitions: i32) -> Truth {
+fn truth(harness: &Harness, rng: &mut StdRng, count: usize, partitions: i32) -> Truth {
     let mut truth = Truth { records: Vec::new(), documents: BTreeMap::new(), poison: BTreeSet::new() };
     for n in 0..count {
         let id = format!("web-{}/00000000000000aa/{n}", n % 3);
@@ -37,7 +33,7 @@ fn truth(stage: &Stage, rng: &mut StdRng, count: usize, partitions: i32) -> Trut
         } else {
             let day = if n % 24 < 11 { "24" } else { "25" };
             let text = format!("line {n} {}", "x".repeat(rng.random_range(0..400)));
-            truth.documents.insert(id.clone(), (format!("{}-2026.11.{day}", stage.prefix), text.clone()));
+            truth.documents.insert(id.clone(), (format!("{}-2026.11.{day}", harness.prefix), text.clone()));
             Record::line(&id, text)
         };
         let record = record.at(timestamp).in_partition(partition);
@@ -72,9 +68,9 @@ impl Truth {
     }
 }
 
-fn map_days(stage: &Stage) {
+fn map_days(harness: &Harness) {
     for day in ["24", "25"] {
-        stage.map(&format!("{}-2026.11.{day}", stage.prefix), r#"{"n":{"type":"long"}}"#);
+        harness.map(&format!("{}-2026.11.{day}", harness.prefix), r#"{"n":{"type":"long"}}"#);
     }
 }
 
@@ -92,14 +88,14 @@ struct Figures {
 fn run(seed: Seed) -> Result<Figures, String> {
     let mut rng = seed.rng();
     let partitions = rng.random_range(1..=4);
-    let stage = Stage::new(partitions);
-    map_days(&stage);
-    let truth = truth(&stage, &mut rng, 3000, partitions);
-    let proxy = BulkProxy::start(&stage.server, Dialect::OpenSearch);
+    let harness = Harness::new(partitions);
+    map_days(&harness);
+    let truth = truth(&harness, &mut rng, 3000, partitions);
+    let proxy = BulkProxy::start(&harness.server, Dialect::OpenSearch);
     let stall = Duration::from_millis(rng.random_range(100..3000));
     proxy.set_plan(BulkPlan::Random { seed: rng.random(), percent: rng.random_range(10..60), stall });
     let start = |name: usize| {
-        let tool = stage.tool_at(&proxy.endpoint()).args(["--member", &format!("member-{name}"), "--timeout", "1s"]);
+        let tool = harness.tool_at(&proxy.endpoint()).args(["--member", &format!("member-{name}"), "--timeout", "1s"]);
         tool.args(["--request-size", "32KiB", "--kafka", "session.timeout.ms=6000"]).start()
     };
     let mut members: BTreeMap<usize, Running> = BTreeMap::new();
@@ -107,7 +103,7 @@ fn run(seed: Seed) -> Result<Figures, String> {
     let mut outputs = Vec::new();
     members.insert(0, start(0));
     for (part, records) in truth.records.chunks(500).enumerate() {
-        stage.produce(records);
+        harness.produce(records);
         let requests = proxy.count();
         // So many requests later something happens.
         let later = rng.random_range(0..6);
@@ -144,7 +140,7 @@ fn run(seed: Seed) -> Result<Figures, String> {
         .map(|count| i64::try_from(count).unwrap())
         .collect();
     wait_until("every position at its end", LIMIT, || {
-        let at: Vec<i64> = (0..partitions).map(|partition| stage.committed(partition).unwrap_or(0)).collect();
+        let at: Vec<i64> = (0..partitions).map(|partition| harness.committed(partition).unwrap_or(0)).collect();
         if at == ends {
             return Ok(());
         }
@@ -152,7 +148,7 @@ fn run(seed: Seed) -> Result<Figures, String> {
             let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
             format!("member {name}: {} {said}", check_stats(&run.stdout_so_far()))
         };
-        let group = stage.describe();
+        let group = harness.describe();
         Err(format!("{at:?} of {ends:?}: {group}: {:?}", members.iter().map(says).collect::<Vec<_>>()))
     });
     for member in members.into_values() {
@@ -163,9 +159,12 @@ fn run(seed: Seed) -> Result<Figures, String> {
         figures.existing += check_stats(output)["existing"].as_u64().unwrap_or(0);
     }
     figures.requests = proxy.count();
-    truth.check(&stage.documents())?;
-    let letters =
-        if truth.poison.is_empty() { Vec::new() } else { stage.read_topic(&format!("{}-dead-letters", stage.topic)) };
+    truth.check(&harness.documents())?;
+    let letters = if truth.poison.is_empty() {
+        Vec::new()
+    } else {
+        harness.read_topic(&format!("{}-dead-letters", harness.topic))
+    };
     figures.letters = letters.len();
     let buried: BTreeSet<String> = letters.iter().map(|letter| letter.header("id")).collect();
     if buried == truth.poison { Ok(figures) } else { Err(format!("dead letters {buried:?} of {:?}", truth.poison)) }
@@ -174,7 +173,7 @@ fn run(seed: Seed) -> Result<Figures, String> {
 #[test]
 fn nothing_is_lost_and_nothing_is_two_documents() {
     let seed = Seed::from_env_or_random("nothing_is_lost_and_nothing_is_two_documents");
-    let runs = if long() { 500 } else { 50 };
+    let runs = figure(50, 500);
     let (next, all) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Figures::default())));
     // Most of a run is waiting.
     let threads: Vec<_> = (0..4)
@@ -211,14 +210,14 @@ fn tell(what: &str) {
 /// The checker finds what a server does that acknowledges and drops.
 #[test]
 fn a_server_that_lies_is_found_out() {
-    let stage = Stage::new(2);
-    map_days(&stage);
-    let truth = truth(&stage, &mut Seed(7).rng(), 500, 2);
-    stage.produce(&truth.records);
-    let proxy = BulkProxy::start(&stage.server, Dialect::OpenSearch);
+    let harness = Harness::new(2);
+    map_days(&harness);
+    let truth = truth(&harness, &mut Seed(7).rng(), 500, 2);
+    harness.produce(&truth.records);
+    let proxy = BulkProxy::start(&harness.server, Dialect::OpenSearch);
     proxy.queue(BulkFault::Lie);
-    stage.tool_at(&proxy.endpoint()).args(["--once", "--request-size", "16KiB"]).run().succeeds();
-    let found = truth.check(&stage.documents()).unwrap_err();
+    harness.tool_at(&proxy.endpoint()).args(["--once", "--request-size", "16KiB"]).run().succeeds();
+    let found = truth.check(&harness.documents()).unwrap_err();
     assert!(found.contains(" lost ") && !found.starts_with("0 lost"), "{found}");
 }
 
@@ -226,12 +225,12 @@ fn a_server_that_lies_is_found_out() {
 #[test]
 fn killed_at_every_request() {
     for point in [KillPoint::BeforeForward, KillPoint::AfterCommit, KillPoint::AfterReply] {
-        for number in 1..=if long() { 12 } else { 4 } {
-            let stage = Stage::new(2);
-            map_days(&stage);
-            let truth = truth(&stage, &mut Seed(number).rng(), 300, 2);
-            stage.produce(&truth.records);
-            let proxy = FaultProxy::start(&stage.server, Plan::None);
+        for number in 1..=figure(4, 12) {
+            let harness = Harness::new(2);
+            map_days(&harness);
+            let truth = truth(&harness, &mut Seed(number).rng(), 300, 2);
+            harness.produce(&truth.records);
+            let proxy = FaultProxy::start(&harness.server, Plan::None);
             let pid = Arc::new(AtomicI32::new(0));
             let of_hook = Arc::clone(&pid);
             let kill = move || {
@@ -239,12 +238,12 @@ fn killed_at_every_request() {
                 kill_process(pid, Signal::KILL).expect("it can be killed");
             };
             proxy.on_request(number, point, Box::new(kill));
-            let tool = || stage.tool_at(&proxy.endpoint()).args(["--request-size", "8KiB", "--requests", "1"]);
+            let tool = || harness.tool_at(&proxy.endpoint()).args(["--request-size", "8KiB", "--requests", "1"]);
             let running = tool().start();
             pid.store(i32::try_from(running.pid()).unwrap(), Ordering::SeqCst);
             running.wait().killed_by(9);
             tool().arg("--once").run().succeeds();
-            truth.check(&stage.documents()).unwrap_or_else(|why| panic!("{point:?} {number}: {why}"));
+            truth.check(&harness.documents()).unwrap_or_else(|why| panic!("{point:?} {number}: {why}"));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Good lines beside many odd ones: all the good ones are documents, soon, whatever the odd ones are.
 
-use crate::stage::{LIMIT, Record, Stage, check_stats};
+use crate::harness::{Harness, LIMIT, Record, check_stats};
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -52,15 +52,15 @@ fn odd() -> Vec<Record> {
 }
 
 fn run(seed: Seed, template: bool) {
-    let stage = Stage::new(2);
+    let harness = Harness::new(2);
     if template {
-        stage.put_template(&[]);
+        harness.put_template(&[]);
     }
     for day in CLOSED {
-        stage.map(&format!("{}-{day}", stage.prefix), "{}");
+        harness.map(&format!("{}-{day}", harness.prefix), "{}");
     }
-    stage.ask("POST", &format!("/{}-{}/_close", stage.prefix, CLOSED[0]), "");
-    stage.ask("PUT", &format!("/{}-{}/_block/write", stage.prefix, CLOSED[1]), "");
+    harness.ask("POST", &format!("/{}-{}/_close", harness.prefix, CLOSED[0]), "");
+    harness.ask("PUT", &format!("/{}-{}/_block/write", harness.prefix, CLOSED[1]), "");
     let mut records = odd();
     records.extend((0..LINES).map(good));
     records.shuffle(&mut seed.rng());
@@ -71,13 +71,13 @@ fn run(seed: Seed, template: bool) {
         records.into_iter().enumerate().map(|(n, record)| record.in_partition(i32::try_from(n % 2).unwrap())).collect();
     let ends =
         [0, 1].map(|part| i64::try_from(records.iter().filter(|record| record.partition == part).count()).unwrap());
-    let run = stage.tool().args(["--blocked-after", "3s"]).start();
-    stage.produce(&records);
+    let run = harness.tool().args(["--blocked-after", "3s"]).start();
+    harness.produce(&records);
     let start = Instant::now();
     let expected: BTreeMap<String, Value> =
         (0..=LINES).map(|n| (format!("good {n}"), json!(format!("web-{}", n % HOSTS)))).collect();
     let documents = wait_until("all good lines", LIMIT, || {
-        let documents = stage.documents();
+        let documents = harness.documents();
         let mut found: BTreeMap<String, Value> = BTreeMap::new();
         for document in &documents {
             let origin = &document.source["log"]["origin"];
@@ -90,7 +90,7 @@ fn run(seed: Seed, template: bool) {
         if found == expected { Ok(documents) } else { Err(format!("{} of {}", found.len(), expected.len())) }
     });
     tell(&format!("template {template}: all good lines after {:.1} s", start.elapsed().as_secs_f64()));
-    let today = format!("{}-2026.11.24", stage.prefix);
+    let today = format!("{}-2026.11.24", harness.prefix);
     assert!(documents.iter().all(|document| document.index == today), "no other index was made");
     for document in &documents {
         assert!(
@@ -100,7 +100,7 @@ fn run(seed: Seed, template: bool) {
         assert!(document.source["log"]["origin"]["host"].as_str().unwrap().starts_with("web-"), "{document:?}");
     }
     wait_until("every position at its end", LIMIT, || {
-        let at = [0, 1].map(|partition| stage.committed(partition).unwrap_or(0));
+        let at = [0, 1].map(|partition| harness.committed(partition).unwrap_or(0));
         let stats = check_stats(&run.stdout_so_far());
         if at == ends { Ok(()) } else { Err(format!("{at:?} of {ends:?}: {stats}")) }
     });

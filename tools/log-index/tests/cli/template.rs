@@ -1,6 +1,6 @@
 //! The index template: types of the fields that log-index writes, whatever comes first.
 
-use crate::stage::{Record, Stage, check_stats};
+use crate::harness::{Harness, Record, check_stats};
 use serde_json::{Value, json};
 use testkit::Tool;
 
@@ -9,9 +9,9 @@ fn tool() -> Tool {
 }
 
 /// How many documents a query finds.
-fn found(stage: &Stage, query: &str) -> Value {
-    stage.ask("POST", &format!("/{}*/_refresh", stage.prefix), "");
-    stage.ask("GET", &format!("/{}*/_count?q={query}", stage.prefix), "")["count"].clone()
+fn found(harness: &Harness, query: &str) -> Value {
+    harness.ask("POST", &format!("/{}*/_refresh", harness.prefix), "");
+    harness.ask("GET", &format!("/{}*/_count?q={query}", harness.prefix), "")["count"].clone()
 }
 
 #[test]
@@ -39,17 +39,17 @@ fn printed_without_any_server() {
 /// and are found by their fields.
 #[test]
 fn the_first_document_decides_nothing() {
-    let stage = Stage::new(1);
-    stage.put_template(&["--time-field", "ts"]);
+    let harness = Harness::new(1);
+    harness.put_template(&["--time-field", "ts"]);
     let ecs = "{\"host\":{\"name\":\"db-1\"},\"log\":{\"level\":\"info\",\"origin\":{\"function\":\"main\"}},\"ts\":\"soon\"}";
     let first =
         Record { key: Some("2026-11-30".into()), ..Record::line("1", "2026-11-30").with("service", "2026-11-30") };
-    stage.produce(&[first, Record::line("2", ecs).with("service", "2")]);
-    stage.produce(&[
+    harness.produce(&[first, Record::line("2", ecs).with("service", "2")]);
+    harness.produce(&[
         Record::line("3", "text").with("service", "obelix"),
         Record::line("4", "{\"ts\":\"2026-11-24T12:00:00Z\"}"),
     ]);
-    let run = stage.tool().args(["--once", "--time-field", "ts"]).run().succeeds().stderr_is_empty();
+    let run = harness.tool().args(["--once", "--time-field", "ts"]).run().succeeds().stderr_is_empty();
     assert_eq!(check_stats(&run.stdout)["created"], 4);
     for (query, count) in [
         ("log.origin.host:web-1", 3),
@@ -61,36 +61,36 @@ fn the_first_document_decides_nothing() {
         ("@timestamp:%222026-11-24T12:00:00Z%22", 1),
         ("ts:%222026-11-24T12:00:00Z%22", 1),
     ] {
-        assert_eq!(found(&stage, query), json!(count), "{query}");
+        assert_eq!(found(&harness, query), json!(count), "{query}");
     }
 }
 
 /// Where lines bring no fields, old dashboards find the new ones by the old names.
 #[test]
 fn old_names_where_lines_bring_no_fields() {
-    let stage = Stage::new(1);
-    stage.put_template(&["--parse", "none"]);
-    stage.produce(&[Record::line("1", "{\"host\":{\"name\":\"db-1\"}}"), Record::line("2", "text")]);
-    let run = stage.tool().args(["--once", "--parse", "none"]).run().succeeds().stderr_is_empty();
+    let harness = Harness::new(1);
+    harness.put_template(&["--parse", "none"]);
+    harness.produce(&[Record::line("1", "{\"host\":{\"name\":\"db-1\"}}"), Record::line("2", "text")]);
+    let run = harness.tool().args(["--once", "--parse", "none"]).run().succeeds().stderr_is_empty();
     assert_eq!(check_stats(&run.stdout)["created"], 2);
-    assert_eq!(found(&stage, "host:web-1"), json!(2));
-    assert_eq!(found(&stage, "path:%22/var/log/a.log%22"), json!(2));
-    assert_eq!(stage.documents()[0].source["message"], "{\"host\":{\"name\":\"db-1\"}}");
+    assert_eq!(found(&harness, "host:web-1"), json!(2));
+    assert_eq!(found(&harness, "path:%22/var/log/a.log%22"), json!(2));
+    assert_eq!(harness.documents()[0].source["message"], "{\"host\":{\"name\":\"db-1\"}}");
 }
 
 #[test]
 fn of_syslog() {
-    let stage = Stage::new(1);
-    stage.put_template(&["--parse", "syslog"]);
+    let harness = Harness::new(1);
+    harness.put_template(&["--parse", "syslog"]);
     let line = |id: &str, app: &str, value: &str| {
         Record::line(id, format!("<13>1 2026-11-24T10:00:00Z h {app} - - [e@1 k=\"{value}\"] text"))
     };
-    stage.produce(&[
+    harness.produce(&[
         Record::line("1", "{\"syslog\":1}"),
         line("2", "2026-11-30", "2026-11-30"),
         line("3", "cron", "v"),
     ]);
-    let run = stage.tool().args(["--once", "--parse", "syslog"]).run().succeeds().stderr_is_empty();
+    let run = harness.tool().args(["--once", "--parse", "syslog"]).run().succeeds().stderr_is_empty();
     assert_eq!(check_stats(&run.stdout)["created"], 3);
-    assert_eq!(found(&stage, "syslog.appname:cron"), json!(1));
+    assert_eq!(found(&harness, "syslog.appname:cron"), json!(1));
 }

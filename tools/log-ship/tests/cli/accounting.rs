@@ -2,7 +2,7 @@
 //! accounted for: found in Kafka, reported as destroyed, or destroyed before anybody saw it. What stands on disk is found.
 //! The checker is checked by a broker that lies.
 
-use crate::stage::{LIMIT, Shipped, Stage, append, check_stats};
+use crate::harness::{Harness, LIMIT, Shipped, append, check_stats};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use testkit::{Link, LinkMode, Seed, wait_until};
+use testkit::{Link, LinkMode, Seed, figure, wait_until};
 
 /// What becomes of a file, once: so its name tells which bytes a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,14 +137,14 @@ fn reports(said: &str) -> BTreeMap<PathBuf, Vec<Range<u64>>> {
 #[test]
 fn every_line_is_accounted_for() {
     let seed = Seed::from_env_or_random("every_line_is_accounted_for");
-    let runs = if std::env::var_os("TEST_LONG").is_some() { 300 } else { 15 };
+    let runs = figure(15, 300);
     let mut sum = Books::default();
     for number in 0..runs {
         let mut rng = seed.part(number).rng();
-        let stage = Stage::new();
-        let link = Link::to(&stage.brokers);
-        let (lives, said) = run(&stage, &link, &mut rng);
-        let books = Books::balance(&lives, &stage.shipped(), &said, &stage.logs());
+        let harness = Harness::new();
+        let link = Link::to(&harness.brokers);
+        let (lives, said) = run(&harness, &link, &mut rng);
+        let books = Books::balance(&lives, &harness.shipped(), &said, &harness.logs());
         assert!(
             books.lost.is_empty() && books.false_reports.is_empty() && books.doubled.is_empty(),
             "run {number} of {seed:?}: {books:#?}"
@@ -162,55 +162,55 @@ fn every_line_is_accounted_for() {
 /// A broker that acknowledges and drops: lines that stand on disk are not found, and the checker says so.
 #[test]
 fn the_books_do_not_balance_with_a_broker_that_lies() {
-    let stage = Stage::new();
-    let link = Link::to(&stage.brokers);
-    let elsewhere = format!("x{}", &stage.topic[1..]);
+    let harness = Harness::new();
+    let link = Link::to(&harness.brokers);
+    let elsewhere = format!("x{}", &harness.topic[1..]);
     // Both topics are there first: a client asks for its topic before it produces.
-    append(&stage.log("a.log"), "first\n");
-    stage.once(stage.log("a.log"));
-    let other = Stage { topic: elsewhere.clone(), ..Stage::on(stage.brokers.clone()) };
+    append(&harness.log("a.log"), "first\n");
+    harness.once(harness.log("a.log"));
+    let other = Harness { topic: elsewhere.clone(), ..Harness::on(harness.brokers.clone()) };
     append(&other.log("a.log"), "first\n");
     other.once(other.log("a.log"));
-    let path = stage.log("b.log");
+    let path = harness.log("b.log");
     let line = |number: usize| format!("line {number}\n");
     append(&path, &(0..500).map(line).collect::<String>());
-    link.set(LinkMode::Lying(stage.topic.clone(), elsewhere));
-    let once = || stage.tool_via(&link.address()).arg("--once").arg(&path).run().succeeds();
+    link.set(LinkMode::Lying(harness.topic.clone(), elsewhere));
+    let once = || harness.tool_via(&link.address()).arg("--once").arg(&path).run().succeeds();
     once();
     link.set(LinkMode::Up);
     append(&path, &(500..700).map(line).collect::<String>());
     once();
     let first: Vec<String> = (0..700).map(line).collect();
     let life = Life { path, fate: Fate::Kept, first, second: Vec::new() };
-    let books = Books::balance(&[life], &stage.shipped(), "", &stage.logs());
+    let books = Books::balance(&[life], &harness.shipped(), "", &harness.logs());
     assert_eq!((books.found, books.lost.len(), books.unseen), (200, 500, 0), "{books:?}");
 }
 
 /// A report of bytes that were found, or of more than was there, is a false one.
 #[test]
 fn the_books_show_a_false_report() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "one\ntwo\n");
-    stage.once(&path);
+    harness.once(&path);
     let life =
         || Life { path: path.clone(), fate: Fate::Kept, first: vec!["one\n".into(), "two\n".into()], second: vec![] };
     for range in ["4 to 8", "8 to 9"] {
         let said =
             format!("log-ship: unable to ship bytes {range} of {}: destroyed before they were read\n", path.display());
-        let books = Books::balance(&[life()], &stage.shipped(), &said, &stage.logs());
+        let books = Books::balance(&[life()], &harness.shipped(), &said, &harness.logs());
         assert_eq!((books.found, books.false_reports.len()), (2, 1), "{books:?}");
     }
 }
 
 /// Four writers, one file after the other, each with its fate; now and then the broker stands still, so that log-ship can
 /// only watch. Returns what log-ship said.
-fn run(stage: &Stage, link: &Link, rng: &mut StdRng) -> (Vec<Life>, String) {
+fn run(harness: &Harness, link: &Link, rng: &mut StdRng) -> (Vec<Life>, String) {
     let tool = || {
-        let tool = stage.tool_via(&link.address()).args(["--max-in-flight", "64KiB"]);
-        tool.arg(stage.log("*.log"))
+        let tool = harness.tool_via(&link.address()).args(["--max-in-flight", "64KiB"]);
+        tool.arg(harness.log("*.log"))
     };
-    append(&stage.log("first.log"), "");
+    append(&harness.log("first.log"), "");
     let running = tool().args(["--stats", "20ms"]).start();
     wait_until("log-ship's first counters", LIMIT, || {
         if running.stdout_so_far().is_empty() { Err("none".to_owned()) } else { Ok(()) }
@@ -221,7 +221,7 @@ fn run(stage: &Stage, link: &Link, rng: &mut StdRng) -> (Vec<Life>, String) {
             .map(|writer| {
                 let mut rng = Seed(rng.random()).rng();
                 scope.spawn(move || {
-                    let live = |file| live(&stage.log(&format!("{writer}-{file}.log")), &mut rng);
+                    let live = |file| live(&harness.log(&format!("{writer}-{file}.log")), &mut rng);
                     (0..6).map(live).collect::<Vec<_>>()
                 })
             })

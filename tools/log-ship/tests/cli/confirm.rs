@@ -1,6 +1,6 @@
 //! `--confirm`: the protocol of rsyslog's omprog, spoken by hand and by a real rsyslogd.
 
-use crate::stage::{LIMIT, Stage, account, read_values};
+use crate::harness::{Harness, LIMIT, account, read_values};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -17,13 +17,13 @@ struct Talk {
 }
 
 impl Talk {
-    fn start(stage: &Stage, brokers: &str) -> Self {
+    fn start(harness: &Harness, brokers: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_log-ship"))
             .args([
                 "--brokers",
                 brokers,
                 "--topic",
-                &stage.topic,
+                &harness.topic,
                 "--host",
                 "web-1",
                 "--confirm",
@@ -56,26 +56,26 @@ impl Talk {
 
 #[test]
 fn ok_means_that_the_broker_has_it() {
-    let stage = Stage::new();
-    let mut talk = Talk::start(&stage, &stage.brokers);
+    let harness = Harness::new();
+    let mut talk = Talk::start(&harness, &harness.brokers);
     assert_eq!(talk.say("one"), "OK");
-    assert_eq!(stage.values(), ["one"]);
+    assert_eq!(harness.values(), ["one"]);
     assert_eq!(talk.say("BEGIN TRANSACTION"), "OK");
     assert_eq!(talk.say("two"), "DEFER_COMMIT");
     assert_eq!(talk.say("three"), "DEFER_COMMIT");
     assert_eq!(talk.say("COMMIT TRANSACTION"), "OK");
-    assert_eq!(stage.values(), ["one", "two", "three"]);
+    assert_eq!(harness.values(), ["one", "two", "three"]);
     drop(talk.stdin);
     assert!(talk.child.wait().unwrap().success());
-    let shipped = stage.shipped();
+    let shipped = harness.shipped();
     assert_eq!((shipped[0].id.offset, shipped[1].id.offset), (0, 22));
 }
 
 #[test]
 fn a_broker_that_is_away_is_an_error_and_no_end() {
-    let stage = Stage::new();
-    let link = Link::to(&stage.brokers);
-    let mut talk = Talk::start(&stage, &link.address());
+    let harness = Harness::new();
+    let link = Link::to(&harness.brokers);
+    let mut talk = Talk::start(&harness, &link.address());
     link.set(LinkMode::Cut);
     assert_eq!(talk.say("BEGIN TRANSACTION"), "OK");
     assert_eq!(talk.say("one"), "DEFER_COMMIT");
@@ -85,7 +85,7 @@ fn a_broker_that_is_away_is_an_error_and_no_end() {
     assert_eq!(talk.say("BEGIN TRANSACTION"), "OK");
     assert_eq!(talk.say("one"), "DEFER_COMMIT");
     assert_eq!(talk.say("COMMIT TRANSACTION"), "OK");
-    assert!(stage.values().contains(&"one".to_owned()));
+    assert!(harness.values().contains(&"one".to_owned()));
     drop(talk.stdin);
     assert!(talk.child.wait().unwrap().success());
 }
@@ -97,17 +97,17 @@ fn a_broker_that_is_away_is_an_error_and_no_end() {
 fn under_rsyslogd_with_kills() {
     let seed = Seed::from_env_or_random("under_rsyslogd_with_kills");
     let mut rng = seed.rng();
-    let stage = Stage::new();
-    let ours = Rsyslog::as_shipped(stage.dir.path().join("rsyslog"), &stage, &stage.brokers);
+    let harness = Harness::new();
+    let ours = Rsyslog::as_shipped(harness.dir.path().join("rsyslog"), &harness, &harness.brokers);
     let theirs = Rsyslog::new(
-        stage.dir.path().join("omkafka"),
+        harness.dir.path().join("omkafka"),
         &format!(
             r#"module(load="omkafka")
 action(type="omkafka" broker="{}" topic="{}-omkafka" confParam=["acks=all"] template="bare" resubmitOnFailure="on"
     keepFailedMessages="on" failedMsgFile="failed"
     queue.type="Disk" queue.filename="q" queue.maxDiskSpace="100m" queue.checkpointInterval="1" queue.syncQueueFiles="on"
     queue.saveOnShutdown="on" action.resumeRetryCount="-1" action.resumeInterval="1")"#,
-            stage.brokers, stage.topic,
+            harness.brokers, harness.topic,
         ),
     );
     let mut truth = Vec::new();
@@ -120,8 +120,8 @@ action(type="omkafka" broker="{}" topic="{}-omkafka" confParam=["acks=all"] temp
         // rsyslogd's own input has no acknowledgement: all of it must be in its queue, or sent, before it is killed.
         wait_until("messages in Kafka or in the queue", LIMIT, || {
             let last = format!("<14>round {round} line 199");
-            let there = ours.has_queued(&last) || stage.values().contains(&last);
-            let other = theirs.has_queued(&last) || count(&stage).contains_key(&last);
+            let there = ours.has_queued(&last) || harness.values().contains(&last);
+            let other = theirs.has_queued(&last) || count(&harness).contains_key(&last);
             if there && other { Ok(()) } else { Err(format!("ours: {there}, omkafka's: {other}")) }
         });
         let pause = Duration::from_millis(rand::RngExt::random_range(&mut rng, 0..300));
@@ -138,7 +138,7 @@ action(type="omkafka" broker="{}" topic="{}-omkafka" confParam=["acks=all"] temp
         }
     }
     wait_until("all messages", 3 * LIMIT, || {
-        let account = account(&truth, &stage.shipped());
+        let account = account(&truth, &harness.shipped());
         if account.lost.is_empty() {
             Ok(())
         } else {
@@ -146,7 +146,7 @@ action(type="omkafka" broker="{}" topic="{}-omkafka" confParam=["acks=all"] temp
         }
     });
     kill_group(&mut daemon);
-    let doubled = account(&truth, &stage.shipped()).doubled.len();
+    let doubled = account(&truth, &harness.shipped()).doubled.len();
     // A clean end: omkafka sends what it has in memory.
     rustix::process::kill_process(
         rustix::process::Pid::from_raw(other.id().cast_signed()).unwrap(),
@@ -154,7 +154,7 @@ action(type="omkafka" broker="{}" topic="{}-omkafka" confParam=["acks=all"] temp
     )
     .unwrap();
     other.wait().unwrap();
-    let counts = count(&stage);
+    let counts = count(&harness);
     let lost = truth.iter().filter(|line| !counts.contains_key(*line)).count();
     let more = counts.values().filter(|count| **count > 1).count();
     testkit_say(&format!(
@@ -168,14 +168,14 @@ action(type="omkafka" broker="{}" topic="{}-omkafka" confParam=["acks=all"] temp
 /// meanwhile: the local file has each message at once, and the topic has all of them in the end.
 #[test]
 fn a_long_outage_under_rsyslogd() {
-    let stage = Stage::new();
-    let link = Link::to(&stage.brokers);
-    let rsyslog = Rsyslog::as_shipped(stage.dir.path().join("rsyslog"), &stage, &link.address());
+    let harness = Harness::new();
+    let link = Link::to(&harness.brokers);
+    let rsyslog = Rsyslog::as_shipped(harness.dir.path().join("rsyslog"), &harness, &link.address());
     let mut daemon = rsyslog.start();
     let first = "<14>before the outage".to_owned();
     rsyslog.say(std::slice::from_ref(&first));
     wait_until("the first message", LIMIT, || {
-        let values = stage.values();
+        let values = harness.values();
         if values == [first.as_str()] { Ok(()) } else { Err(format!("{values:?}")) }
     });
     link.set(LinkMode::Frozen);
@@ -191,10 +191,10 @@ fn a_long_outage_under_rsyslogd() {
         kill_group(&mut daemon);
         daemon = rsyslog.start();
     }
-    assert_eq!(stage.values().len(), 1, "the broker is still away");
+    assert_eq!(harness.values().len(), 1, "the broker is still away");
     link.set(LinkMode::Up);
     wait_until("all messages", 3 * LIMIT, || {
-        let lost = account(&truth, &stage.shipped()).lost;
+        let lost = account(&truth, &harness.shipped()).lost;
         if lost.is_empty() { Ok(()) } else { Err(format!("{} are lost: {:?}", lost.len(), lost.first())) }
     });
     kill_group(&mut daemon);
@@ -203,15 +203,15 @@ fn a_long_outage_under_rsyslogd() {
 /// A queue on disk that is full: messages beyond it are in the local file alone, and hold nothing up; those in it are shipped.
 #[test]
 fn a_full_queue_under_rsyslogd() {
-    let stage = Stage::new();
-    let link = Link::to(&stage.brokers);
+    let harness = Harness::new();
+    let link = Link::to(&harness.brokers);
     link.set(LinkMode::Frozen);
-    let rules = shipped_rules(&stage, &link.address());
+    let rules = shipped_rules(&harness, &link.address());
     let bound = r#"queue.maxDiskSpace="1g""#;
     assert!(rules.contains(bound), "{rules}");
     // Room comes back with each file that is through, so files have to be smaller than the queue.
     let rules = rules.replace(bound, r#"queue.maxDiskSpace="100k" queue.maxFileSize="10k""#);
-    let rsyslog = Rsyslog::new(stage.dir.path().join("rsyslog"), &rules);
+    let rsyslog = Rsyslog::new(harness.dir.path().join("rsyslog"), &rules);
     let mut daemon = rsyslog.start();
     let truth: Vec<String> = (0..1_000).map(|line| format!("<14>line {line}")).collect();
     rsyslog.say(&truth);
@@ -224,32 +224,32 @@ fn a_full_queue_under_rsyslogd() {
     // There is room again when the first ones are through.
     wait_until("a message of now", 3 * LIMIT, || {
         rsyslog.say(std::slice::from_ref(&after));
-        if stage.values().contains(&after) { Ok(()) } else { Err(format!("{} messages", stage.values().len())) }
+        if harness.values().contains(&after) { Ok(()) } else { Err(format!("{} messages", harness.values().len())) }
     });
     kill_group(&mut daemon);
-    let shipped = truth.len() - account(&truth, &stage.shipped()).lost.len();
+    let shipped = truth.len() - account(&truth, &harness.shipped()).lost.len();
     testkit_say(&format!("of 1,000 messages {shipped} fitted into a queue of 100 KB"));
     assert!((100..900).contains(&shipped), "{shipped}");
     let expected = &truth[..shipped];
-    assert_eq!(account(expected, &stage.shipped()).lost, Vec::<String>::new(), "the first ones");
+    assert_eq!(account(expected, &harness.shipped()).lost, Vec::<String>::new(), "the first ones");
 }
 
 /// How often each message stands in omkafka's topic.
-fn count(stage: &Stage) -> BTreeMap<String, usize> {
+fn count(harness: &Harness) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for value in read_values(&stage.brokers, &format!("{}-omkafka", stage.topic)) {
+    for value in read_values(&harness.brokers, &format!("{}-omkafka", harness.topic)) {
         *counts.entry(String::from_utf8(value).unwrap()).or_default() += 1;
     }
     counts
 }
 
 /// The configuration of this repository, with another tool and topic.
-fn shipped_rules(stage: &Stage, brokers: &str) -> String {
+fn shipped_rules(harness: &Harness, brokers: &str) -> String {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/etc/rsyslog.d/60-log-ship.conf");
     let tool = format!(
         "{} --brokers {brokers} --topic {} --confirm --host web-1 -q",
         env!("CARGO_BIN_EXE_log-ship"),
-        stage.topic
+        harness.topic
     );
     let command = "/usr/local/bin/log-ship --brokers kafka-1:9092 --topic syslog --confirm";
     let (text, interval) = (fs::read_to_string(file).unwrap(), r#"action.resumeInterval="5""#);
@@ -282,8 +282,8 @@ action(type="omfile" file="{dir}/local" template="line")
     }
 
     /// By the file that is shipped. Other than there are the tool's path and its options, and how soon rsyslog tries again.
-    fn as_shipped(dir: PathBuf, stage: &Stage, brokers: &str) -> Self {
-        Self::new(dir, &shipped_rules(stage, brokers))
+    fn as_shipped(dir: PathBuf, harness: &Harness, brokers: &str) -> Self {
+        Self::new(dir, &shipped_rules(harness, brokers))
     }
 
     fn start(&self) -> Child {

@@ -1,7 +1,7 @@
 //! Disks that are full, that fail, or that take nothing: no crash, no loss from files, stdin's writer waits, and all goes
 //! on by itself.
 
-use crate::stage::{LIMIT, Stage, account, append, check_stats, end};
+use crate::harness::{Harness, LIMIT, account, append, check_stats, end};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use testkit::{Link, LinkMode, Tool, wait_until};
 /// positions are saved.
 #[test]
 fn a_full_disk_under_the_state() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "one\n");
-    let small = SmallDisk::mount(&stage.state(), "512k");
-    let run = stage.tool().args(["--stats", "50ms"]).arg(&path).start();
-    stage.await_values(&["one"]);
-    stage.await_saved(4);
+    let small = SmallDisk::mount(&harness.state(), "512k");
+    let run = harness.tool().args(["--stats", "50ms"]).arg(&path).start();
+    harness.await_values(&["one"]);
+    harness.await_saved(4);
     small.fill();
     // The slots' own blocks stay: only a state that grows needs more.
     for file in 0..500 {
-        append(&stage.log(&format!("a.log.{file}")), &format!("rotated {file}\n"));
+        append(&harness.log(&format!("a.log.{file}")), &format!("rotated {file}\n"));
     }
     append(&path, "two\n");
     wait_until("the message about it", LIMIT, || {
@@ -31,41 +31,41 @@ fn a_full_disk_under_the_state() {
     });
     small.empty();
     wait_until("all lines", LIMIT, || {
-        let count = stage.shipped().len();
+        let count = harness.shipped().len();
         if count == 502 { Ok(()) } else { Err(format!("{count} of 502")) }
     });
     end(run);
-    stage.once(&path);
-    assert_eq!(stage.shipped().len(), 502, "all positions were saved");
+    harness.once(&path);
+    assert_eq!(harness.shipped().len(), 502, "all positions were saved");
 }
 
 #[test]
 fn a_full_disk_at_the_start() {
-    let stage = Stage::new();
-    append(&stage.log("a.log"), "one\n");
-    let small = SmallDisk::mount(&stage.state(), "512k");
+    let harness = Harness::new();
+    append(&harness.log("a.log"), "one\n");
+    let small = SmallDisk::mount(&harness.state(), "512k");
     small.fill();
-    let run = stage.tool().args(["--once", "--timeout", "1s"]).arg(stage.log("a.log")).run();
+    let run = harness.tool().args(["--once", "--timeout", "1s"]).arg(harness.log("a.log")).run();
     run.fails_with(75).stderr_contains("No space left on device");
     small.empty();
-    stage.once(stage.log("a.log"));
-    assert_eq!(stage.values(), ["one"]);
+    harness.once(harness.log("a.log"));
+    assert_eq!(harness.values(), ["one"]);
 }
 
 /// A file system that can't be written needs a person: the code says so at once.
 #[test]
 fn a_read_only_disk_at_the_start() {
-    let stage = Stage::new();
-    append(&stage.log("a.log"), "one\n");
-    let small = SmallDisk::mount(&stage.state(), "512k");
+    let harness = Harness::new();
+    append(&harness.log("a.log"), "one\n");
+    let small = SmallDisk::mount(&harness.state(), "512k");
     small.remount("ro");
     for args in [&["--once", "a.log"][..], &[]] {
-        let run = stage.tool().args(args).cwd(stage.logs()).run().fails_with(1).stderr_is_one_line();
+        let run = harness.tool().args(args).cwd(harness.logs()).run().fails_with(1).stderr_is_one_line();
         run.stderr_contains("Read-only file system");
     }
     small.remount("rw");
-    stage.once(stage.log("a.log"));
-    assert_eq!(stage.values(), ["one"]);
+    harness.once(harness.log("a.log"));
+    assert_eq!(harness.values(), ["one"]);
 }
 
 /// The broker is away and the spool fills its disk: stdin's writer waits. With the broker back, what the spool gives back
@@ -82,10 +82,10 @@ fn a_very_small_disk_under_the_spool() {
 }
 
 fn full_spool(size: &str) {
-    let stage = Stage::new();
-    let link = Link::to(&stage.brokers);
+    let harness = Harness::new();
+    let link = Link::to(&harness.brokers);
     link.set(LinkMode::Cut);
-    let small = SmallDisk::mount(&stage.state(), size);
+    let small = SmallDisk::mount(&harness.state(), size);
     let count: usize = 16 * 1024;
     let line = "x".repeat(999);
     let mut writer = Command::new("sh")
@@ -94,10 +94,10 @@ fn full_spool(size: &str) {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let log = stage.dir.path().join("stderr");
+    let log = harness.dir.path().join("stderr");
     let mut run = Command::new(env!("CARGO_BIN_EXE_log-ship"))
-        .args(["--brokers", &link.address(), "--topic", &stage.topic, "--host", "web-1", "--state-dir"])
-        .arg(stage.state())
+        .args(["--brokers", &link.address(), "--topic", &harness.topic, "--host", "web-1", "--state-dir"])
+        .arg(harness.state())
         .stdin(writer.stdout.take().unwrap())
         .stderr(fs::File::create(&log).unwrap())
         .spawn()
@@ -115,7 +115,7 @@ fn full_spool(size: &str) {
     assert!(ended.success(), "{}", fs::read_to_string(&log).unwrap());
     assert!(writer.wait().unwrap().success());
     assert!(fs::read_to_string(&log).unwrap().contains("the spool takes lines again"));
-    let shipped = stage.shipped();
+    let shipped = harness.shipped();
     assert_eq!(shipped.len(), count, "each once");
     assert!(shipped.iter().enumerate().all(|(number, one)| one.value.starts_with(format!("{number} x").as_bytes())));
     drop(small);
@@ -127,15 +127,15 @@ fn a_disk_that_fails_and_recovers() {
     let truth: Vec<String> = (0..20_000).map(|number| format!("line {number}")).collect();
     for (call, error) in [("pwrite64", "EIO"), ("fdatasync", "EIO"), ("pwrite64", "EROFS")] {
         for stdin in [false, true] {
-            let stage = Stage::new();
-            let path = stage.log("a.log");
+            let harness = Harness::new();
+            let path = harness.log("a.log");
             let text = truth.join("\n") + "\n";
             // A run that is known here already: its positions are where they belong.
-            stage.once(&{
+            harness.once(&{
                 append(&path, if stdin { "known\n" } else { "" });
                 path.clone()
             });
-            let failing = failing(&stage, call, error);
+            let failing = failing(&harness, call, error);
             let run = if stdin {
                 failing.stdin(text).run()
             } else {
@@ -146,12 +146,12 @@ fn a_disk_that_fails_and_recovers() {
             let run = run.succeeds();
             let said = if error == "EIO" { "Input/output error" } else { "Read-only file system" };
             assert!(run.stderr_str().contains(said), "{what}: {}", run.report());
-            let found = account(&truth, &stage.shipped());
+            let found = account(&truth, &harness.shipped());
             assert!(found.lost.is_empty() && found.doubled.is_empty() && found.clashes == 0, "{what}: {found:?}");
             assert_eq!(found.resent, 0, "{what}");
             if !stdin {
-                stage.once(&path);
-                assert_eq!(stage.shipped().len(), truth.len(), "{what}: all positions were saved");
+                harness.once(&path);
+                assert_eq!(harness.shipped().len(), truth.len(), "{what}: all positions were saved");
             }
         }
     }
@@ -160,30 +160,31 @@ fn a_disk_that_fails_and_recovers() {
 /// A log that can't be read is said once, and read when it can be.
 #[test]
 fn a_log_that_can_not_be_read_for_a_while() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "one\ntwo\n");
     let run = Tool::new("strace").args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(&path);
     let run = run.args(["-e", "trace=pread64", "-e", "inject=pread64:error=EIO:when=1..5"]);
-    let run = shipping(run, &stage).args(["--once", "--stats", "1h"]).arg(&path).run().succeeds();
+    let run = shipping(run, &harness).args(["--once", "--stats", "1h"]).arg(&path).run().succeeds();
     let run = run.stderr_is_one_line().stderr_contains("unable to read ").stderr_contains("Input/output error");
     assert_eq!(check_stats(&run.stdout)["acked"].as_u64(), Some(2));
-    assert_eq!(stage.values(), ["one", "two"]);
+    assert_eq!(harness.values(), ["one", "two"]);
 }
 
 /// log-ship whose `call` on a file of its state fails, some times after it has begun well.
-fn failing(stage: &Stage, call: &str, error: &str) -> Tool {
+fn failing(harness: &Harness, call: &str, error: &str) -> Tool {
     let mut tool = Tool::new("strace").args(["-f", "-qq", "-o", "/dev/null"]);
-    let spool = stage.state().join("spool");
+    let spool = harness.state().join("spool");
     assert!(spool.is_dir(), "a run before this one has made it");
     tool = tool.args(["-e", &format!("trace={call}")]);
     tool = tool.args(["-e", &format!("inject={call}:error={error}:when=3..8")]);
-    shipping(tool, stage).args(["--timeout", "20s"])
+    shipping(tool, harness).args(["--timeout", "20s"])
 }
 
-fn shipping(tool: Tool, stage: &Stage) -> Tool {
-    let tool = tool.arg(env!("CARGO_BIN_EXE_log-ship")).args(["--brokers", &stage.brokers, "--topic", &stage.topic]);
-    tool.args(["--host", "web-1", "--state-dir"]).arg(stage.state())
+fn shipping(tool: Tool, harness: &Harness) -> Tool {
+    let tool =
+        tool.arg(env!("CARGO_BIN_EXE_log-ship")).args(["--brokers", &harness.brokers, "--topic", &harness.topic]);
+    tool.args(["--host", "web-1", "--state-dir"]).arg(harness.state())
 }
 
 /// A small file system of its own; gone when it is dropped.

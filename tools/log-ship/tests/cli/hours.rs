@@ -1,6 +1,6 @@
 //! Over the turn of an hour, on a faked clock: log-ship is killed on it, and what is sent again later keeps its hour.
 
-use crate::stage::{LIMIT, Stage, account, append};
+use crate::harness::{Harness, LIMIT, account, append};
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,10 +14,10 @@ const HOUR: i64 = 3_600_000;
 fn a_line_keeps_its_hour() {
     let seed = Seed::from_env_or_random("a_line_keeps_its_hour");
     let mut rng = seed.rng();
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "first\n");
-    let clock = Clock::build(stage.dir.path());
+    let clock = Clock::build(harness.dir.path());
     // Within what the broker keeps, and each start in another hour than the one before.
     let base = Clock::wall() / HOUR * HOUR - 18 * HOUR;
     let stop = AtomicBool::new(false);
@@ -25,7 +25,7 @@ fn a_line_keeps_its_hour() {
     for round in 0..8 {
         // Shortly before the turn of an hour; the next start finds the clock an hour on.
         let start = base + 2 * round * HOUR - 700;
-        let mut running = clock.from(start, stage.tool()).args(["--stats", "10ms"]).arg(&path).start();
+        let mut running = clock.from(start, harness.tool()).args(["--stats", "10ms"]).arg(&path).start();
         let started = Instant::now();
         wait_until("log-ship's first counters", LIMIT, || {
             if running.stdout_so_far().is_empty() { Err("none".to_owned()) } else { Ok(()) }
@@ -50,8 +50,8 @@ fn a_line_keeps_its_hour() {
             written.extend(writer.join().expect("the writer writes"));
         });
     }
-    clock.from(base + 17 * HOUR, stage.tool()).arg("--once").arg(&path).run().succeeds();
-    let shipped = stage.shipped();
+    clock.from(base + 17 * HOUR, harness.tool()).arg("--once").arg(&path).run().succeeds();
+    let shipped = harness.shipped();
     let found = account(&written, &shipped);
     assert!(found.lost.is_empty() && found.doubled.is_empty() && found.clashes == 0, "{seed:?}: {found:?}");
     let mut hours: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! Where a record ends: long lines, joined lines, last lines without a newline.
 
-use crate::stage::{LIMIT, Stage, append, check_stats, end};
+use crate::harness::{Harness, LIMIT, append, check_stats, end};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::ClientConfig;
 use std::fs;
@@ -12,13 +12,13 @@ use testkit::wait_until;
 fn long_lines_are_split_or_rejected_and_counted() {
     let long = format!("{}{}", "x".repeat(2_500_000), "y");
     for (what, values, rejected) in [("split", 5, 0), ("reject", 2, 1)] {
-        let stage = Stage::new();
-        let path = stage.log("a.log");
+        let harness = Harness::new();
+        let path = harness.log("a.log");
         append(&path, &format!("before\n{long}\nafter\n"));
-        let run = stage.tool().args(["--once", "--stats", "1h", "--long-lines", what]).arg(&path).run().succeeds();
+        let run = harness.tool().args(["--once", "--stats", "1h", "--long-lines", what]).arg(&path).run().succeeds();
         let stats = check_stats(&run.stdout);
         assert_eq!((stats["acked"].as_u64(), stats["rejected"].as_u64()), (Some(values), Some(rejected)), "{stats}");
-        let shipped = stage.shipped();
+        let shipped = harness.shipped();
         let pieces: Vec<u8> = shipped[1..shipped.len() - 1].iter().flat_map(|one| one.value.clone()).collect();
         if what == "split" {
             assert_eq!(pieces, long.as_bytes());
@@ -26,78 +26,78 @@ fn long_lines_are_split_or_rejected_and_counted() {
         } else {
             run.stderr_is_one_line().stderr_contains("unable to ship the line at 7 of ");
         }
-        stage.once(&path);
-        assert_eq!(stage.shipped().len(), shipped.len(), "a second run sends nothing more");
+        harness.once(&path);
+        assert_eq!(harness.shipped().len(), shipped.len(), "a second run sends nothing more");
     }
 }
 
 /// A topic that takes less than log-ship sends: the one line that is too large is found, rejected and counted.
 #[test]
 fn a_line_that_the_broker_refuses_holds_up_no_other() {
-    let stage = Stage::new();
-    make_topic(&stage, "max.message.bytes", "20000");
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    make_topic(&harness, "max.message.bytes", "20000");
+    let path = harness.log("a.log");
     // Not to be compressed below the limit by a default to come.
     let large: String = (0..6000).map(|number| format!("{number:05}")).collect();
     append(&path, &format!("one\ntwo\n{large}\nthree\n"));
-    let run = stage.tool().args(["--once", "--stats", "1h"]).arg(&path).run().succeeds();
+    let run = harness.tool().args(["--once", "--stats", "1h"]).arg(&path).run().succeeds();
     let stats = check_stats(&run.stdout);
     assert_eq!((stats["rejected"].as_u64(), stats["in_flight"].as_u64()), (Some(1), Some(0)), "{stats}");
     run.stderr_contains("unable to ship the line at 8 of ");
-    let mut values = stage.values();
+    let mut values = harness.values();
     values.dedup();
     assert_eq!(values.iter().filter(|value| value.len() < 10).collect::<std::collections::BTreeSet<_>>().len(), 3);
 }
 
 #[test]
 fn joined_lines() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "2024 one\n at x\n at y\n2024 two\n at z\n");
     let join = ["--first-line", "^20[0-9]{2} "];
-    let run = stage.tool().args(join).arg(&path).start();
+    let run = harness.tool().args(join).arg(&path).start();
     // The last one may go on: it is shipped when nothing came for 5 s.
-    stage.await_values(&["2024 one\n at x\n at y"]);
+    harness.await_values(&["2024 one\n at x\n at y"]);
     append(&path, " at zz\n2024 three\n");
-    stage.await_values(&["2024 one\n at x\n at y", "2024 two\n at z\n at zz", "2024 three"]);
+    harness.await_values(&["2024 one\n at x\n at y", "2024 two\n at z\n at zz", "2024 three"]);
     end(run);
     append(&path, "2024 four\n at w\n");
-    stage.tool().args(join).arg("--once").arg(&path).run().succeeds().stderr_is_empty();
-    assert_eq!(stage.values().last().unwrap(), "2024 four\n at w");
+    harness.tool().args(join).arg("--once").arg(&path).run().succeeds().stderr_is_empty();
+    assert_eq!(harness.values().last().unwrap(), "2024 four\n at w");
 }
 
 #[test]
 fn a_last_line_without_newline_is_shipped_when_its_file_was_renamed() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "one\nlast");
-    let run = stage.tool().arg(&path).start();
-    stage.await_values(&["one"]);
-    fs::rename(&path, stage.log("a.log.1")).unwrap();
-    stage.await_values(&["one", "last"]);
+    let run = harness.tool().arg(&path).start();
+    harness.await_values(&["one"]);
+    fs::rename(&path, harness.log("a.log.1")).unwrap();
+    harness.await_values(&["one", "last"]);
     // A writer that still has it open goes on: what it adds is a line of its own.
-    append(&stage.log("a.log.1"), " word\n");
-    stage.await_values(&["one", "last", " word"]);
+    append(&harness.log("a.log.1"), " word\n");
+    harness.await_values(&["one", "last", " word"]);
     end(run);
 }
 
 #[test]
 fn a_last_line_without_newline_is_shipped_when_its_file_was_deleted() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "one\nlast");
-    let run = stage.tool().arg(&path).start();
-    stage.await_values(&["one"]);
+    let run = harness.tool().arg(&path).start();
+    harness.await_values(&["one"]);
     fs::remove_file(&path).unwrap();
-    stage.await_values(&["one", "last"]);
+    harness.await_values(&["one", "last"]);
     end(run);
 }
 
-/// Makes the stage's topic with one option.
-fn make_topic(stage: &Stage, key: &str, value: &str) {
+/// Makes the harness's topic with one option.
+fn make_topic(harness: &Harness, key: &str, value: &str) {
     let mut config = ClientConfig::new();
-    let admin: AdminClient<_> = config.set("bootstrap.servers", &stage.brokers).create().unwrap();
-    let topic = NewTopic::new(&stage.topic, 1, TopicReplication::Fixed(1)).set(key, value);
+    let admin: AdminClient<_> = config.set("bootstrap.servers", &harness.brokers).create().unwrap();
+    let topic = NewTopic::new(&harness.topic, 1, TopicReplication::Fixed(1)).set(key, value);
     let options = AdminOptions::new();
     let mut making = pin!(admin.create_topics([&topic], &options));
     wait_until("the topic", LIMIT, || match making.as_mut().poll(&mut Context::from_waker(Waker::noop())) {

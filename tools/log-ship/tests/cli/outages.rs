@@ -1,26 +1,26 @@
 //! A broker that is away.
 
+use crate::harness::{Harness, LIMIT, append, check_stats, end};
 use crate::plain::peak_kib;
-use crate::stage::{LIMIT, Stage, append, check_stats, end};
 use std::fs;
 use std::io::{BufWriter, Write};
 use std::time::{Duration, Instant};
-use testkit::{Link, LinkMode, wait_until};
+use testkit::{Link, LinkMode, figure, wait_until};
 
 /// 200,000 lines (long: 10 million) wait for a broker: in little memory, said once, and sent when it is back.
 #[test]
 fn a_broker_that_is_away() {
-    let stage = Stage::new();
-    let link = Link::to(&stage.brokers);
+    let harness = Harness::new();
+    let link = Link::to(&harness.brokers);
     link.set(LinkMode::Cut);
-    let path = stage.log("a.log");
-    let lines: u64 = if std::env::var_os("TEST_LONG").is_some() { 10_000_000 } else { 200_000 };
+    let path = harness.log("a.log");
+    let lines: u64 = figure(200_000, 10_000_000);
     let mut file = BufWriter::new(fs::File::create(&path).unwrap());
     for line in 0..lines {
         writeln!(file, "{line:010} {:089}", 0).unwrap();
     }
     file.into_inner().unwrap();
-    let run = stage.tool_via(&link.address()).args(["--stats", "50ms"]).arg(&path).deadline(LIMIT * 10).start();
+    let run = harness.tool_via(&link.address()).args(["--stats", "50ms"]).arg(&path).deadline(LIMIT * 10).start();
     wait_until("the message about it", LIMIT, || {
         let said = String::from_utf8(run.stderr_so_far()).unwrap();
         if said.contains("unable to send ") { Ok(()) } else { Err(said) }
@@ -37,7 +37,7 @@ fn a_broker_that_is_away() {
     });
     end(run);
     if lines < 1_000_000 {
-        let shipped = stage.shipped();
+        let shipped = harness.shipped();
         assert_eq!(shipped.len() as u64, lines, "each once");
     }
 }
@@ -45,12 +45,12 @@ fn a_broker_that_is_away() {
 /// How soon lines come again is told, and bounded only by what a stuck client would take.
 #[test]
 fn a_broker_that_is_back_gets_lines_at_once() {
-    let stage = Stage::new();
-    let link = Link::to(&stage.brokers);
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let link = Link::to(&harness.brokers);
+    let path = harness.log("a.log");
     append(&path, "one\n");
-    let run = stage.tool_via(&link.address()).arg(&path).start();
-    stage.await_values(&["one"]);
+    let run = harness.tool_via(&link.address()).arg(&path).start();
+    harness.await_values(&["one"]);
     link.set(LinkMode::Cut);
     append(&path, "two\n");
     wait_until("the message about it", LIMIT, || {
@@ -59,7 +59,7 @@ fn a_broker_that_is_back_gets_lines_at_once() {
     });
     let back = Instant::now();
     link.set(LinkMode::Up);
-    stage.await_values(&["one", "two"]);
+    harness.await_values(&["one", "two"]);
     tell(&format!("first line {} ms after the broker was back", back.elapsed().as_millis()));
     wait_until("the message about its return", LIMIT, || {
         let said = String::from_utf8(run.stderr_so_far()).unwrap();
@@ -70,17 +70,17 @@ fn a_broker_that_is_back_gets_lines_at_once() {
 
 #[test]
 fn once_gives_up_on_a_silent_broker() {
-    let stage = Stage::new();
-    let link = Link::to(&stage.brokers);
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let link = Link::to(&harness.brokers);
+    let path = harness.log("a.log");
     append(&path, "one\n");
     for mode in [LinkMode::Cut, LinkMode::Frozen] {
         link.set(mode);
-        let run = stage.tool_via(&link.address()).args(["--once", "--timeout", "1s"]).arg(&path).run();
+        let run = harness.tool_via(&link.address()).args(["--once", "--timeout", "1s"]).arg(&path).run();
         run.fails_with(75).stderr_is_one_line().stderr_contains("unable to send lines to topic ");
     }
-    stage.once(&path);
-    assert_eq!(stage.values(), ["one"]);
+    harness.once(&path);
+    assert_eq!(harness.values(), ["one"]);
 }
 
 #[expect(clippy::print_stderr, reason = "a figure that is told, not asserted")]

@@ -1,23 +1,23 @@
 //! Files that are renamed, copied and truncated, deleted and rewritten: every line once, under one id.
 
-use crate::stage::{LIMIT, Stage, account, append, end};
+use crate::harness::{Harness, LIMIT, account, append, end};
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use testkit::{Tool, wait_until};
 
 #[test]
 fn rename_and_make_anew() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
-    let run = stage.tool().arg(&path).start();
+    let harness = Harness::new();
+    let path = harness.log("a.log");
+    let run = harness.tool().arg(&path).start();
     append(&path, "1\n");
-    stage.await_values(&["1"]);
-    fs::rename(&path, stage.log("a.log.1")).unwrap();
-    append(&stage.log("a.log.1"), "2\n");
+    harness.await_values(&["1"]);
+    fs::rename(&path, harness.log("a.log.1")).unwrap();
+    append(&harness.log("a.log.1"), "2\n");
     append(&path, "3\n");
-    stage.await_values(&["1", "2", "3"]);
+    harness.await_values(&["1", "2", "3"]);
     end(run);
-    let mut shipped = stage.shipped();
+    let mut shipped = harness.shipped();
     shipped.sort_by(|a, b| a.value.cmp(&b.value));
     assert_eq!(shipped[0].id.file, shipped[1].id.file);
     assert_ne!(shipped[1].id.file, shipped[2].id.file);
@@ -26,26 +26,26 @@ fn rename_and_make_anew() {
 /// Rotations while log-ship is not running: the followed file is found under its new name, and those between were made later.
 #[test]
 fn renames_while_nobody_looked() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
-    append(&stage.log("a.log.7"), "older than log-ship\n");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
+    append(&harness.log("a.log.7"), "older than log-ship\n");
     // The kernel's stamps of files come in ticks of a few milliseconds: log-ship starts in a later one.
-    let made = fs::metadata(stage.log("a.log.7")).unwrap().modified().unwrap();
+    let made = fs::metadata(harness.log("a.log.7")).unwrap().modified().unwrap();
     wait_until("the kernel's next tick", LIMIT, || {
         let tick = tempfile::tempfile().unwrap().metadata().unwrap().modified().unwrap();
         if tick > made { Ok(()) } else { Err(format!("{tick:?}")) }
     });
     append(&path, "1\n");
-    stage.once(&path);
+    harness.once(&path);
     append(&path, "2\n");
-    fs::rename(&path, stage.log("a.log.2")).unwrap();
+    fs::rename(&path, harness.log("a.log.2")).unwrap();
     append(&path, "3\n");
-    fs::rename(&path, stage.log("a.log.1")).unwrap();
-    fs::write(stage.log("a.log.3.gz"), "packed").unwrap();
+    fs::rename(&path, harness.log("a.log.1")).unwrap();
+    fs::write(harness.log("a.log.3.gz"), "packed").unwrap();
     append(&path, "4\n");
-    stage.once(&path);
-    stage.once(&path);
-    let mut values = stage.values();
+    harness.once(&path);
+    harness.once(&path);
+    let mut values = harness.values();
     values.sort();
     assert_eq!(values, ["1", "2", "3", "4"]);
 }
@@ -53,38 +53,38 @@ fn renames_while_nobody_looked() {
 /// A first start that is killed at once is the first one all the same: what is rotated from then on is shipped.
 #[test]
 fn a_start_that_is_killed_does_not_begin_again() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
-    let mut run = stage.tool().args(["--stats", "10ms"]).arg(&path).start();
+    let harness = Harness::new();
+    let path = harness.log("a.log");
+    let mut run = harness.tool().args(["--stats", "10ms"]).arg(&path).start();
     wait_until("its first counters", LIMIT, || {
         if run.stdout_so_far().is_empty() { Err("none".to_owned()) } else { Ok(()) }
     });
     run.kill();
     drop(run);
     append(&path, "1\n");
-    fs::rename(&path, stage.log("a.log.1")).unwrap();
+    fs::rename(&path, harness.log("a.log.1")).unwrap();
     append(&path, "2\n");
-    stage.once(&path);
-    let mut values = stage.values();
+    harness.once(&path);
+    let mut values = harness.values();
     values.sort();
     assert_eq!(values, ["1", "2"]);
 }
 
 #[test]
 fn copied_and_truncated_the_rest_comes_from_the_copy() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "1\n");
-    stage.once(&path);
+    harness.once(&path);
     append(&path, "2\n");
-    fs::copy(&path, stage.log("a.log.1")).unwrap();
+    fs::copy(&path, harness.log("a.log.1")).unwrap();
     fs::write(&path, "").unwrap();
     append(&path, "3\n");
-    stage.once(&path);
+    harness.once(&path);
     // logrotate moves the copy on at the next turn.
-    fs::rename(stage.log("a.log.1"), stage.log("a.log.2")).unwrap();
-    stage.once(&path);
-    let mut shipped = stage.shipped();
+    fs::rename(harness.log("a.log.1"), harness.log("a.log.2")).unwrap();
+    harness.once(&path);
+    let mut shipped = harness.shipped();
     // In order for each file; among files there is none.
     shipped.sort_by(|a, b| a.value.cmp(&b.value));
     assert_eq!(shipped.iter().map(|one| &one.value[..]).collect::<Vec<_>>(), [b"1", b"2", b"3"]);
@@ -94,22 +94,22 @@ fn copied_and_truncated_the_rest_comes_from_the_copy() {
 
 #[test]
 fn copied_and_truncated_under_a_running_log_ship() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "the first\n");
-    let run = stage.tool().arg(&path).start();
-    stage.await_values(&["the first"]);
+    let run = harness.tool().arg(&path).start();
+    harness.await_values(&["the first"]);
     let mut truth = vec!["the first".to_owned()];
     for round in 0..20 {
         for line in 0..50 {
             truth.push(format!("round {round} line {line}"));
             append(&path, &format!("round {round} line {line}\n"));
         }
-        fs::copy(&path, stage.log(&format!("a.log.{round}"))).unwrap();
+        fs::copy(&path, harness.log(&format!("a.log.{round}"))).unwrap();
         fs::write(&path, "").unwrap();
     }
     wait_until("all lines", LIMIT, || {
-        let account = account(&truth, &stage.shipped());
+        let account = account(&truth, &harness.shipped());
         if account.lost.is_empty() {
             Ok(())
         } else {
@@ -117,76 +117,76 @@ fn copied_and_truncated_under_a_running_log_ship() {
         }
     });
     end(run);
-    let account = account(&truth, &stage.shipped());
+    let account = account(&truth, &harness.shipped());
     assert_eq!((account.doubled, account.clashes, account.resent), (vec![], 0, 0));
 }
 
 /// Copies that the pattern names as well are files of their own: their lines are shipped again, under other ids.
 #[test]
 fn copies_that_are_asked_for_are_files_of_their_own() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "1\n");
-    stage.once(stage.log("a.log*"));
-    fs::copy(&path, stage.log("a.log.1")).unwrap();
+    harness.once(harness.log("a.log*"));
+    fs::copy(&path, harness.log("a.log.1")).unwrap();
     fs::write(&path, "").unwrap();
-    stage.once(stage.log("a.log*"));
-    assert_eq!(stage.values(), ["1", "1"]);
+    harness.once(harness.log("a.log*"));
+    assert_eq!(harness.values(), ["1", "1"]);
 }
 
 #[test]
 fn truncated_and_rewritten_is_a_new_file_and_what_was_destroyed_is_said() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "1\n2\n");
-    stage.once(&path);
+    harness.once(&path);
     fs::write(&path, "3\n4\n5\n").unwrap();
-    stage.once(&path);
-    assert_eq!(stage.values(), ["1", "2", "3", "4", "5"]);
-    let shipped = stage.shipped();
+    harness.once(&path);
+    assert_eq!(harness.values(), ["1", "2", "3", "4", "5"]);
+    let shipped = harness.shipped();
     assert_eq!(shipped[2].id.offset, 0);
     assert_ne!(shipped[2].id.file, shipped[0].id.file);
     // Seen, not read: a last line without a newline.
     append(&path, "never");
-    stage.tool().arg("--once").arg(&path).run().succeeds();
+    harness.tool().arg("--once").arg(&path).run().succeeds();
     fs::write(&path, "6\n").unwrap();
-    let run = stage.tool().arg("--once").arg(&path).run().succeeds().stderr_is_one_line();
+    let run = harness.tool().arg("--once").arg(&path).run().succeeds().stderr_is_one_line();
     run.stderr_contains("unable to ship bytes 6 to 11 of ");
-    assert_eq!(stage.values().last().unwrap(), "6");
+    assert_eq!(harness.values().last().unwrap(), "6");
 }
 
 /// In place, to the very size that it had: nothing but its bytes tells.
 #[test]
 fn rewritten_to_the_same_size() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "1\n2\n");
-    let run = stage.tool().arg(&path).start();
-    stage.await_values(&["1", "2"]);
+    let run = harness.tool().arg(&path).start();
+    harness.await_values(&["1", "2"]);
     fs::File::options().write(true).open(&path).unwrap().write_all_at(b"3\n4\n", 0).unwrap();
-    stage.await_values(&["1", "2", "3", "4"]);
+    harness.await_values(&["1", "2", "3", "4"]);
     end(run);
 }
 
 #[test]
 fn a_deleted_file_is_read_to_its_end() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "1\n");
-    let run = stage.tool().arg(&path).start();
-    stage.await_values(&["1"]);
+    let run = harness.tool().arg(&path).start();
+    harness.await_values(&["1"]);
     let mut open = fs::File::options().append(true).open(&path).unwrap();
     fs::remove_file(&path).unwrap();
     std::io::Write::write_all(&mut open, b"2\n").unwrap();
-    stage.await_values(&["1", "2"]);
+    harness.await_values(&["1", "2"]);
     end(run);
 }
 
 /// A folder that is away, or can't be read, and a file that can't: what is known of it is kept until it is seen again.
 #[test]
 fn what_can_not_be_looked_at_is_not_gone() {
-    let stage = Stage::new();
-    let (folder, away, other) = (stage.log("d"), stage.log("away"), stage.log("b.log"));
+    let harness = Harness::new();
+    let (folder, away, other) = (harness.log("d"), harness.log("away"), harness.log("b.log"));
     let path = folder.join("a.log");
     fs::create_dir(&folder).unwrap();
     append(&path, "1\n");
@@ -199,8 +199,9 @@ fn what_can_not_be_looked_at_is_not_gone() {
         } else {
             Tool::new(program)
         };
-        let tool = tool.args(["--brokers", &stage.brokers, "--topic", &stage.topic, "--host", "web-1", "--state-dir"]);
-        tool.arg(stage.state()).deadline(5 * LIMIT).arg(folder.join("*.log")).arg(&other)
+        let tool =
+            tool.args(["--brokers", &harness.brokers, "--topic", &harness.topic, "--host", "web-1", "--state-dir"]);
+        tool.arg(harness.state()).deadline(5 * LIMIT).arg(folder.join("*.log")).arg(&other)
     };
     let once = || limited().args(["--once", "--timeout", "120s"]).run().succeeds();
     once().stderr_is_empty();
@@ -217,34 +218,34 @@ fn what_can_not_be_looked_at_is_not_gone() {
     let run = limited().start();
     fs::rename(&folder, &away).unwrap();
     append(&other, "4\n");
-    stage.await_values(&["1", "2", "3", "4"]);
+    harness.await_values(&["1", "2", "3", "4"]);
     append(&away.join("a.log"), "5\n");
     fs::rename(&away, &folder).unwrap();
     append(&path, "6\n");
-    stage.await_values(&["1", "2", "3", "4", "5", "6"]);
+    harness.await_values(&["1", "2", "3", "4", "5", "6"]);
     end(run);
-    assert!(account(&[], &stage.shipped()).doubled.is_empty());
+    assert!(account(&[], &harness.shipped()).doubled.is_empty());
 }
 
 /// The inode of a deleted file is given to the next one, while nobody looks.
 #[test]
 fn a_reused_inode_is_another_file() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     let mut lines = Vec::new();
     let mut reused = 0;
     for round in 0..20 {
         let line = format!("line of round {round}");
         append(&path, &format!("{line}\n"));
         lines.push(line);
-        stage.once(&path);
+        harness.once(&path);
         let inode = fs::metadata(&path).unwrap().ino();
         fs::remove_file(&path).unwrap();
         append(&path, "");
         reused += usize::from(fs::metadata(&path).unwrap().ino() == inode);
     }
-    assert_eq!(stage.values(), lines);
-    assert!(account(&lines, &stage.shipped()).doubled.is_empty());
+    assert_eq!(harness.values(), lines);
+    assert!(account(&lines, &harness.shipped()).doubled.is_empty());
     assert!(
         reused > 0 || cfg!(not(target_os = "linux")),
         "this file system gave no inode twice: the test shows nothing"
@@ -254,17 +255,17 @@ fn a_reused_inode_is_another_file() {
 /// Identity of files shorter than what is looked at, all beginning alike.
 #[test]
 fn short_files_that_begin_alike() {
-    let stage = Stage::new();
+    let harness = Harness::new();
     for name in ["a", "b", "c"] {
-        append(&stage.log(&format!("{name}.log")), "same\n");
+        append(&harness.log(&format!("{name}.log")), "same\n");
     }
-    append(&stage.log("empty.log"), "");
-    stage.once(stage.log("*.log"));
-    stage.once(stage.log("*.log"));
-    assert_eq!(stage.values(), ["same", "same", "same"]);
-    append(&stage.log("empty.log"), "same\n");
-    stage.once(stage.log("*.log"));
-    let shipped = stage.shipped();
+    append(&harness.log("empty.log"), "");
+    harness.once(harness.log("*.log"));
+    harness.once(harness.log("*.log"));
+    assert_eq!(harness.values(), ["same", "same", "same"]);
+    append(&harness.log("empty.log"), "same\n");
+    harness.once(harness.log("*.log"));
+    let shipped = harness.shipped();
     let files: std::collections::BTreeSet<_> = shipped.iter().map(|one| one.id.file).collect();
     assert_eq!((shipped.len(), files.len()), (4, 4));
 }

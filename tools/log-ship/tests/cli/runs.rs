@@ -1,7 +1,7 @@
 //! Seeded runs: kill -9 at random moments, a broker that is up, frozen, cut off or restarted, and a rotation. Of the lines
 //! that are on disk at the end none is lost, and none has two ids. The checker is checked by a broker that lies.
 
-use crate::stage::{Account, Stage, account, check_stats, read_topic};
+use crate::harness::{Account, Harness, account, check_stats, read_topic};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use testkit::{Broker, Link, LinkMode, Seed};
+use testkit::{Broker, Link, LinkMode, Seed, figure};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
@@ -37,7 +37,7 @@ const WINDOW_LINES: usize = (8 + 4) * 1024 * 1024 / 640;
 #[test]
 fn nothing_is_lost_and_nothing_has_two_ids() {
     let seed = Seed::from_env_or_random("nothing_is_lost_and_nothing_has_two_ids");
-    let runs = if std::env::var_os("TEST_LONG").is_some() { 1000 } else { 60 };
+    let runs = figure(60, 1000);
     let place = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(place.path());
     let mut sums = (0, 0, 0);
@@ -46,11 +46,11 @@ fn nothing_is_lost_and_nothing_has_two_ids() {
         let drawn = usize::try_from(number).unwrap() % 12;
         let (trouble, rotation) = (TROUBLES[drawn % 4], ROTATIONS[drawn / 4]);
         let link = Link::to(&broker.address());
-        let mut stage = Stage::on(broker.address());
-        stage.topic = format!("run-{number}");
+        let mut harness = Harness::on(broker.address());
+        harness.topic = format!("run-{number}");
         let kills = rng.random_range(1..=3);
-        let truth = run(&stage, &link, &mut broker, &mut rng, trouble, rotation, kills);
-        let shipped = read_topic(&broker.address(), &stage.topic);
+        let truth = run(&harness, &link, &mut broker, &mut rng, trouble, rotation, kills);
+        let shipped = read_topic(&broker.address(), &harness.topic);
         let found = account(&truth, &shipped);
         let what = format!("run {number} of {seed:?}: {trouble:?} {rotation:?} {kills} kills: {}", short(&found));
         assert!(found.lost.is_empty() && found.doubled.is_empty() && found.clashes == 0, "{what}");
@@ -66,27 +66,27 @@ fn nothing_is_lost_and_nothing_has_two_ids() {
 /// A broker that acknowledges and drops: the checker must say so.
 #[test]
 fn the_checker_finds_a_broker_that_lies() {
-    let stage = Stage::new();
-    let link = Link::to(&stage.brokers);
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let link = Link::to(&harness.brokers);
+    let path = harness.log("a.log");
     let truth: Vec<String> = (0..1000).map(|line| format!("line {line}")).collect();
     fs::write(&path, truth[..500].join("\n") + "\n").unwrap();
-    let elsewhere = format!("x{}", &stage.topic[1..]);
+    let elsewhere = format!("x{}", &harness.topic[1..]);
     // The topic is made first: a client asks for it before it produces.
-    let once = || stage.tool_via(&link.address()).arg("--once").arg(&path).run();
-    crate::stage::append(&path, "");
-    let honest = stage.log("first.log");
-    crate::stage::append(&honest, "first\n");
-    stage.once(&honest);
-    let other = Stage { topic: elsewhere.clone(), ..Stage::on(stage.brokers.clone()) };
-    crate::stage::append(&other.log("first.log"), "first\n");
+    let once = || harness.tool_via(&link.address()).arg("--once").arg(&path).run();
+    crate::harness::append(&path, "");
+    let honest = harness.log("first.log");
+    crate::harness::append(&honest, "first\n");
+    harness.once(&honest);
+    let other = Harness { topic: elsewhere.clone(), ..Harness::on(harness.brokers.clone()) };
+    crate::harness::append(&other.log("first.log"), "first\n");
     other.once(other.log("first.log"));
-    link.set(LinkMode::Lying(stage.topic.clone(), elsewhere));
+    link.set(LinkMode::Lying(harness.topic.clone(), elsewhere));
     once().succeeds();
     link.set(LinkMode::Up);
-    crate::stage::append(&path, &(truth[500..].join("\n") + "\n"));
+    crate::harness::append(&path, &(truth[500..].join("\n") + "\n"));
     once().succeeds();
-    let found = account(&truth, &stage.shipped());
+    let found = account(&truth, &harness.shipped());
     assert_eq!(found.lost, truth[..500], "{}", short(&found));
 }
 
@@ -98,7 +98,7 @@ fn short(account: &Account) -> String {
 
 /// One run; the lines that are on disk at its end.
 fn run(
-    stage: &Stage,
+    harness: &Harness,
     link: &Link,
     broker: &mut Broker,
     rng: &mut StdRng,
@@ -106,18 +106,18 @@ fn run(
     rotation: Rotation,
     kills: usize,
 ) -> Vec<String> {
-    let path = stage.log("app.log");
+    let path = harness.log("app.log");
     let stop = AtomicBool::new(false);
     let mut log = Log::new(&path, rotation, rng.random());
     // Files that were rotated before log-ship's very first start are nobody's: it has been here before.
-    stage.once(&path);
+    harness.once(&path);
     let kept = thread::scope(|scope| {
         let writer = scope.spawn(|| {
             log.write(&stop);
             log.kept()
         });
         for kill in 0..kills {
-            let mut running = stage.tool_via(&link.address()).args(["--stats", "20ms"]).arg(&path).start();
+            let mut running = harness.tool_via(&link.address()).args(["--stats", "20ms"]).arg(&path).start();
             thread::sleep(Duration::from_millis(rng.random_range(20..400)));
             if kill == 0 {
                 disturb(link, broker, rng, trouble);
@@ -129,7 +129,7 @@ fn run(
         writer.join().expect("the writer writes")
     });
     link.set(LinkMode::Up);
-    let rest = stage.tool_via(&link.address()).args(["--once", "-q", "--timeout", "120s"]).arg(&path);
+    let rest = harness.tool_via(&link.address()).args(["--once", "-q", "--timeout", "120s"]).arg(&path);
     rest.run().succeeds();
     kept
 }

@@ -1,7 +1,7 @@
 //! A spool that its disk has damaged: what is whole is sent under the ids it has, the rest is counted, kept aside, and the exit
 //! code says so.
 
-use crate::stage::{LIMIT, Stage, check_stats};
+use crate::harness::{Harness, LIMIT, check_stats};
 use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -14,12 +14,12 @@ fn lines(count: usize) -> Vec<String> {
 }
 
 /// Leaves `input` in the spool of a run that was killed, and returns the file.
-fn left_behind(stage: &Stage, input: &str) -> PathBuf {
-    let link = Link::to(&stage.brokers);
+fn left_behind(harness: &Harness, input: &str) -> PathBuf {
+    let link = Link::to(&harness.brokers);
     link.set(LinkMode::Cut);
-    let mut run = stage.tool_via(&link.address()).stdin(input).start();
+    let mut run = harness.tool_via(&link.address()).stdin(input).start();
     let data = wait_until("the spool", LIMIT, || {
-        let held = sums(&stage.state()).map(|sums| (groups(&sums).iter().map(|group| group.end).max(), sums));
+        let held = sums(&harness.state()).map(|sums| (groups(&sums).iter().map(|group| group.end).max(), sums));
         match held {
             Some((Some(end), sums)) if end == input.len() as u64 => Ok(sums.with_extension("")),
             other => Err(format!("{other:?} of {}", input.len())),
@@ -59,16 +59,16 @@ fn touched(truth: &[String], range: &Range<u64>) -> Vec<usize> {
 
 #[test]
 fn a_damaged_group_is_all_that_is_lost() {
-    let stage = Stage::new();
+    let harness = Harness::new();
     let truth = lines(6000);
-    let data = left_behind(&stage, &(truth.join("\n") + "\n"));
+    let data = left_behind(&harness, &(truth.join("\n") + "\n"));
     let groups = groups(&data.with_extension("sums"));
     assert!(groups.len() >= 5, "{groups:?}");
     // One in the middle, and the last one.
     let hit = [groups[2].clone(), groups.last().unwrap().clone()];
     hit.iter().for_each(|group| flip(&data, group.start + 500));
     let lost: Vec<usize> = hit.iter().flat_map(|group| touched(&truth, group)).collect();
-    let run = stage.tool().args(["--stats", "1h"]).stdin("and one more\n").run().fails_with(1);
+    let run = harness.tool().args(["--stats", "1h"]).stdin("and one more\n").run().fails_with(1);
     let (said, bytes) = (run.stderr_str(), lost.len() * 1000);
     let aside = format!("{}.damaged", data.display());
     assert_eq!(said.lines().count(), 2, "{said}");
@@ -86,7 +86,7 @@ fn a_damaged_group_is_all_that_is_lost() {
         .map(|(line, text)| (line as u64 * 1000, text.as_str()))
         .collect();
     assert_eq!(stats["acked"].as_u64(), Some(whole.len() as u64 + 1), "{stats}");
-    let shipped = stage.shipped();
+    let shipped = harness.shipped();
     let spooled = shipped.iter().filter(|one| one.value != b"and one more");
     let spooled: Vec<(u64, &str)> =
         spooled.map(|one| (one.id.offset, std::str::from_utf8(&one.value).unwrap())).collect();
@@ -97,65 +97,69 @@ fn a_damaged_group_is_all_that_is_lost() {
     names.sort();
     assert_eq!(names, [PathBuf::from(&aside), PathBuf::from(format!("{}.sums.damaged", data.display()))]);
     assert_eq!(fs::metadata(&aside).unwrap().len(), 6_000_000);
-    stage.tool().stdin("later\n").run().succeeds().stderr_is_empty();
-    assert_eq!(stage.shipped().len(), whole.len() + 2);
+    harness.tool().stdin("later\n").run().succeeds().stderr_is_empty();
+    assert_eq!(harness.shipped().len(), whole.len() + 2);
 }
 
 /// A spool of one group, and one whose checksums are gone: nothing of it can be told to be whole.
 #[test]
 fn a_spool_that_is_lost_altogether() {
-    let stage = Stage::new();
-    let data = left_behind(&stage, "one\ntwo\n");
+    let harness = Harness::new();
+    let data = left_behind(&harness, "one\ntwo\n");
     flip(&data, 4);
-    let run = stage.tool().args(["--stats", "1h"]).run().fails_with(1).stderr_contains("8 bytes of stdin are lost");
+    let run = harness.tool().args(["--stats", "1h"]).run().fails_with(1).stderr_contains("8 bytes of stdin are lost");
     assert_eq!(check_stats(&run.stdout)["destroyed_bytes"].as_u64(), Some(8));
-    let data = left_behind(&stage, "one\ntwo\n");
+    let data = left_behind(&harness, "one\ntwo\n");
     fs::remove_file(data.with_extension("sums")).unwrap();
-    stage.tool().run().fails_with(1).stderr_contains("8 bytes of stdin are lost");
+    harness.tool().run().fails_with(1).stderr_contains("8 bytes of stdin are lost");
     // The position of it is on disk, and its bytes are not.
-    let data = left_behind(&stage, "one\ntwo\n");
+    let data = left_behind(&harness, "one\ntwo\n");
     fs::remove_file(&data).unwrap();
-    stage.tool().run().fails_with(1).stderr_contains(&format!("8 bytes of stdin are lost: {} is gone", data.display()));
-    stage.tool().stdin("three\n").run().succeeds().stderr_is_empty();
-    assert_eq!(stage.values(), ["three"]);
+    harness
+        .tool()
+        .run()
+        .fails_with(1)
+        .stderr_contains(&format!("8 bytes of stdin are lost: {} is gone", data.display()));
+    harness.tool().stdin("three\n").run().succeeds().stderr_is_empty();
+    assert_eq!(harness.values(), ["three"]);
 }
 
 /// A run that found the damage is killed when it has gone past it: the next one, which finds nothing damaged any more, says so
 /// all the same. Files that are shipped along end with the code, too.
 #[test]
 fn damage_outlives_the_run_that_found_it() {
-    let stage = Stage::new();
+    let harness = Harness::new();
     let truth = lines(3000);
-    let data = left_behind(&stage, &(truth.join("\n") + "\n"));
+    let data = left_behind(&harness, &(truth.join("\n") + "\n"));
     flip(&data, 500);
-    let path = stage.log("a.log");
+    let path = harness.log("a.log");
     fs::write(&path, "one\n").unwrap();
-    let mut run = stage.tool().arg(&path).start();
+    let mut run = harness.tool().arg(&path).start();
     wait_until("all that is whole", LIMIT, || {
-        let count = stage.shipped().len();
-        if count > 1900 && stage.values().last().is_some() { Ok(()) } else { Err(format!("{count}")) }
+        let count = harness.shipped().len();
+        if count > 1900 && harness.values().last().is_some() { Ok(()) } else { Err(format!("{count}")) }
     });
-    stage.await_saved(3_000_004);
+    harness.await_saved(3_000_004);
     assert!(String::from_utf8(run.stderr_so_far()).unwrap().contains(" bytes of stdin are lost"), "at once");
     run.kill();
-    let count = stage.shipped().len();
-    let run = stage.tool().arg("--once").arg(&path).run().fails_with(1).stderr_is_one_line();
+    let count = harness.shipped().len();
+    let run = harness.tool().arg("--once").arg(&path).run().fails_with(1).stderr_is_one_line();
     run.stderr_contains(&format!("{}.damaged", data.display()));
-    stage.once(&path);
-    assert_eq!(stage.shipped().len(), count, "nothing is sent again");
+    harness.once(&path);
+    assert_eq!(harness.shipped().len(), count, "nothing is sent again");
 }
 
 /// As a crash leaves it: what was being written is left out, and that is no damage.
 #[test]
 fn an_unfinished_end_is_no_damage() {
-    let stage = Stage::new();
+    let harness = Harness::new();
     let truth = lines(3000);
-    let data = left_behind(&stage, &(truth.join("\n") + "\n"));
+    let data = left_behind(&harness, &(truth.join("\n") + "\n"));
     let groups = groups(&data.with_extension("sums"));
     let last = groups.last().unwrap();
     fs::File::options().write(true).open(&data).unwrap().set_len(last.end - 10).unwrap();
-    let run = stage.tool().run().succeeds().stderr_is_one_line();
+    let run = harness.tool().run().succeeds().stderr_is_one_line();
     run.stderr_contains(&format!("the last {} bytes of {}", last.end - last.start, data.display()));
-    assert!(stage.values().len() as u64 >= last.start / 1000);
+    assert!(harness.values().len() as u64 >= last.start / 1000);
     assert_eq!(fs::read_dir(data.parent().unwrap()).unwrap().count(), 0);
 }

@@ -1,45 +1,45 @@
 //! What a state directory is for: one topic, and files that are remembered whether they are asked for or not.
 
-use crate::stage::{Stage, append, check_stats};
+use crate::harness::{Harness, append, check_stats};
 use std::fs;
 
 #[test]
 fn a_state_directory_belongs_to_a_topic() {
-    let stage = Stage::new();
-    let path = stage.log("a.log");
+    let harness = Harness::new();
+    let path = harness.log("a.log");
     append(&path, "one\n");
-    stage.once(&path);
+    harness.once(&path);
     append(&path, "two\n");
-    let other = format!("{}-other", stage.topic);
+    let other = format!("{}-other", harness.topic);
     // The later --topic would be wrong usage: the whole line anew.
     let tool =
-        || testkit::Tool::new(env!("CARGO_BIN_EXE_log-ship")).args(["--brokers", &stage.brokers, "--topic", &other]);
-    let to_other = |args: &[&str]| tool().arg("--state-dir").arg(stage.state()).args(args);
+        || testkit::Tool::new(env!("CARGO_BIN_EXE_log-ship")).args(["--brokers", &harness.brokers, "--topic", &other]);
+    let to_other = |args: &[&str]| tool().arg("--state-dir").arg(harness.state()).args(args);
     for args in [&["--once", path.to_str().unwrap()][..], &[path.to_str().unwrap()], &[]] {
         let run = to_other(args).stdin("three\n").run().fails_with(1).stderr_is_one_line();
-        let state = stage.state();
+        let state = harness.state();
         run.stderr_contains(&format!(
             "unable to ship to topic {other}: {} holds the positions of topic {}; give each topic its own --state-dir",
             state.display(),
-            stage.topic
+            harness.topic
         ));
     }
-    stage.once(&path);
-    assert_eq!(stage.values(), ["one", "two"]);
+    harness.once(&path);
+    assert_eq!(harness.values(), ["one", "two"]);
 }
 
 /// One PATH, then another one: neither is lost, and nothing is said to be destroyed that is there.
 #[test]
 fn other_paths_on_one_state_directory() {
-    let stage = Stage::new();
-    fs::create_dir(stage.log("sub")).unwrap();
+    let harness = Harness::new();
+    fs::create_dir(harness.log("sub")).unwrap();
     // In another folder, and in the same one.
     for (one, two) in [("a.log", "sub/b.log"), ("c.log", "d.log"), ("sub/e.log", "f.log")] {
-        let (one, two) = (stage.log(one), stage.log(two));
-        let before = stage.shipped().len();
+        let (one, two) = (harness.log(one), harness.log(two));
+        let before = harness.shipped().len();
         append(&one, "one\nand a line without its en");
         append(&two, "two\n");
-        let once = |path: &std::path::Path| stage.tool().args(["--once", "--stats", "1h"]).arg(path).run().succeeds();
+        let once = |path: &std::path::Path| harness.tool().args(["--once", "--stats", "1h"]).arg(path).run().succeeds();
         once(&one).stderr_contains("have no newline yet");
         append(&one, "d\nthree\n");
         for _ in 0..2 {
@@ -48,20 +48,20 @@ fn other_paths_on_one_state_directory() {
                 run.stderr_contains(&format!("{} is no longer watched, 33 bytes of it are not shipped", one.display()));
             assert_eq!(check_stats(&run.stdout)["destroyed_bytes"].as_u64(), Some(0));
         }
-        assert_eq!(stage.shipped().len(), before + 2, "what nobody asks for is not shipped");
+        assert_eq!(harness.shipped().len(), before + 2, "what nobody asks for is not shipped");
         // Rotated while nobody watches it.
         let rotated = one.with_extension("log.1");
         fs::rename(&one, &rotated).unwrap();
         append(&one, "four\n");
         once(&one).stderr_is_empty();
-        let values = stage.values();
+        let values = harness.values();
         let mut new = values[before..].to_vec();
         new.sort();
         assert_eq!(new, ["and a line without its end", "four", "one", "three", "two"]);
         // It was shipped to its end, so there is nothing to say.
         once(&two).stderr_is_empty();
         once(&one).stderr_is_empty();
-        assert_eq!(stage.shipped().len(), before + 5);
+        assert_eq!(harness.shipped().len(), before + 5);
         // Gone while nobody watches it: now it is destroyed.
         append(&two, "half a li");
         once(&two).stderr_contains("have no newline yet");

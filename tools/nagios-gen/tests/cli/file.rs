@@ -1,207 +1,206 @@
 //! FILE: replaced whole or not at all, with what lies around it left as it is.
 
 use crate::fleet::{csv, fleet, host};
-use crate::names_in;
-use crate::site::Site;
+use crate::harness::{Harness, names_in};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use testkit::Tool;
 
 #[test]
 fn mode_and_owner_stay() {
-    let site = Site::new();
-    let _first = site.tool(csv(&fleet(1..3))).run().succeeds().stdout_is("").stderr_is_empty();
-    assert_eq!(fs::metadata(site.file()).unwrap().mode() & 0o7777, 0o644, "Nagios can read it");
-    fs::set_permissions(site.file(), Permissions::from_mode(0o640)).unwrap();
+    let harness = Harness::new();
+    let _first = harness.tool(csv(&fleet(1..3))).run().succeeds().stdout_is("").stderr_is_empty();
+    assert_eq!(fs::metadata(harness.file()).unwrap().mode() & 0o7777, 0o644, "Nagios can read it");
+    fs::set_permissions(harness.file(), Permissions::from_mode(0o640)).unwrap();
     let root = rustix::process::geteuid().is_root();
     if root {
-        chown(site.file(), Some(12_345), Some(54_321)).unwrap();
+        chown(harness.file(), Some(12_345), Some(54_321)).unwrap();
     }
-    let before = fs::metadata(site.file()).unwrap();
-    let _second = site.tool(csv(&fleet(1..4))).run().succeeds();
-    let after = fs::metadata(site.file()).unwrap();
+    let before = fs::metadata(harness.file()).unwrap();
+    let _second = harness.tool(csv(&fleet(1..4))).run().succeeds();
+    let after = fs::metadata(harness.file()).unwrap();
     assert_ne!(before.ino(), after.ino(), "a new file, renamed into place");
     let owner = |metadata: &fs::Metadata| (metadata.mode(), metadata.uid(), metadata.gid());
     assert_eq!(owner(&before), owner(&after));
-    assert_eq!(site.hidden(), [".fleet.cfg.lock"]);
-    let _same = site.tool(csv(&fleet(1..4))).run().succeeds();
-    assert_eq!(fs::metadata(site.file()).unwrap().ino(), after.ino());
+    assert_eq!(harness.hidden(), [".fleet.cfg.lock"]);
+    let _same = harness.tool(csv(&fleet(1..4))).run().succeeds();
+    assert_eq!(fs::metadata(harness.file()).unwrap().ino(), after.ino());
 }
 
 /// Nagios gives its privileges up before it checks, so it finds out.
 #[test]
 fn a_file_that_nagios_can_not_read_is_refused() {
-    let site = Site::new();
-    let _first = site.verified(csv(&fleet(1..4))).run().succeeds();
-    let before = site.content();
-    fs::set_permissions(site.file(), Permissions::from_mode(0o200)).unwrap();
-    let refused = site.verified(csv(&fleet(1..5))).run().fails_with(1).stderr_is_one_line();
+    let harness = Harness::new();
+    let _first = harness.verified(csv(&fleet(1..4))).run().succeeds();
+    let before = harness.content();
+    fs::set_permissions(harness.file(), Permissions::from_mode(0o200)).unwrap();
+    let refused = harness.verified(csv(&fleet(1..5))).run().fails_with(1).stderr_is_one_line();
     let why = if rustix::process::geteuid().is_root() { "unable to verify" } else { "unable to read" };
     let _told = refused.stderr_contains(why);
-    fs::set_permissions(site.file(), Permissions::from_mode(0o644)).unwrap();
-    assert_eq!(site.content(), before);
+    fs::set_permissions(harness.file(), Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(harness.content(), before);
 }
 
 #[test]
 fn a_link_stays_a_link() {
-    let site = Site::new();
-    fs::create_dir(site.path("elsewhere")).unwrap();
-    fs::write(site.path("elsewhere/real.cfg"), "").unwrap();
-    symlink(site.path("elsewhere/real.cfg"), site.file()).unwrap();
+    let harness = Harness::new();
+    fs::create_dir(harness.path("elsewhere")).unwrap();
+    fs::write(harness.path("elsewhere/real.cfg"), "").unwrap();
+    symlink(harness.path("elsewhere/real.cfg"), harness.file()).unwrap();
     // Nagios reads it through the link.
-    let _run = site.verified(csv(&fleet(1..3))).run().succeeds();
-    assert!(fs::symlink_metadata(site.file()).unwrap().is_symlink());
-    assert!(fs::read_to_string(site.path("elsewhere/real.cfg")).unwrap().contains("i-00000002"));
+    let _run = harness.verified(csv(&fleet(1..3))).run().succeeds();
+    assert!(fs::symlink_metadata(harness.file()).unwrap().is_symlink());
+    assert!(fs::read_to_string(harness.path("elsewhere/real.cfg")).unwrap().contains("i-00000002"));
 }
 
 /// A rename would put a file where the device, the pipe or the link was.
 #[test]
 fn what_is_no_file_stays_what_it_is() {
-    let site = Site::new();
-    symlink(site.path("elsewhere.cfg"), site.file()).unwrap();
-    let run = site.tool(csv(&fleet(1..3))).run().fails_with(1).stderr_is_one_line();
+    let harness = Harness::new();
+    symlink(harness.path("elsewhere.cfg"), harness.file()).unwrap();
+    let run = harness.tool(csv(&fleet(1..3))).run().fails_with(1).stderr_is_one_line();
     let _told = run.stderr_contains("it is a link to a file that does not exist");
-    fs::remove_file(site.file()).unwrap();
-    let _made = Tool::new("mkfifo").arg(site.file()).run().succeeds();
-    let run = site.tool(csv(&fleet(1..3))).run().fails_with(1).stderr_is_one_line();
+    fs::remove_file(harness.file()).unwrap();
+    let _made = Tool::new("mkfifo").arg(harness.file()).run().succeeds();
+    let run = harness.tool(csv(&fleet(1..3))).run().fails_with(1).stderr_is_one_line();
     let _told = run.stderr_contains("it is a device or a pipe");
-    assert!(fs::symlink_metadata(site.file()).unwrap().file_type().is_fifo());
-    assert!(site.hidden().is_empty());
+    assert!(fs::symlink_metadata(harness.file()).unwrap().file_type().is_fifo());
+    assert!(harness.hidden().is_empty());
 }
 
 #[test]
 fn an_empty_or_shrunken_list_is_refused() {
-    let site = Site::new();
+    let harness = Harness::new();
     let empty = csv(&[]);
-    let refused = site.tool(empty.clone()).run().fails_with(1).stderr_is_one_line();
+    let refused = harness.tool(empty.clone()).run().fails_with(1).stderr_is_one_line();
     let _told = refused.stderr_contains("no host to watch (--allow-empty accepts that)");
-    assert_eq!(site.content(), None);
-    let _ten = site.tool(csv(&fleet(0..10))).run().succeeds();
-    let before = site.content();
+    assert_eq!(harness.content(), None);
+    let _ten = harness.tool(csv(&fleet(0..10))).run().succeeds();
+    let before = harness.content();
     for list in [csv(&fleet(0..6)), empty.clone(), Vec::new()] {
         let code = if list.is_empty() { 75 } else { 1 };
-        let _refused = site.tool(list).run().fails_with(code).stdout_is("").stderr_is_one_line();
-        assert_eq!(site.content(), before);
+        let _refused = harness.tool(list).run().fails_with(code).stdout_is("").stderr_is_one_line();
+        assert_eq!(harness.content(), before);
     }
     // All of them stopped: not a host is left, however long the list is.
     let mut stopped = fleet(0..10);
     stopped.iter_mut().for_each(|host| host.instance_state = "stopped".to_owned());
-    let _refused = site.tool(csv(&stopped)).arg("-q").run().fails_with(1).stderr_is_one_line();
-    assert_eq!(site.content(), before);
+    let _refused = harness.tool(csv(&stopped)).arg("-q").run().fails_with(1).stderr_is_one_line();
+    assert_eq!(harness.content(), before);
 
-    let _exactly = site.tool(csv(&fleet(0..7))).run().succeeds();
-    let refused = site.tool(csv(&fleet(0..1))).args(["--max-shrink", "85%"]).run().fails_with(1);
+    let _exactly = harness.tool(csv(&fleet(0..7))).run().succeeds();
+    let refused = harness.tool(csv(&fleet(0..1))).args(["--max-shrink", "85%"]).run().fails_with(1);
     let _told = refused.stderr_contains("1 hosts are left of 7, which is a loss of more than 85%");
-    let _wider = site.tool(csv(&fleet(0..1))).args(["--max-shrink", "86"]).run().succeeds();
-    let _none = site.tool(empty).arg("--allow-empty").run().succeeds();
-    assert_eq!(site.content().as_deref(), Some(""));
+    let _wider = harness.tool(csv(&fleet(0..1))).args(["--max-shrink", "86"]).run().succeeds();
+    let _none = harness.tool(empty).arg("--allow-empty").run().succeeds();
+    assert_eq!(harness.content().as_deref(), Some(""));
 }
 
 #[test]
 fn a_dry_run_tells_and_changes_nothing() {
-    let site = Site::live();
-    let _first = site.reloaded(csv(&fleet(1..5))).run().succeeds();
-    let before = (site.content(), names_in(&site.path("conf.d")), site.reloads());
+    let harness = Harness::live();
+    let _first = harness.reloaded(csv(&fleet(1..5))).run().succeeds();
+    let before = (harness.content(), names_in(&harness.path("conf.d")), harness.reloads());
     let mut next = fleet(2..7);
     next[0].private_ip = "172.31.0.9".to_owned();
-    let run = site.reloaded(csv(&next)).arg("--dry-run").run().succeeds();
+    let run = harness.reloaded(csv(&next)).arg("--dry-run").run().succeeds();
     let run = run.stdout_is(
         "added\tob-appengine-i-00000005\nadded\tob-appengine-i-00000006\nchanged\tob-appengine-i-00000002\n\
          removed\tob-appengine-i-00000001\n",
     );
     let _told = run.stderr_contains("dry run: nothing was changed: 2 hosts added, 1 removed, 1 changed, 5 now");
     // It verifies, and it refuses what a run would refuse.
-    let _run = site.reloaded(csv(&next)).args(["--dry-run", "--use", "none"]).run().fails_with(1).stdout_is("");
-    let _run = site.reloaded(csv(&fleet(1..2))).arg("--dry-run").run().fails_with(1).stdout_is("");
-    assert_eq!((site.content(), names_in(&site.path("conf.d")), site.reloads()), before);
+    let _run = harness.reloaded(csv(&next)).args(["--dry-run", "--use", "none"]).run().fails_with(1).stdout_is("");
+    let _run = harness.reloaded(csv(&fleet(1..2))).arg("--dry-run").run().fails_with(1).stdout_is("");
+    assert_eq!((harness.content(), names_in(&harness.path("conf.d")), harness.reloads()), before);
 }
 
 #[test]
 fn a_file_that_nagios_does_not_read_is_not_verified() {
-    let site = Site::new();
+    let harness = Harness::new();
     for outside in ["fleet.cfg", "conf.d/fleet.txt", "conf.d/.fleet.cfg"] {
-        let run = crate::nagios_gen().stdin(csv(&fleet(1..3))).arg("--output").arg(site.path(outside));
-        let run = run.arg("--verify").arg(site.cfg()).run().fails_with(1).stderr_is_one_line();
+        let run = crate::harness::nagios_gen().stdin(csv(&fleet(1..3))).arg("--output").arg(harness.path(outside));
+        let run = run.arg("--verify").arg(harness.cfg()).run().fails_with(1).stderr_is_one_line();
         let _told = run.stderr_contains("no cfg_file or cfg_dir names it");
-        assert!(!site.path(outside).exists());
+        assert!(!harness.path(outside).exists());
     }
     // Named by a line of its own, or somewhere below.
-    let main = fs::read_to_string(site.cfg()).unwrap();
-    fs::write(site.cfg(), format!("{main}cfg_file=fleet.cfg\n")).unwrap();
-    fs::create_dir_all(site.path("conf.d/eu/west")).unwrap();
+    let main = fs::read_to_string(harness.cfg()).unwrap();
+    fs::write(harness.cfg(), format!("{main}cfg_file=fleet.cfg\n")).unwrap();
+    fs::create_dir_all(harness.path("conf.d/eu/west")).unwrap();
     for (n, inside) in ["fleet.cfg", "conf.d/eu/west/fleet.cfg"].into_iter().enumerate() {
         let n = u32::try_from(n).unwrap() * 10;
-        let run = crate::nagios_gen().stdin(csv(&fleet(n..n + 3))).arg("--output").arg(site.path(inside));
-        let run = run.args(["--no-hostgroups", "--verify"]).arg(site.cfg());
-        fs::write(site.path("groups.cfg"), "define hostgroup {\n hostgroup_name obelix-spot-servers\n}\n").unwrap();
+        let run = crate::harness::nagios_gen().stdin(csv(&fleet(n..n + 3))).arg("--output").arg(harness.path(inside));
+        let run = run.args(["--no-hostgroups", "--verify"]).arg(harness.cfg());
+        fs::write(harness.path("groups.cfg"), "define hostgroup {\n hostgroup_name obelix-spot-servers\n}\n").unwrap();
         if n == 0 {
-            let main = fs::read_to_string(site.cfg()).unwrap();
-            fs::write(site.cfg(), format!("{main}cfg_file=groups.cfg\n")).unwrap();
+            let main = fs::read_to_string(harness.cfg()).unwrap();
+            fs::write(harness.cfg(), format!("{main}cfg_file=groups.cfg\n")).unwrap();
         }
         let _run = run.run().succeeds();
     }
-    assert_eq!(site.precache().matches("define host {").count(), 7);
+    assert_eq!(harness.precache().matches("define host {").count(), 7);
 }
 
 #[test]
 fn what_is_in_the_way_is_named() {
-    let site = Site::new();
+    let harness = Harness::new();
     let list = csv(&fleet(1..3));
-    let run = crate::nagios_gen().stdin(list.clone()).arg("--output").arg(site.path("no/such/dir.cfg"));
+    let run = crate::harness::nagios_gen().stdin(list.clone()).arg("--output").arg(harness.path("no/such/dir.cfg"));
     let _run = run.run().fails_with(1).stderr_is_one_line().stderr_contains("no/such/dir.cfg");
-    let run = crate::nagios_gen().stdin(list.clone()).arg("--output").arg(site.path("conf.d"));
+    let run = crate::harness::nagios_gen().stdin(list.clone()).arg("--output").arg(harness.path("conf.d"));
     let _run = run.run().fails_with(1).stderr_contains("it is a directory");
-    let run = site.tool(list.clone()).arg("--verify").arg(site.path("none.cfg")).run().fails_with(1);
+    let run = harness.tool(list.clone()).arg("--verify").arg(harness.path("none.cfg")).run().fails_with(1);
     let _told = run.stderr_is_one_line().stderr_contains("none.cfg");
-    let run = site.verified(list.clone()).args(["--nagios", "/no/such/nagios"]).run().fails_with(1);
+    let run = harness.verified(list.clone()).args(["--nagios", "/no/such/nagios"]).run().fails_with(1);
     let _told = run.stderr_is_one_line().stderr_contains("unable to run /no/such/nagios");
-    let run = site.verified(list.clone()).args(["--nagios", "/bin/sleep"]).run().fails_with(1);
+    let run = harness.verified(list.clone()).args(["--nagios", "/bin/sleep"]).run().fails_with(1);
     let _told = run.stderr_is_one_line().stderr_contains("unable to verify");
     // No evidence to be had: said before anything is changed.
-    let main = fs::read_to_string(site.cfg()).unwrap();
-    fs::write(site.cfg(), main.replace("status_file=var/status.dat", "status_file=/dev/null")).unwrap();
-    let run = site.reloaded_by(list, "true").run().fails_with(1).stderr_is_one_line();
+    let main = fs::read_to_string(harness.cfg()).unwrap();
+    fs::write(harness.cfg(), main.replace("status_file=var/status.dat", "status_file=/dev/null")).unwrap();
+    let run = harness.reloaded_by(list, "true").run().fails_with(1).stderr_is_one_line();
     let _told = run.stderr_contains("names no status_file");
-    assert_eq!((site.content(), site.reloads()), (None, 0));
-    assert_eq!(site.hidden(), [".fleet.cfg.lock"]);
+    assert_eq!((harness.content(), harness.reloads()), (None, 0));
+    assert_eq!(harness.hidden(), [".fleet.cfg.lock"]);
 }
 
 #[test]
 fn services_for_every_host() {
-    let site = Site::new();
+    let harness = Harness::new();
     let hosts = [host("i-1", "ob", &[("service", "obelix")]), host("i-2", "ob", &[])];
     let services = ["--service", "HTTP=http-service", "--service", "Load 5 min=http-service"];
-    let _run = site.verified(csv(&hosts)).args(services).run().succeeds();
-    let text = site.content().unwrap();
+    let _run = harness.verified(csv(&hosts)).args(services).run().succeeds();
+    let text = harness.content().unwrap();
     let first = "define service {\n\tuse\thttp-service\n\thost_name\tob-i-1\n\tservice_description\tHTTP\n}\n";
     assert!(text.contains(first), "{text}");
-    assert_eq!(site.precache().matches("define service {").count(), 5);
+    assert_eq!(harness.precache().matches("define service {").count(), 5);
 }
 
 /// Whoever may write the directory and reach Nagios needs no root.
 #[test]
 fn without_privileges() {
-    let site = Site::new();
-    let program = site.path("bin/nagios-gen");
+    let harness = Harness::new();
+    let program = harness.path("bin/nagios-gen");
     fs::copy(env!("CARGO_BIN_EXE_nagios-gen"), &program).unwrap();
     let tool = if rustix::process::geteuid().is_root() {
         let id = |flag| Tool::new("id").args([flag, "nagios"]).run().succeeds().stdout_str().trim().parse().ok();
-        chown(site.path("conf.d"), id("-u"), id("-g")).unwrap();
+        chown(harness.path("conf.d"), id("-u"), id("-g")).unwrap();
         Tool::new("setpriv").args(["--reuid=nagios", "--regid=nagios", "--clear-groups"]).arg(&program)
     } else {
         Tool::new(&program)
     };
-    let tool = tool.cwd("/").arg("--output").arg(site.file()).arg("--verify").arg(site.cfg());
+    let tool = tool.cwd("/").arg("--output").arg(harness.file()).arg("--verify").arg(harness.cfg());
     let _first = tool.clone().stdin(csv(&fleet(1..4))).run().succeeds().stderr_is_empty();
-    assert!(site.precache().contains("i-00000003"));
+    assert!(harness.precache().contains("i-00000003"));
     let _refused = tool.clone().arg("--use").arg("none").stdin(csv(&fleet(1..5))).run().fails_with(1);
-    assert_eq!(site.hidden(), [".fleet.cfg.lock"]);
+    assert_eq!(harness.hidden(), [".fleet.cfg.lock"]);
     if rustix::process::geteuid().is_root() {
         // A file that was somebody else's can't stay theirs: said, and nothing is changed.
-        chown(site.file(), Some(0), Some(0)).unwrap();
-        let before = site.content();
+        chown(harness.file(), Some(0), Some(0)).unwrap();
+        let before = harness.content();
         let run = tool.stdin(csv(&fleet(1..5))).run().fails_with(1).stderr_is_one_line();
         let _told = run.stderr_contains("Operation not permitted");
-        assert_eq!(site.content(), before);
+        assert_eq!(harness.content(), before);
     }
 }

@@ -3,15 +3,14 @@
 //! The expected values come from the list alone: escapes are read back to the bytes they stand for, by code that knows
 //! nothing of how they were written. Nagios' own dump (objects.precache) is the other side.
 
-use crate::figure;
 use crate::fleet::{HOSTILE, csv, host, text};
-use crate::site::Site;
+use crate::harness::Harness;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use records::Host;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use testkit::Seed;
+use testkit::{Seed, figure};
 
 /// Every `define` of a dump: kind and directives.
 fn dumped(text: &str) -> Vec<(String, BTreeMap<String, String>)> {
@@ -129,13 +128,13 @@ fn random_host(rng: &mut StdRng, number: u32) -> Host {
 fn random_tags_give_just_the_intended_objects() {
     let seed = Seed::from_env_or_random("random_tags_give_just_the_intended_objects");
     let (batch, total) = figure((2_500, 10_000), (10_000, 1_000_000));
-    let site = Site::new();
-    let base = site.precache();
+    let harness = Harness::new();
+    let base = harness.precache();
     for round in 0..total / batch {
         let mut rng = seed.part(u64::from(round)).rng();
         let hosts: Vec<Host> = (0..batch).map(|n| random_host(&mut rng, round * batch + n)).collect();
-        let _run = site.tool(csv(&hosts)).args(["--max-shrink", "100%"]).run().succeeds().stderr_is_empty();
-        let wrong = compare(&base, &site.precache(), &hosts);
+        let _run = harness.tool(csv(&hosts)).args(["--max-shrink", "100%"]).run().succeeds().stderr_is_empty();
+        let wrong = compare(&base, &harness.precache(), &hosts);
         assert!(wrong.is_empty(), "{} differences in round {round}, the first: {}", wrong.len(), wrong[0]);
     }
     eprintln!("{total} random tag sets: 0 extra, 0 missing, 0 rejected");
@@ -144,8 +143,8 @@ fn random_tags_give_just_the_intended_objects() {
 /// Each piece of the hostile corpus by itself, wherever a tag can stand.
 #[test]
 fn hostile_tags_give_just_the_intended_objects() {
-    let site = Site::new();
-    let base = site.precache();
+    let harness = Harness::new();
+    let base = harness.precache();
     let mut hosts = Vec::new();
     for evil in HOSTILE {
         for text in
@@ -160,18 +159,18 @@ fn hostile_tags_give_just_the_intended_objects() {
             hosts.push(made);
         }
     }
-    let _run = site.verified(csv(&hosts)).run().succeeds();
-    assert_eq!(compare(&base, &site.precache(), &hosts), Vec::<String>::new());
+    let _run = harness.verified(csv(&hosts)).run().succeeds();
+    assert_eq!(compare(&base, &harness.precache(), &hosts), Vec::<String>::new());
     // A terminal shows it as it is: no control character but the tabs and newlines of the form.
-    let text = site.content().unwrap();
+    let text = harness.content().unwrap();
     assert!(text.chars().all(|c| !c.is_control() || c == '\t' || c == '\n'));
 }
 
 /// A renderer that writes values as they are, as the old one did: the comparison must see what it lets in.
 #[test]
 fn the_comparison_sees_what_an_unsafe_renderer_lets_in() {
-    let site = Site::new();
-    let base = site.precache();
+    let harness = Harness::new();
+    let base = harness.precache();
     let raw = |host: &Host| {
         format!(
             "define host {{\n\tuse\tlinux-server\n\thost_name\t{0}-{2}\n\talias\t{0},{1},{2}\n\taddress\t{1}\n}}\n",
@@ -192,19 +191,20 @@ fn the_comparison_sees_what_an_unsafe_renderer_lets_in() {
     ];
     for (name, sign) in cases {
         let hosts = [host("i-1", name, &[])];
-        fs::write(site.file(), raw(&hosts[0]).replace(&format!("alias\t{name}"), "alias\ta")).unwrap();
-        let wrong = compare(&base, &site.precache(), &hosts);
+        fs::write(harness.file(), raw(&hosts[0]).replace(&format!("alias\t{name}"), "alias\ta")).unwrap();
+        let wrong = compare(&base, &harness.precache(), &hosts);
         assert!(wrong.iter().any(|what| what.contains(sign)), "{name:?}: {wrong:?}");
     }
     // Nothing at all, and one host too few.
     let hosts = [host("i-1", "a", &[]), host("i-2", "a", &[])];
-    fs::write(site.file(), raw(&hosts[0])).unwrap();
-    let wrong = compare(&base, &site.precache(), &hosts);
+    fs::write(harness.file(), raw(&hosts[0])).unwrap();
+    let wrong = compare(&base, &harness.precache(), &hosts);
     assert!(wrong.len() == 1 && wrong[0].starts_with("missing: "), "{wrong:?}");
-    fs::write(site.file(), (raw(&hosts[0]) + &raw(&hosts[1])).replace("alias\ta,172.31.0.4,i-2", "alias\tb")).unwrap();
-    let wrong = compare(&base, &site.precache(), &hosts);
+    fs::write(harness.file(), (raw(&hosts[0]) + &raw(&hosts[1])).replace("alias\ta,172.31.0.4,i-2", "alias\tb"))
+        .unwrap();
+    let wrong = compare(&base, &harness.precache(), &hosts);
     assert!(wrong.len() == 1 && wrong[0].starts_with("different: "), "{wrong:?}");
     // And it has nothing to say about what is right.
-    fs::write(site.file(), raw(&hosts[0]) + &raw(&hosts[1])).unwrap();
-    assert_eq!(compare(&base, &site.precache(), &hosts), Vec::<String>::new());
+    fs::write(harness.file(), raw(&hosts[0]) + &raw(&hosts[1])).unwrap();
+    assert_eq!(compare(&base, &harness.precache(), &hosts), Vec::<String>::new());
 }

@@ -2,8 +2,7 @@
 //! next run ends right.
 
 use crate::fleet::{csv, fleet};
-use crate::nagios_gen;
-use crate::site::Site;
+use crate::harness::{Harness, nagios_gen};
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Mutex;
@@ -34,19 +33,20 @@ const NAMES: [&str; 12] = [
 ];
 
 /// nagios-gen with this list under strace, which sees only calls on the tree.
-fn on_the_tree(site: &Site, ids: std::ops::Range<u32>, options: &[&str]) -> Tool {
-    let paths: Vec<String> = NAMES.iter().map(|name| site.path("conf.d").join(name).display().to_string()).collect();
+fn on_the_tree(harness: &Harness, ids: std::ops::Range<u32>, options: &[&str]) -> Tool {
+    let paths: Vec<String> = NAMES.iter().map(|name| harness.path("conf.d").join(name).display().to_string()).collect();
     let options: Vec<&str> = options.iter().copied().chain(paths.iter().flat_map(|path| ["-P", path])).collect();
-    traced(site, ids, &options)
+    traced(harness, ids, &options)
 }
 
 /// nagios-gen with this list under strace.
-fn traced(site: &Site, ids: std::ops::Range<u32>, options: &[&str]) -> Tool {
-    let gen_args = ["--output", &site.file().display().to_string(), "--verify", &site.cfg().display().to_string()];
-    let command = format!("echo >>{}; kill -HUP {}", site.path("reloads").display(), site.pid());
+fn traced(harness: &Harness, ids: std::ops::Range<u32>, options: &[&str]) -> Tool {
+    let gen_args =
+        ["--output", &harness.file().display().to_string(), "--verify", &harness.cfg().display().to_string()];
+    let command = format!("echo >>{}; kill -HUP {}", harness.path("reloads").display(), harness.pid());
     Tool::new("strace")
         .args(["-qq", "-y", "-o"])
-        .arg(site.path("trace"))
+        .arg(harness.path("trace"))
         .args(options)
         .arg(env!("CARGO_BIN_EXE_nagios-gen"))
         .args(gen_args)
@@ -55,9 +55,9 @@ fn traced(site: &Site, ids: std::ops::Range<u32>, options: &[&str]) -> Tool {
 }
 
 /// The calls of a run that touch the tree: for each kind of call, which of its occurrences.
-fn touching(site: &Site, ids: std::ops::Range<u32>) -> Vec<(String, usize)> {
-    let _run = on_the_tree(site, ids, &["-e", &format!("trace={CALLS}")]).run().succeeds();
-    let trace = fs::read_to_string(site.path("trace")).unwrap();
+fn touching(harness: &Harness, ids: std::ops::Range<u32>) -> Vec<(String, usize)> {
+    let _run = on_the_tree(harness, ids, &["-e", &format!("trace={CALLS}")]).run().succeeds();
+    let trace = fs::read_to_string(harness.path("trace")).unwrap();
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     let point = |line: &str| {
         let (call, _) = line.split_once('(')?;
@@ -70,7 +70,7 @@ fn touching(site: &Site, ids: std::ops::Range<u32>) -> Vec<(String, usize)> {
 
 #[test]
 fn killed_at_every_call_that_touches_the_tree() {
-    let first = Site::live();
+    let first = Harness::live();
     let _run = first.reloaded(csv(&fleet(1..4))).run().succeeds();
     let points = touching(&first, 1..5);
     assert!(points.len() > 30, "{points:?}");
@@ -83,12 +83,12 @@ fn killed_at_every_call_that_touches_the_tree() {
     std::thread::scope(|scope| {
         for _ in 0..SITES {
             scope.spawn(|| {
-                let mut site = Site::live();
+                let mut harness = Harness::live();
                 // The two lists take turns: each is the old one of the next point.
                 let (mut old, mut new) = (1..4, 1..5);
-                let _run = site.reloaded(csv(&fleet(old.clone()))).run().succeeds();
+                let _run = harness.reloaded(csv(&fleet(old.clone()))).run().succeeds();
                 while let Some((call, n)) = points.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    let left = killed_at(&mut site, call, *n, (&old, &new));
+                    let left = killed_at(&mut harness, call, *n, (&old, &new));
                     *seen.lock().unwrap().entry(left).or_insert(0) += 1;
                     std::mem::swap(&mut old, &mut new);
                 }
@@ -102,7 +102,7 @@ fn killed_at_every_call_that_touches_the_tree() {
 
 /// Kills a run at a point, looks at what it left, and lets the next run finish.
 fn killed_at(
-    site: &mut Site,
+    harness: &mut Harness,
     call: &str,
     n: usize,
     lists: (&std::ops::Range<u32>, &std::ops::Range<u32>),
@@ -110,31 +110,31 @@ fn killed_at(
     let (old, new) = lists;
     let whole = |ids: &std::ops::Range<u32>| nagios_gen().stdin(csv(&fleet(ids.clone()))).run().succeeds().stdout;
     let inject = format!("inject={call}:signal=KILL:when={n}");
-    let killed = on_the_tree(site, new.clone(), &["-e", &format!("trace={call}"), "-e", &inject]).run();
+    let killed = on_the_tree(harness, new.clone(), &["-e", &format!("trace={call}"), "-e", &inject]).run();
     // strace ends as its program did.
     let killed = killed.killed_by(9);
     let context = format!("killed at {call} number {n}: {}", killed.report());
-    let content = site.content().unwrap().into_bytes();
+    let content = harness.content().unwrap().into_bytes();
     let left = if content == whole(old) { "old" } else { "new" };
     assert!(left == "old" || content == whole(new), "{context}: FILE is {}", String::from_utf8_lossy(&content));
-    let _accepted = site.precache();
-    assert!(site.is_up(), "{context}");
-    let _next = site.reloaded(csv(&fleet(new.clone()))).run().succeeds().stderr_is_empty();
-    assert_eq!(site.content().unwrap().into_bytes(), whole(new), "{context}");
-    site.watches(new.clone());
-    assert_eq!(site.hidden(), [".fleet.cfg.good", ".fleet.cfg.lock"], "{context}");
-    assert!(site.is_up(), "{context}");
+    let _accepted = harness.precache();
+    assert!(harness.is_up(), "{context}");
+    let _next = harness.reloaded(csv(&fleet(new.clone()))).run().succeeds().stderr_is_empty();
+    assert_eq!(harness.content().unwrap().into_bytes(), whole(new), "{context}");
+    harness.watches(new.clone());
+    assert_eq!(harness.hidden(), [".fleet.cfg.good", ".fleet.cfg.lock"], "{context}");
+    assert!(harness.is_up(), "{context}");
     left
 }
 
 /// What an unchanged fleet costs is known to the call: Nagios checks the tree, in a directory elsewhere.
 #[test]
 fn an_unchanged_run_makes_no_call_that_writes() {
-    let site = Site::live();
-    let _run = site.reloaded(csv(&fleet(1..3))).run().succeeds();
-    let _run = traced(&site, 1..3, &["-f", "-e", &format!("trace={CALLS},execve")]).run().succeeds();
-    let trace = fs::read_to_string(site.path("trace")).unwrap();
-    let tree = site.path("").display().to_string();
+    let harness = Harness::live();
+    let _run = harness.reloaded(csv(&fleet(1..3))).run().succeeds();
+    let _run = traced(&harness, 1..3, &["-f", "-e", &format!("trace={CALLS},execve")]).run().succeeds();
+    let trace = fs::read_to_string(harness.path("trace")).unwrap();
+    let tree = harness.path("").display().to_string();
     let writes: Vec<&str> = trace
         .lines()
         .filter(|line| line.contains(&tree) && !line.contains("execve(") && !line.contains("/tmp/nagios-gen-"))

@@ -1,7 +1,7 @@
 //! Objects on stdout.
 
 use crate::fleet::{csv, host};
-use crate::nagios_gen;
+use crate::harness::nagios_gen;
 use records::Host;
 
 #[test]

@@ -1,8 +1,7 @@
 //! Templates of the user's own: they say what the objects look like, and can't print a value raw.
 
 use crate::fleet::{HOSTILE, csv, host};
-use crate::nagios_gen;
-use crate::site::Site;
+use crate::harness::{Harness, nagios_gen};
 use records::Host;
 use std::fs;
 use testkit::Finished;
@@ -43,12 +42,13 @@ define hostgroup {
 
 #[test]
 fn a_template_says_what_the_objects_look_like() {
-    let site = Site::new();
-    fs::write(site.path("t"), SERVICES).unwrap();
+    let harness = Harness::new();
+    fs::write(harness.path("t"), SERVICES).unwrap();
     let mut hosts =
         [host("i-1", "ob", &[("service", "obelix"), ("Owner", "Käse & Söhne; x")]), host("i-2", "ob b", &[])];
     hosts[0].az = "eu-west-1a".to_owned();
-    let run = site.verified(csv(&hosts)).arg("--template").arg(site.path("t")).args(["--service", "HTTP=http-service"]);
+    let run =
+        harness.verified(csv(&hosts)).arg("--template").arg(harness.path("t")).args(["--service", "HTTP=http-service"]);
     let _run = run.run().succeeds();
     let expected = "\
 define host {\n\tuse\tlinux-server\n\thost_name\tob-i-1\n\talias\tob,172.31.0.4,i-1\n\taddress\t172.31.0.4\n\
@@ -58,7 +58,7 @@ define host {\n\tuse\tlinux-server\n\thost_name\tob:20b-i-2\n\talias\tob b,172.3
 \t_ZONE\t\n\tnotes\tnobody\n}\n\
 define service {\n\tuse\thttp-service\n\thost_name\tob:20b-i-2\n\tservice_description\tHTTP\n}\n\
 define hostgroup {\n\thostgroup_name\tobelix-servers\n}\n";
-    assert_eq!(site.content().unwrap(), expected);
+    assert_eq!(harness.content().unwrap(), expected);
 }
 
 /// Every way to print a tag, with every hostile text in it: nothing but harmless signs comes out.

@@ -1,7 +1,7 @@
 //! Promotions rest on conditional writes: a store that ignores them is refused, before anything is written there.
 
+use crate::harness::{Store, commit_of};
 use crate::old::old_release;
-use crate::stage::{Store, commit_of};
 use std::thread;
 use testkit::{Finished, Rules, S3Model};
 

@@ -1,6 +1,6 @@
 //! What no host could fetch is neither sealed nor promoted; and what names a release must be its record.
 
-use crate::stage::{ARTIFACT, Store, commit_of, five};
+use crate::harness::{ARTIFACT, Store, commit_of, five};
 use release::record::{Artifact, Record, sha256};
 use std::collections::BTreeMap;
 use testkit::hostile::{self, Hostile};

@@ -2,7 +2,7 @@
 //! the release that it was leaving: once its last step (the row; with a tag, the push) is done, it is done, and before
 //! that the second run finishes it instead of starting another.
 
-use crate::stage::{Repo, Store, git, write_script};
+use crate::harness::{Repo, Store, git, write_script};
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,6 @@
 //! Stores of the old scripts: archives without a record, and pointers that the scripts go on writing.
 
-use crate::stage::{Repo, Store, commit_of, five, git};
+use crate::harness::{Repo, Store, commit_of, five, git};
 use release::record::{Record, hex, sha256};
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Promotions one after the other: selectors, channels, history, dry runs, environment twins, and how a run ends.
 
-use crate::stage::{ARTIFACT, BUCKET, Repo, Store, commit_of, sealed};
+use crate::harness::{ARTIFACT, BUCKET, Repo, Store, commit_of, sealed};
 use release::history::History;
 use release::record::Record;
 use std::fs::File;

@@ -1,10 +1,10 @@
 //! Many promotions at the same moment: pointer, list and tag tell one story in the end, and the tag never steps back.
 
-use crate::stage::{Repo, Store, git_output, rounds};
+use crate::harness::{Repo, Store, git_output};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use testkit::{Plan, S3Model, Seed};
+use testkit::{Plan, S3Model, Seed, figure};
 
 const AT_ONCE: u64 = 16;
 
@@ -62,7 +62,7 @@ fn race(store: &Store, repo: &Repo, tag: &str) {
 #[test]
 fn sixteen_at_once_on_files() {
     let repo = Repo::new(16);
-    for round in 0..rounds(8, 40) {
+    for round in 0..figure(8, 40) {
         race(&Store::files(), &repo, &format!("files-{round}"));
     }
 }
@@ -70,7 +70,7 @@ fn sixteen_at_once_on_files() {
 #[test]
 fn sixteen_at_once_on_s3() {
     let repo = Repo::new(16);
-    for round in 0..rounds(6, 30) {
+    for round in 0..figure(6, 30) {
         race(&Store::s3(S3Model::start()), &repo, &format!("s3-{round}"));
     }
 }
@@ -79,7 +79,7 @@ fn sixteen_at_once_on_s3() {
 fn sixteen_at_once_on_an_s3_that_fails() {
     let repo = Repo::new(16);
     let seed = Seed::from_env_or_random("sixteen_at_once_on_an_s3_that_fails");
-    for round in 0..rounds(6, 30) {
+    for round in 0..figure(6, 30) {
         let store = Store::s3(S3Model::start());
         store.proxy().set_plan(Plan::Random { seed: seed.part(round).0, percent: 20 });
         race(&store, &repo, &format!("faults-{round}"));

@@ -1,6 +1,6 @@
 //! What is refused, and with which code: one line, and nothing changed.
 
-use crate::stage::{Repo, Store, commit_of, row_writes, sealed};
+use crate::harness::{Repo, Store, commit_of, row_writes, sealed};
 use release::Claim;
 use release::claim::Builder;
 use std::net::TcpListener;

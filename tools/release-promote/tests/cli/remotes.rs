@@ -1,6 +1,6 @@
 //! Remotes and checkouts as they are found: mirrors, odd configuration, locks, hooks, slow answers.
 
-use crate::stage::{Repo, Store, git, write_script};
+use crate::harness::{Repo, Store, git, write_script};
 use std::fs;
 use std::time::Duration;
 use testkit::wait_until;

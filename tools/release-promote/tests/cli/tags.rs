@@ -1,6 +1,6 @@
 //! The tag on the remote: what it says, whom it obeys, and a pointer that moved without it.
 
-use crate::stage::{Repo, Store, git, row_writes, write_script};
+use crate::harness::{Repo, Store, git, row_writes, write_script};
 use testkit::{KillPoint, S3Model};
 
 fn stage() -> (Repo, Store) {

@@ -1,7 +1,7 @@
 //! The rise itself: what the rungs need, what AWS refuses, and what is lost on the way.
 
 use crate::events::{LIMIT, events, of_kind, wait_for};
-use crate::post::{OWN, POLICY, Post, TARGET};
+use crate::harness::{Harness, OWN, POLICY, TARGET};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,9 +9,9 @@ use testkit::{Finished, ScalingFault, ScalingModel, ScalingPolicy, wait_until};
 
 const CHANGES: [&str; 2] = ["LaunchInstances", "ExecutePolicy"];
 
-fn once(post: &Post, args: &[&str]) -> Finished {
-    post.notice("terminate", 120);
-    post.raising().args(["--once", "--timeout", "500ms"]).args(args).run()
+fn once(harness: &Harness, args: &[&str]) -> Finished {
+    harness.notice("terminate", 120);
+    harness.raising().args(["--once", "--timeout", "500ms"]).args(args).run()
 }
 
 fn capacity(run: &Finished) -> serde_json::Value {
@@ -38,11 +38,11 @@ fn refusals_are_asked_again_and_stay_certain() {
             (500, "ResourceContention"),
             (403, "ExpiredToken"),
         ] {
-            let post = Post::new();
-            fail_first(&post.scaling, 3, ScalingFault::error(status, code));
-            let run = once(&post, &["--capacity", rung]).succeeds();
+            let harness = Harness::new();
+            fail_first(&harness.scaling, 3, ScalingFault::error(status, code));
+            let run = once(&harness, &["--capacity", rung]).succeeds();
             let capacity = capacity(&run);
-            assert_eq!(post.risen(), 1, "{rung} {code}");
+            assert_eq!(harness.risen(), 1, "{rung} {code}");
             assert_eq!((&capacity["certain"], &capacity["attempts"]), (&true.into(), &4.into()), "{rung} {code}");
         }
     }
@@ -51,10 +51,10 @@ fn refusals_are_asked_again_and_stay_certain() {
 #[test]
 fn lost_answers_are_one_launch() {
     for fault in [ScalingFault::CloseAfter, ScalingFault::HangAfter, ScalingFault::Cut, ScalingFault::CloseBefore] {
-        let post = Post::new();
-        fail_first(&post.scaling, 3, fault.clone());
-        let run = once(&post, &[]).succeeds();
-        assert_eq!(post.risen(), 1, "{fault:?}");
+        let harness = Harness::new();
+        fail_first(&harness.scaling, 3, fault.clone());
+        let run = once(&harness, &[]).succeeds();
+        assert_eq!(harness.risen(), 1, "{fault:?}");
         assert_eq!(capacity(&run)["certain"], true, "{fault:?}");
     }
 }
@@ -67,10 +67,10 @@ fn a_lost_answer_of_a_policy_is_told() {
         (ScalingFault::Cut, 2),
         (ScalingFault::CloseBefore, 1),
     ] {
-        let post = Post::new();
-        fail_first(&post.scaling, 1, fault.clone());
-        let run = once(&post, &["--capacity", "policy"]).succeeds();
-        assert_eq!(post.risen(), risen, "{fault:?}");
+        let harness = Harness::new();
+        fail_first(&harness.scaling, 1, fault.clone());
+        let run = once(&harness, &["--capacity", "policy"]).succeeds();
+        assert_eq!(harness.risen(), risen, "{fault:?}");
         let capacity = capacity(&run);
         assert_eq!((&capacity["certain"], &capacity["at_most"]), (&false.into(), &2.into()), "{fault:?}");
     }
@@ -78,110 +78,111 @@ fn a_lost_answer_of_a_policy_is_told() {
 
 #[test]
 fn a_server_that_forgets_tokens_is_found_out_by_its_group() {
-    let post = Post::new();
-    post.scaling.remember_tokens(false);
-    fail_first(&post.scaling, 1, ScalingFault::CloseAfter);
-    let _run = once(&post, &[]).succeeds();
-    assert_eq!(post.risen(), 2, "the tool can't know; the checks of these tests must");
+    let harness = Harness::new();
+    harness.scaling.remember_tokens(false);
+    fail_first(&harness.scaling, 1, ScalingFault::CloseAfter);
+    let _run = once(&harness, &[]).succeeds();
+    assert_eq!(harness.risen(), 2, "the tool can't know; the checks of these tests must");
 }
 
 #[test]
 fn a_full_group_is_a_failure_unless_its_maximum_may_rise() {
     for rung in ["launch", "policy"] {
-        let post = Post::new();
-        post.change(|group| group.max = 2);
-        let run = once(&post, &["--capacity", rung]).fails_with(1);
-        assert_eq!(post.risen(), 0);
+        let harness = Harness::new();
+        harness.change(|group| group.max = 2);
+        let run = once(&harness, &["--capacity", rung]).fails_with(1);
+        assert_eq!(harness.risen(), 0);
         assert!(capacity(&run)["error"].as_str().unwrap().contains("at its maximum of 2"), "{}", run.report());
         let ready = &of_kind(&events(&run.stdout), "ready")[0];
         assert!(ready["warnings"][0].as_str().unwrap().contains("it can't rise"), "{ready}");
 
-        let post = Post::new();
-        post.change(|group| group.max = 2);
-        let run = once(&post, &["--capacity", rung, "--max-size-ceiling", "6"]).succeeds();
-        assert_eq!((post.risen(), post.scaling.group(TARGET).max), (1, 6), "{rung}");
+        let harness = Harness::new();
+        harness.change(|group| group.max = 2);
+        let run = once(&harness, &["--capacity", rung, "--max-size-ceiling", "6"]).succeeds();
+        assert_eq!((harness.risen(), harness.scaling.group(TARGET).max), (1, 6), "{rung}");
         assert_eq!(capacity(&run)["certain"], true);
 
         // A person makes room while the instance is there still.
-        let post = Post::new();
-        post.change(|group| group.max = 2);
-        let _run = once(&post, &["--capacity", rung]).fails_with(1);
-        let _run = once(&post, &["--capacity", rung, "--max-size-ceiling", "6"]).succeeds();
-        assert_eq!(post.risen(), 1, "{rung}: by the next start");
+        let harness = Harness::new();
+        harness.change(|group| group.max = 2);
+        let _run = once(&harness, &["--capacity", rung]).fails_with(1);
+        let _run = once(&harness, &["--capacity", rung, "--max-size-ceiling", "6"]).succeeds();
+        assert_eq!(harness.risen(), 1, "{rung}: by the next start");
 
-        let post = Post::new();
-        let _run = once(&post, &["--capacity", rung, "--max-size-ceiling", "6"]).succeeds();
-        assert_eq!((post.risen(), post.scaling.group(TARGET).max), (1, 10), "{rung}: never lowered");
+        let harness = Harness::new();
+        let _run = once(&harness, &["--capacity", rung, "--max-size-ceiling", "6"]).succeeds();
+        assert_eq!((harness.risen(), harness.scaling.group(TARGET).max), (1, 10), "{rung}: never lowered");
     }
 }
 
 #[test]
 fn what_a_rung_needs() {
-    let none = |post: &Post, group: &str, args: &[&str], why: &str| {
-        post.notice("terminate", 120);
-        let run = post.tool().args(["--raise", group]).args(args).run().fails_with(1);
+    let none = |harness: &Harness, group: &str, args: &[&str], why: &str| {
+        harness.notice("terminate", 120);
+        let run = harness.tool().args(["--raise", group]).args(args).run().fails_with(1);
         let ready = of_kind(&events(&run.stdout), "ready").pop().unwrap();
         assert!(ready["error"].as_str().unwrap().contains(why), "{ready}");
-        assert_eq!(post.risen(), 0);
+        assert_eq!(harness.risen(), 0);
         let _told = run.stderr_contains(why);
     };
-    let post = Post::new();
-    post.change(|group| {
+    let harness = Harness::new();
+    harness.change(|group| {
         group.launch_template = false;
         group.policies.clear();
     });
-    none(&post, TARGET, &[], "needs a launch template; it has no policy spot-watch (--ensure-policy puts it)");
-    none(&post, TARGET, &["--capacity", "launch"], "needs a launch template");
-    post.change(|group| group.policies = vec![ScalingPolicy { adjustment: 2, ..ScalingPolicy::plus_one(POLICY) }]);
-    none(&post, TARGET, &[], "is not a simple scaling policy that adds one instance");
-    none(&post, TARGET, &["--ensure-policy"], "is not a simple scaling policy that adds one instance");
-    none(&post, OWN, &[], "it is the instance's own group");
-    none(&post, "nobody", &[], "there is no Auto Scaling group nobody");
+    none(&harness, TARGET, &[], "needs a launch template; it has no policy spot-watch (--ensure-policy puts it)");
+    none(&harness, TARGET, &["--capacity", "launch"], "needs a launch template");
+    harness.change(|group| group.policies = vec![ScalingPolicy { adjustment: 2, ..ScalingPolicy::plus_one(POLICY) }]);
+    none(&harness, TARGET, &[], "is not a simple scaling policy that adds one instance");
+    none(&harness, TARGET, &["--ensure-policy"], "is not a simple scaling policy that adds one instance");
+    none(&harness, OWN, &[], "it is the instance's own group");
+    none(&harness, "nobody", &[], "there is no Auto Scaling group nobody");
 }
 
 #[test]
 fn the_policy_is_put_where_asked_for() {
-    let post = Post::new();
-    post.change(|group| {
+    let harness = Harness::new();
+    harness.change(|group| {
         group.launch_template = false;
         group.policies.clear();
     });
-    let run = once(&post, &["--ensure-policy", "--policy", "one-more"]).succeeds();
-    assert_eq!((post.risen(), capacity(&run)["rung"].as_str()), (1, Some("policy")));
-    let policy = &post.scaling.group(TARGET).policies[0];
+    let run = once(&harness, &["--ensure-policy", "--policy", "one-more"]).succeeds();
+    assert_eq!((harness.risen(), capacity(&run)["rung"].as_str()), (1, Some("policy")));
+    let policy = &harness.scaling.group(TARGET).policies[0];
     assert_eq!((policy.name.as_str(), policy.adjustment), ("one-more", 1));
-    let _run = once(&post, &["--ensure-policy", "--policy", "one-more"]).succeeds();
-    assert_eq!(post.asked("PutScalingPolicy"), 1);
+    let _run = once(&harness, &["--ensure-policy", "--policy", "one-more"]).succeeds();
+    assert_eq!(harness.asked("PutScalingPolicy"), 1);
 }
 
 #[test]
 fn what_a_person_should_mend_is_told_at_the_start() {
-    let post = Post::new();
-    post.change(|group| group.suspended = vec!["Launch".to_owned()]);
-    post.scaling.change(OWN, |group| group.capacity_rebalance = true);
-    let run = once(&post, &[]).succeeds();
+    let harness = Harness::new();
+    harness.change(|group| group.suspended = vec!["Launch".to_owned()]);
+    harness.scaling.change(OWN, |group| group.capacity_rebalance = true);
+    let run = once(&harness, &[]).succeeds();
     let ready = of_kind(&events(&run.stdout), "ready").pop().unwrap();
     assert_eq!(ready["rungs"], serde_json::json!(["policy"]));
     let warnings = ready["warnings"].to_string();
     assert!(warnings.contains("Launch process suspended") && warnings.contains("doubles the capacity"), "{warnings}");
-    assert_eq!(post.risen(), 1, "the capacity is there when the process is resumed");
+    assert_eq!(harness.risen(), 1, "the capacity is there when the process is resumed");
 }
 
 /// What can't be seen by reading: the role may execute the policy and not launch.
 #[test]
 fn a_rung_that_is_denied_is_left_for_the_next() {
-    let post = Post::new();
-    post.scaling
+    let harness = Harness::new();
+    harness
+        .scaling
         .fail(Box::new(|call| (call.action == "LaunchInstances").then(|| ScalingFault::error(403, "AccessDenied"))));
-    let run = once(&post, &[]).succeeds();
+    let run = once(&harness, &[]).succeeds();
     let capacity = capacity(&run);
-    assert_eq!((post.risen(), &capacity["rung"], &capacity["certain"]), (1, &"policy".into(), &true.into()));
+    assert_eq!((harness.risen(), &capacity["rung"], &capacity["certain"]), (1, &"policy".into(), &true.into()));
 
-    let post = Post::new();
-    post.scaling.fail(Box::new(|call| {
+    let harness = Harness::new();
+    harness.scaling.fail(Box::new(|call| {
         CHANGES.contains(&call.action.as_str()).then(|| ScalingFault::error(403, "AccessDenied"))
     }));
-    let run = once(&post, &[]).fails_with(1);
+    let run = once(&harness, &[]).fails_with(1);
     assert_eq!(capacity_error(&run).matches("AccessDenied").count(), 2, "{}", run.report());
 }
 
@@ -191,32 +192,33 @@ fn capacity_error(run: &Finished) -> String {
 
 #[test]
 fn aws_that_is_away_at_the_start_is_waited_for_and_the_notice_is_not_missed() {
-    let post = Post::new();
-    post.scaling.fail(Box::new(|_| Some(ScalingFault::error(503, "ServiceUnavailable"))));
-    let run = post.raising().start();
-    post.notice("terminate", 120);
+    let harness = Harness::new();
+    harness.scaling.fail(Box::new(|_| Some(ScalingFault::error(503, "ServiceUnavailable"))));
+    let run = harness.raising().start();
+    harness.notice("terminate", 120);
     let _notice = wait_for(&run, "notice", 1);
     assert_eq!(of_kind(&events(&run.stdout_so_far()), "ready").len(), 0);
-    post.scaling.recover();
+    harness.scaling.recover();
     let done = wait_for(&run, "done", 1);
-    assert_eq!((post.risen(), &done["capacity"]["certain"]), (1, &true.into()));
+    assert_eq!((harness.risen(), &done["capacity"]["certain"]), (1, &true.into()));
     assert_eq!(String::from_utf8_lossy(&run.stderr_so_far()).matches("the watch goes on").count(), 1);
 
     // A run that asks once has nothing to wait for.
-    let post = Post::new();
-    post.scaling.fail(Box::new(|_| Some(ScalingFault::error(503, "ServiceUnavailable"))));
-    let run = post.raising().args(["--once", "--timeout", "300ms"]).run().fails_with(75);
+    let harness = Harness::new();
+    harness.scaling.fail(Box::new(|_| Some(ScalingFault::error(503, "ServiceUnavailable"))));
+    let run = harness.raising().args(["--once", "--timeout", "300ms"]).run().fails_with(75);
     let _told = run.stderr_contains("unable to make ready: unable to read the Auto Scaling groups: ServiceUnavailable");
 }
 
 #[test]
 fn aws_that_stays_away_is_temporary() {
-    let post = Post::new();
-    post.scaling
+    let harness = Harness::new();
+    harness
+        .scaling
         .fail(Box::new(|call| CHANGES.contains(&call.action.as_str()).then(|| ScalingFault::error(400, "Throttling"))));
-    post.notice("terminate", 3);
-    let run = post.raising().arg("--once").run().fails_with(75);
-    assert_eq!((post.risen(), capacity(&run)["outcome"].as_str()), (0, Some("failed")));
+    harness.notice("terminate", 3);
+    let run = harness.raising().arg("--once").run().fails_with(75);
+    assert_eq!((harness.risen(), capacity(&run)["outcome"].as_str()), (0, Some("failed")));
     assert!(capacity_error(&run).contains("Throttling"), "{}", run.report());
     let _told = run.stderr_contains("capacity was not raised");
 }
@@ -224,25 +226,25 @@ fn aws_that_stays_away_is_temporary() {
 /// Each answer is lost, so nobody is told of a rise, and there are many.
 #[test]
 fn a_rise_that_failed_tells_how_many_there_may_be() {
-    let post = Post::new();
+    let harness = Harness::new();
     // Nor do the group's figures show it yet.
-    post.scaling.lag(Duration::from_secs(60));
-    fail_first(&post.scaling, usize::MAX, ScalingFault::CloseAfter);
-    post.notice("terminate", 3);
-    let run = post.raising().args(["--once", "--capacity", "policy"]).run().fails_with(75);
+    harness.scaling.lag(Duration::from_secs(60));
+    fail_first(&harness.scaling, usize::MAX, ScalingFault::CloseAfter);
+    harness.notice("terminate", 3);
+    let run = harness.raising().args(["--once", "--capacity", "policy"]).run().fails_with(75);
     let capacity = capacity(&run);
     assert_eq!((&capacity["outcome"], &capacity["certain"]), (&"failed".into(), &false.into()), "{capacity}");
-    let (risen, at_most) = (post.risen(), capacity["at_most"].as_i64().unwrap());
+    let (risen, at_most) = (harness.risen(), capacity["at_most"].as_i64().unwrap());
     assert!((1..=at_most).contains(&risen), "{risen} of {at_most}");
 }
 
 #[test]
 fn answers_of_a_while_ago() {
     for rung in ["launch", "policy"] {
-        let post = Post::new();
-        post.scaling.lag(Duration::from_secs(60));
-        let _run = once(&post, &["--capacity", rung]).succeeds();
-        assert_eq!(post.risen(), 1, "{rung}");
+        let harness = Harness::new();
+        harness.scaling.lag(Duration::from_secs(60));
+        let _run = once(&harness, &["--capacity", rung]).succeeds();
+        assert_eq!(harness.risen(), 1, "{rung}");
     }
 }
 
@@ -250,28 +252,28 @@ fn answers_of_a_while_ago() {
 #[test]
 fn zones() {
     for (zones, asked) in [(vec!["us-east-1a", "us-east-1b"], Some("us-east-1a")), (vec!["us-east-1c"], None)] {
-        let post = Post::new();
-        post.change(|group| group.zones = zones.iter().map(|zone| (*zone).to_owned()).collect());
-        let _run = once(&post, &["--capacity", "launch"]).succeeds();
-        let call = post.scaling.calls().into_iter().find(|call| call.action == "LaunchInstances").unwrap();
+        let harness = Harness::new();
+        harness.change(|group| group.zones = zones.iter().map(|zone| (*zone).to_owned()).collect());
+        let _run = once(&harness, &["--capacity", "launch"]).succeeds();
+        let call = harness.scaling.calls().into_iter().find(|call| call.action == "LaunchInstances").unwrap();
         assert_eq!(call.fields.get("AvailabilityZones.member.1").map(String::as_str), asked);
-        assert_eq!(post.risen(), 1);
+        assert_eq!(harness.risen(), 1);
     }
-    let post = Post::new();
-    post.change(|group| group.zones = ["us-east-1c", "us-east-1d"].map(str::to_owned).into());
-    let _run = once(&post, &["--capacity", "launch"]).succeeds();
-    assert_eq!(post.risen(), 1);
+    let harness = Harness::new();
+    harness.change(|group| group.zones = ["us-east-1c", "us-east-1d"].map(str::to_owned).into());
+    let _run = once(&harness, &["--capacity", "launch"]).succeeds();
+    assert_eq!(harness.risen(), 1);
 }
 
 /// Not one more for each: after two lost answers the group is looked at.
 #[test]
 fn a_policy_whose_every_answer_is_lost_is_two_at_most() {
     for lag in [0, 400] {
-        let post = Post::new();
-        post.scaling.lag(Duration::from_millis(lag));
-        fail_first(&post.scaling, usize::MAX, ScalingFault::CloseAfter);
-        let run = once(&post, &["--capacity", "policy"]).succeeds();
-        assert_eq!(post.risen(), 2, "lag {lag}");
+        let harness = Harness::new();
+        harness.scaling.lag(Duration::from_millis(lag));
+        fail_first(&harness.scaling, usize::MAX, ScalingFault::CloseAfter);
+        let run = once(&harness, &["--capacity", "policy"]).succeeds();
+        assert_eq!(harness.risen(), 2, "lag {lag}");
         let capacity = capacity(&run);
         assert_eq!((&capacity["outcome"], &capacity["certain"]), (&"raised".into(), &false.into()), "{capacity}");
         assert!(capacity["note"].as_str().unwrap().contains("has risen"), "{capacity}");
@@ -281,35 +283,35 @@ fn a_policy_whose_every_answer_is_lost_is_two_at_most() {
 /// The group can't be looked at, so nobody can know whether the policy was cut off.
 #[test]
 fn a_policy_that_may_have_been_cut_off_is_not_certain() {
-    let post = Post::new();
+    let harness = Harness::new();
     let asked = std::sync::atomic::AtomicUsize::new(0);
     // The plan is made of the first looks; it is a policy of a group that was full all the time.
-    post.change(|group| group.max = 2);
-    post.scaling.fail(Box::new(move |call| {
+    harness.change(|group| group.max = 2);
+    harness.scaling.fail(Box::new(move |call| {
         let describes = call.action == "DescribeAutoScalingGroups";
         let late = describes && asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) >= 2;
         late.then(|| ScalingFault::error(400, "Throttling"))
     }));
-    post.notice("terminate", 6);
-    let run = post.raising().args(["--once", "--capacity", "policy"]).run().succeeds();
+    harness.notice("terminate", 6);
+    let run = harness.raising().args(["--once", "--capacity", "policy"]).run().succeeds();
     let capacity = capacity(&run);
-    assert_eq!((post.risen(), &capacity["certain"]), (0, &false.into()), "{capacity}");
+    assert_eq!((harness.risen(), &capacity["certain"]), (0, &false.into()), "{capacity}");
     assert!(capacity["note"].as_str().unwrap().contains("before the group could be read"), "{capacity}");
 }
 
 /// What the disk has of the rise: whether it is certain in the state, and in the event that was told.
-fn on_disk(post: &Post) -> serde_json::Value {
-    let state = std::fs::read(post.state().join("reclaim.json")).unwrap_or_default();
+fn on_disk(harness: &Harness) -> serde_json::Value {
+    let state = std::fs::read(harness.state().join("reclaim.json")).unwrap_or_default();
     serde_json::from_slice(&state).unwrap_or_default()
 }
 
 /// Another of the herd takes the last place just before the policy is executed.
-fn fill_before_the_policy(post: &Post) {
-    post.change(|group| group.max = 3);
-    let scaling = Arc::downgrade(&post.scaling);
-    post.scaling.fail(Box::new(move |call| {
+fn fill_before_the_policy(harness: &Harness) {
+    harness.change(|group| group.max = 3);
+    let scaling = Arc::downgrade(&harness.scaling);
+    harness.scaling.fail(Box::new(move |call| {
         if let Some(scaling) = scaling.upgrade().filter(|_| call.action == "ExecutePolicy") {
-            Post::fill(&scaling);
+            Harness::fill(&scaling);
         }
         None
     }));
@@ -317,10 +319,10 @@ fn fill_before_the_policy(post: &Post) {
 
 #[test]
 fn a_policy_that_others_cut_off_is_told_as_the_disk_has_it() {
-    let post = Post::new();
-    fill_before_the_policy(&post);
-    let run = once(&post, &["--capacity", "policy"]).succeeds();
-    let (capacity, disk) = (capacity(&run), on_disk(&post));
+    let harness = Harness::new();
+    fill_before_the_policy(&harness);
+    let run = once(&harness, &["--capacity", "policy"]).succeeds();
+    let (capacity, disk) = (capacity(&run), on_disk(&harness));
     assert_eq!((&capacity["outcome"], &capacity["certain"]), (&"raised".into(), &false.into()), "{capacity}");
     assert!(capacity["note"].as_str().unwrap().contains("at its maximum of 3 now"), "{capacity}");
     assert_eq!(disk["raise"]["certain"], false, "{disk}");
@@ -332,47 +334,47 @@ fn a_policy_that_others_cut_off_is_told_as_the_disk_has_it() {
 #[test]
 fn a_rise_that_a_killed_run_did_not_tell_is_told_by_the_next() {
     for filled in [true, false] {
-        let post = Post::new();
-        post.change(|group| group.max = if filled { 3 } else { 9 });
-        post.notice("terminate", 120);
+        let harness = Harness::new();
+        harness.change(|group| group.max = if filled { 3 } else { 9 });
+        harness.notice("terminate", 120);
         // Looks after the policy are not answered for longer than the run lives.
         let executed = AtomicBool::new(false);
-        let filling = Arc::downgrade(&post.scaling);
-        post.scaling.fail(Box::new(move |call| {
+        let filling = Arc::downgrade(&harness.scaling);
+        harness.scaling.fail(Box::new(move |call| {
             let executes = call.action == "ExecutePolicy";
             if let Some(scaling) = filling.upgrade().filter(|_| filled && executes) {
-                Post::fill(&scaling);
+                Harness::fill(&scaling);
             }
             let late = executed.fetch_or(executes, Ordering::SeqCst) && call.action.starts_with("Describe");
             late.then_some(ScalingFault::Hang)
         }));
-        let mut run = post.raising().args(["--capacity", "policy"]).start();
+        let mut run = harness.raising().args(["--capacity", "policy"]).start();
         wait_until("the grant on disk", LIMIT, || {
-            let disk = on_disk(&post);
+            let disk = on_disk(&harness);
             if disk["raise"]["state"] == "raised" { Ok(()) } else { Err(disk.to_string()) }
         });
         run.kill();
         let killed = run.wait();
         assert!(of_kind(&events(&killed.stdout), "capacity").is_empty(), "{}", killed.report());
-        post.scaling.recover();
-        let run = post.raising().args(["--once", "--capacity", "policy"]).run().succeeds();
-        let (capacity, disk) = (capacity(&run), on_disk(&post));
+        harness.scaling.recover();
+        let run = harness.raising().args(["--once", "--capacity", "policy"]).run().succeeds();
+        let (capacity, disk) = (capacity(&run), on_disk(&harness));
         assert_eq!((&capacity["outcome"], &capacity["certain"]), (&"raised".into(), &(!filled).into()), "{capacity}");
         assert_eq!(disk["raise"]["certain"], capacity["certain"], "{disk}");
         let done = of_kind(&events(&run.stdout), "done").pop().unwrap();
         assert_eq!((&done["capacity"]["certain"], &done["capacity"]["group"]), (&capacity["certain"], &TARGET.into()));
-        assert_eq!(post.asked("ExecutePolicy"), 1);
+        assert_eq!(harness.asked("ExecutePolicy"), 1);
     }
 }
 
 /// The policy is granted, and Auto Scaling has no such instance to start.
 #[test]
 fn a_rise_without_an_instance_is_not_certain() {
-    let post = Post::new();
-    post.change(|group| group.suspended = vec!["Launch".to_owned()]);
-    let run = once(&post, &["--capacity", "policy"]).succeeds();
+    let harness = Harness::new();
+    harness.change(|group| group.suspended = vec!["Launch".to_owned()]);
+    let run = once(&harness, &["--capacity", "policy"]).succeeds();
     let capacity = capacity(&run);
-    assert_eq!((post.risen(), &capacity["outcome"], &capacity["certain"]), (1, &"raised".into(), &false.into()));
+    assert_eq!((harness.risen(), &capacity["outcome"], &capacity["certain"]), (1, &"raised".into(), &false.into()));
     assert!(capacity["note"].as_str().unwrap().contains("no instance starts"), "{capacity}");
 }
 
@@ -393,16 +395,16 @@ fn a_group_that_does_not_count_instances_is_refused_at_the_start() {
             &["--raise", TARGET, "--once", "--dry-run"],
             &["--raise-from-tag", "spot-watch:ondemand-asg"],
         ] {
-            let post = Post::new();
-            post.change(change);
-            post.notice("terminate", 120);
-            let run = post.tool().args(args).run().fails_with(1).stderr_contains(why);
+            let harness = Harness::new();
+            harness.change(change);
+            harness.notice("terminate", 120);
+            let run = harness.tool().args(args).run().fails_with(1).stderr_contains(why);
             let seen = events(&run.stdout);
             let ready = of_kind(&seen, "ready").pop().unwrap();
             let error = ready["error"].as_str().unwrap();
             assert!(error.contains(TARGET) && error.contains(why), "{ready}");
             assert!(of_kind(&seen, "capacity").iter().all(|one| one["outcome"] == "failed"), "{seen:?}");
-            assert_eq!((post.risen(), post.asked("LaunchInstances"), post.asked("ExecutePolicy")), (0, 0, 0));
+            assert_eq!((harness.risen(), harness.asked("LaunchInstances"), harness.asked("ExecutePolicy")), (0, 0, 0));
         }
     }
 }
@@ -411,22 +413,23 @@ fn a_group_that_does_not_count_instances_is_refused_at_the_start() {
 #[test]
 fn a_group_that_comes_to_count_units_is_not_raised() {
     for args in [&["--capacity", "launch"][..], &["--capacity", "policy"], &[]] {
-        let post = Post::new();
-        let run = post.raising().args(args).start();
+        let harness = Harness::new();
+        let run = harness.raising().args(args).start();
         let _ready = wait_for(&run, "ready", 1);
-        post.change(weigh);
-        post.notice("terminate", 120);
+        harness.change(weigh);
+        harness.notice("terminate", 120);
         let capacity = wait_for(&run, "capacity", 1);
-        assert_eq!((&capacity["outcome"], post.risen()), (&"failed".into(), 0), "{capacity}");
+        assert_eq!((&capacity["outcome"], harness.risen()), (&"failed".into(), 0), "{capacity}");
         assert!(capacity["error"].as_str().unwrap().contains("m4.large weighs 2"), "{capacity}");
     }
 }
 
 #[test]
 fn a_plan_that_was_good_is_not_lost_by_what_one_way_is_denied() {
-    let post = Post::new();
-    post.scaling
+    let harness = Harness::new();
+    harness
+        .scaling
         .fail(Box::new(|call| (call.action == "DescribePolicies").then(|| ScalingFault::error(403, "AccessDenied"))));
-    let run = once(&post, &[]).succeeds();
-    assert_eq!((post.risen(), capacity(&run)["rung"].as_str()), (1, Some("launch")));
+    let run = once(&harness, &[]).succeeds();
+    assert_eq!((harness.risen(), capacity(&run)["rung"].as_str()), (1, Some("launch")));
 }

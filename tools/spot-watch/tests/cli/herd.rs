@@ -1,19 +1,18 @@
 //! Many instances that get their notice in the same second, against an Auto Scaling that throttles and contends.
 
 use crate::events::{events, of_kind, wait_for};
-use crate::post::{POLICY, TARGET, ahead, instance};
+use crate::harness::{POLICY, TARGET, ahead, instance};
 use std::time::{Duration, Instant};
-use testkit::{ImdsModel, ScalingGroup, ScalingModel, ScalingPolicy, Seed, Tool, wait_until};
+use testkit::{ImdsModel, ScalingGroup, ScalingModel, ScalingPolicy, Seed, Tool, figure, wait_until};
 
 fn herd(name: &str, args: &[&str], max: i64) {
-    let long = std::env::var_os("TEST_LONG").is_some();
-    let (count, burst, per_second) = if long { (100, 20.0, 10.0) } else { (30, 10.0, 5.0) };
+    let (count, burst, per_second) = figure((30, 10.0, 5.0), (100, 20.0, 10.0));
     let seed = Seed::from_env_or_random(name);
     let scaling = ScalingModel::start();
     let mut target = ScalingGroup::new(TARGET, 1, 2, max);
     target.policies = vec![ScalingPolicy::plus_one(POLICY)];
     scaling.add_group(target);
-    scaling.add_group(ScalingGroup::new(crate::post::OWN, 1, 3, 10));
+    scaling.add_group(ScalingGroup::new(crate::harness::OWN, 1, 3, 10));
     let dir = tempfile::tempdir().unwrap();
     let members: Vec<_> = (0..count)
         .map(|number| {

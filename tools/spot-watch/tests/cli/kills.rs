@@ -2,7 +2,7 @@
 //! what the disk has.
 
 use crate::events::{LIMIT, events, of_kind};
-use crate::post::{ID, OWN, Post, TARGET, TOOL};
+use crate::harness::{Harness, ID, OWN, TARGET, TOOL};
 use crate::webhooks::Catcher;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use testkit::{Finished, ImdsFault, Running, ScalingFault, Seed, Tool, wait_until};
+use testkit::{Finished, ImdsFault, Running, ScalingFault, Seed, Tool, figure, wait_until};
 
 /// Where a run dies, counted in its requests for a rise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,12 +168,12 @@ impl Result {
 
 /// One reclaim under trouble, to its end.
 fn reclaim(trouble: &Trouble, dir: &std::path::Path) -> Result {
-    let post = Post::new();
+    let harness = Harness::new();
     if let Some(room) = trouble.room {
-        post.change(|group| group.max = group.desired + room);
+        harness.change(|group| group.max = group.desired + room);
     }
-    post.scaling.lag(trouble.lag);
-    post.scaling.remember_tokens(trouble.tokens);
+    harness.scaling.lag(trouble.lag);
+    harness.scaling.remember_tokens(trouble.tokens);
     let victim: Arc<AtomicU32> = Arc::default();
     let deaths = Arc::new(Mutex::new(trouble.deaths.clone()));
     let dies = {
@@ -191,14 +191,14 @@ fn reclaim(trouble: &Trouble, dir: &std::path::Path) -> Result {
     let faults = Mutex::new(trouble.api.clone());
     let before = dies.clone();
     let others = Arc::<AtomicI64>::default();
-    let (taken, scaling) = (Arc::clone(&others), Arc::downgrade(&post.scaling));
+    let (taken, scaling) = (Arc::clone(&others), Arc::downgrade(&harness.scaling));
     let fills = trouble.herd && trouble.room.is_some();
-    post.scaling.fail(Box::new(move |call| {
+    harness.scaling.fail(Box::new(move |call| {
         if !CHANGES.contains(&call.action.as_str()) {
             return None;
         }
         if let Some(scaling) = scaling.upgrade().filter(|_| fills) {
-            taken.fetch_add(Post::fill(&scaling), Ordering::SeqCst);
+            taken.fetch_add(Harness::fill(&scaling), Ordering::SeqCst);
         }
         if before(Death::BeforeTheService) {
             return Some(ScalingFault::CloseBefore);
@@ -206,29 +206,29 @@ fn reclaim(trouble: &Trouble, dir: &std::path::Path) -> Result {
         faults.lock().unwrap().pop()
     }));
     let after = dies.clone();
-    post.scaling.after(Box::new(move |call| {
+    harness.scaling.after(Box::new(move |call| {
         if CHANGES.contains(&call.action.as_str()) {
             after(Death::AfterTheCommit);
         }
     }));
-    post.scaling.replied(Box::new(move |call| {
+    harness.scaling.replied(Box::new(move |call| {
         if CHANGES.contains(&call.action.as_str()) {
             dies(Death::AfterTheReply);
         }
     }));
     if let Some(kind) = trouble.imds {
-        post.imds.fail(Box::new(move |call| (call.number % 4 == 0).then(|| imds_fault(kind))));
+        harness.imds.fail(Box::new(move |call| (call.number % 4 == 0).then(|| imds_fault(kind))));
     }
     if trouble.moving {
-        post.imds.moving_notice("terminate")
+        harness.imds.moving_notice("terminate")
     } else {
-        post.notice("terminate", 120)
+        harness.notice("terminate", 120)
     }
 
     let clock = dir.join("clock");
     std::fs::write(&clock, "+0").unwrap();
     let tool = || {
-        let tool = post.raising().args(["--capacity", trouble.rung, "--timeout", "300ms"]);
+        let tool = harness.raising().args(["--capacity", trouble.rung, "--timeout", "300ms"]);
         if trouble.clock.is_some() { stepped(tool, &clock) } else { tool }
     };
     let mut restarts = 0;
@@ -244,7 +244,7 @@ fn reclaim(trouble: &Trouble, dir: &std::path::Path) -> Result {
         if let Some(hours) = trouble.clock {
             std::fs::write(&clock, format!("{}{}h", if hours > 0 { "+" } else { "-" }, hours.abs())).unwrap();
         }
-        let died = outlives(&mut run, second.as_ref(), &post, moment);
+        let died = outlives(&mut run, second.as_ref(), &harness, moment);
         if let (true, Some(_)) = (died && moment.is_some(), moment) {
             let mut deaths = deaths.lock().unwrap();
             if matches!(deaths.first(), Some(Death::Moment(_))) {
@@ -269,15 +269,15 @@ fn reclaim(trouble: &Trouble, dir: &std::path::Path) -> Result {
         restarts += 1;
         assert!(restarts < 20, "{trouble:?}");
     }
-    let disk = serde_json::from_slice(&std::fs::read(post.state().join("reclaim.json")).unwrap()).unwrap();
+    let disk = serde_json::from_slice(&std::fs::read(harness.state().join("reclaim.json")).unwrap()).unwrap();
     let others = others.load(Ordering::SeqCst);
-    Result { risen: post.risen() - others, others, told, disk }
+    Result { risen: harness.risen() - others, others, told, disk }
 }
 
 /// Waits until the reclaim is done, or the run is dead; kills it at `moment`.
-fn outlives(run: &mut Running, second: Option<&Running>, post: &Post, moment: Option<Instant>) -> bool {
+fn outlives(run: &mut Running, second: Option<&Running>, harness: &Harness, moment: Option<Instant>) -> bool {
     wait_until("the end of the reclaim or of the run", LIMIT, || {
-        let state = std::fs::read(post.state().join("reclaim.json")).unwrap_or_default();
+        let state = std::fs::read(harness.state().join("reclaim.json")).unwrap_or_default();
         let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
         if moment.is_some_and(|moment| Instant::now() >= moment) {
             run.kill();
@@ -361,7 +361,7 @@ fn check(number: u64, trouble: &Trouble, result: &Result) {
 
 #[test]
 fn any_trouble_is_one_more_instance_or_is_told() {
-    let count = if std::env::var_os("TEST_LONG").is_some() { 10_000 } else { 500 };
+    let count = figure(500, 10_000);
     let seed = Seed::from_env_or_random("reclaims");
     let figures = runs(seed, count, true);
     println!("{count} reclaims: (rung, rise, told) × {figures:?}");
@@ -385,18 +385,18 @@ fn a_service_that_forgets_tokens_is_found_out() {
 
 /// Runs `line` and dies at each system call that touches the state or stdout, each on an instance of its own; `check` looks
 /// at what the run and the next one told together.
-fn at_every_write(prepare: impl Fn() -> (Post, Vec<String>), check: impl Fn(&Post, &[Value], &str)) -> u32 {
+fn at_every_write(prepare: impl Fn() -> (Harness, Vec<String>), check: impl Fn(&Harness, &[Value], &str)) -> u32 {
     let mut points = 0;
     for calls in ["/^(write|pwrite64)$", "/^f(data)?sync$", "/^rename", "/^unlink"] {
         for number in 1.. {
-            let (post, args) = prepare();
+            let (harness, args) = prepare();
             let inject = format!("inject={calls}:signal=KILL:when={number}");
             let line = Tool::new("strace").args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-            let line = post.on_this_instance(line.args(["-e", &inject, TOOL]), &post.state());
+            let line = harness.on_this_instance(line.args(["-e", &inject, TOOL]), &harness.state());
             let killed = line.args(&args).run();
-            let again = post.tool().args(&args).run().succeeds();
+            let again = harness.tool().args(&args).run().succeeds();
             let told = [events(&killed.stdout), events(&again.stdout)].concat();
-            check(&post, &told, &format!("{calls} {number}\n{told:?}"));
+            check(&harness, &told, &format!("{calls} {number}\n{told:?}"));
             if killed.signal != Some(9) {
                 break;
             }
@@ -417,17 +417,17 @@ fn killed_at_every_write() {
     for rung in ["launch", "policy"] {
         let catchers = Mutex::new(Vec::new());
         let prepare = || {
-            let (post, catcher) = (Post::new(), Catcher::start(|_| Some(200)));
-            post.notice("terminate", 120);
-            let hook = post.script("hook", "echo drained").display().to_string();
+            let (harness, catcher) = (Harness::new(), Catcher::start(|_| Some(200)));
+            harness.notice("terminate", 120);
+            let hook = harness.script("hook", "echo drained").display().to_string();
             let args =
                 ["--raise", TARGET, "--once", "--capacity", rung, "--on-notice", &hook, "--notify", &catcher.url];
             let args = args.map(str::to_owned).to_vec();
             catchers.lock().unwrap().push(catcher);
-            (post, args)
+            (harness, args)
         };
-        let points = at_every_write(prepare, |post, told, at| {
-            let risen = post.risen();
+        let points = at_every_write(prepare, |harness, told, at| {
+            let risen = harness.risen();
             assert!(risen == 1 || (rung == "policy" && risen == 2), "{rung} {at}: {risen}");
             let last = of_kind(told, "capacity").pop().unwrap_or_default();
             assert_eq!(last["outcome"], "raised", "{rung} {at}");
@@ -451,18 +451,18 @@ fn killed_at_every_write() {
 #[test]
 fn killed_at_every_write_of_a_departure() {
     let prepare = || {
-        let post = Post::new();
-        post.scaling.change(OWN, |group| {
+        let harness = Harness::new();
+        harness.scaling.change(OWN, |group| {
             group.hooks = vec![("drain".to_owned(), "autoscaling:EC2_INSTANCE_TERMINATING".to_owned())];
         });
-        post.imds.lifecycle_state(Some("Terminated"));
-        let hook = post.script("hook", "echo drained").display().to_string();
+        harness.imds.lifecycle_state(Some("Terminated"));
+        let hook = harness.script("hook", "echo drained").display().to_string();
         let args = ["--once", "--complete-lifecycle", "--on-notice", &hook].map(str::to_owned).to_vec();
-        (post, args)
+        (harness, args)
     };
-    let points = at_every_write(prepare, |post, told, at| {
+    let points = at_every_write(prepare, |harness, told, at| {
         let completed = vec![("drain".to_owned(), ID.to_owned(), "CONTINUE".to_owned())];
-        assert_eq!(post.scaling.group(OWN).completed, completed, "{at}");
+        assert_eq!(harness.scaling.group(OWN).completed, completed, "{at}");
         assert!(is_told(told, "hook"), "{at}");
         let lifecycle = of_kind(told, "lifecycle");
         assert!(lifecycle.iter().any(|one| one["completed"] == serde_json::json!(["drain"])), "{at}");

@@ -8,6 +8,7 @@
 
 mod capacity;
 mod events;
+mod harness;
 mod herd;
 mod hooks;
 mod kills;
@@ -16,7 +17,6 @@ mod metadata;
 mod notices;
 mod permissions;
 mod polls;
-mod post;
 mod state;
 mod stdout;
 mod webhooks;

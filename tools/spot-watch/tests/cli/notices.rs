@@ -1,13 +1,13 @@
 //! A notice, from the metadata to the group that rises.
 
 use crate::events::{events, kinds, of_kind, wait_for};
-use crate::post::{ID, OWN, POLICY, Post, TARGET, instance};
+use crate::harness::{Harness, ID, OWN, POLICY, TARGET, instance};
 use testkit::{ImdsInstance, wait_until};
 
 #[test]
 fn a_launch_from_ready_to_done() {
-    let post = Post::new();
-    let run = post.raising().start();
+    let harness = Harness::new();
+    let run = harness.raising().start();
     let ready = wait_for(&run, "ready", 1);
     assert_eq!(ready["instance_id"], ID);
     assert_eq!((&ready["group"], &ready["target"]), (&OWN.into(), &TARGET.into()));
@@ -15,9 +15,9 @@ fn a_launch_from_ready_to_done() {
     assert_eq!(ready["size"], serde_json::json!({"desired": 2, "min": 1, "max": 10}));
     assert_eq!((&ready["life_cycle"], &ready["warnings"]), (&"spot".into(), &serde_json::json!([])));
 
-    post.notice("terminate", 120);
+    harness.notice("terminate", 120);
     let done = wait_for(&run, "done", 1);
-    assert_eq!(post.risen(), 1);
+    assert_eq!(harness.risen(), 1);
     assert_eq!(done["action"], "terminate");
     assert_eq!(done["capacity"]["rung"], "launch");
     assert_eq!((&done["capacity"]["certain"], &done["capacity"]["at_most"]), (&true.into(), &1.into()));
@@ -26,7 +26,7 @@ fn a_launch_from_ready_to_done() {
     let left = done["deadline_ms"].as_u64().unwrap();
     assert!(left > 60_000 && left <= 120_000, "{left}");
 
-    let call = post.scaling.calls().into_iter().find(|call| call.action == "LaunchInstances").unwrap();
+    let call = harness.scaling.calls().into_iter().find(|call| call.action == "LaunchInstances").unwrap();
     assert_eq!(call.fields["ClientToken"], format!("spot-watch/{ID}/20261124T080000Z"));
     assert_eq!(call.fields["AvailabilityZones.member.1"], "us-east-1a");
     run.terminate();
@@ -38,35 +38,35 @@ fn a_launch_from_ready_to_done() {
 
 #[test]
 fn the_policy_where_the_group_has_no_launch_template() {
-    let post = Post::new();
-    post.change(|group| group.launch_template = false);
-    let run = post.raising().start();
+    let harness = Harness::new();
+    harness.change(|group| group.launch_template = false);
+    let run = harness.raising().start();
     assert_eq!(wait_for(&run, "ready", 1)["rungs"], serde_json::json!(["policy"]));
-    post.notice("terminate", 120);
+    harness.notice("terminate", 120);
     let done = wait_for(&run, "done", 1);
-    assert_eq!((post.risen(), post.asked("ExecutePolicy")), (1, 1));
+    assert_eq!((harness.risen(), harness.asked("ExecutePolicy")), (1, 1));
     assert_eq!((&done["capacity"]["rung"], &done["capacity"]["certain"]), (&"policy".into(), &true.into()));
-    let call = post.scaling.calls().into_iter().find(|call| call.action == "ExecutePolicy").unwrap();
+    let call = harness.scaling.calls().into_iter().find(|call| call.action == "ExecutePolicy").unwrap();
     assert_eq!((call.fields["PolicyName"].as_str(), call.fields["HonorCooldown"].as_str()), (POLICY, "false"));
 }
 
 #[test]
 fn ten_thousand_polls_of_one_notice_are_one_event() {
-    let post = Post { interval: "1ms", ..Post::new() };
-    let run = post.raising().start();
+    let harness = Harness { interval: "1ms", ..Harness::new() };
+    let run = harness.raising().start();
     let _ready = wait_for(&run, "ready", 1);
-    post.imds.moving_notice("terminate");
-    post.imds.lifecycle_state(Some("Terminated"));
+    harness.imds.moving_notice("terminate");
+    harness.imds.lifecycle_state(Some("Terminated"));
     let _done = wait_for(&run, "done", 1);
-    let before = post.imds.call_count();
+    let before = harness.imds.call_count();
     // Two items a poll.
     wait_until("10,000 polls", std::time::Duration::from_secs(110), || {
-        let polls = (post.imds.call_count() - before) / 2;
+        let polls = (harness.imds.call_count() - before) / 2;
         if polls >= 10_000 { Ok(()) } else { Err(format!("{polls} polls")) }
     });
     let seen = events(&run.stdout_so_far());
     assert_eq!(kinds(&seen).len(), 5, "{:?}", kinds(&seen));
-    assert_eq!((post.risen(), of_kind(&seen, "lifecycle").len()), (1, 1));
+    assert_eq!((harness.risen(), of_kind(&seen, "lifecycle").len()), (1, 1));
 }
 
 #[test]
@@ -79,12 +79,12 @@ fn stop_and_hibernate_raise_too_unless_only_others_are_asked_for() {
         (Some("terminate"), "terminate", 1),
         (Some("terminate,hibernate"), "hibernate", 1),
     ] {
-        let post = Post::new();
-        post.notice(action, 100);
-        let tool = post.raising().arg("--once");
+        let harness = Harness::new();
+        harness.notice(action, 100);
+        let tool = harness.raising().arg("--once");
         let tool = if let Some(actions) = actions { tool.args(["--actions", actions]) } else { tool };
         let run = tool.run().succeeds();
-        assert_eq!(post.risen(), risen, "{actions:?} {action}");
+        assert_eq!(harness.risen(), risen, "{actions:?} {action}");
         let done = &of_kind(&events(&run.stdout), "done")[0];
         assert_eq!(done["capacity"].is_null(), risen == 0, "{done}");
     }
@@ -93,62 +93,62 @@ fn stop_and_hibernate_raise_too_unless_only_others_are_asked_for() {
 #[test]
 fn a_time_that_is_past_or_can_not_be_read_is_acted_upon_at_once() {
     for time in ["2020-01-01T00:00:00Z", "tomorrow", ""] {
-        let post = Post::new();
-        post.imds.notice("terminate", time);
-        let _run = post.raising().arg("--once").run().succeeds();
-        assert_eq!(post.risen(), 1, "{time:?}");
+        let harness = Harness::new();
+        harness.imds.notice("terminate", time);
+        let _run = harness.raising().arg("--once").run().succeeds();
+        assert_eq!(harness.risen(), 1, "{time:?}");
     }
 }
 
 #[test]
 fn a_stopped_instance_that_is_reclaimed_again_counts_again() {
-    let post = Post::new();
-    post.notice("stop", 100);
-    let _run = post.raising().arg("--once").run().succeeds();
-    let _run = post.raising().arg("--once").run().succeeds();
-    assert_eq!(post.risen(), 1, "the same start, the same reclaim");
-    post.imds.set_instance(ImdsInstance { pending_time: Some("2026-11-24T09:30:00Z".to_owned()), ..instance(ID) });
-    post.notice("stop", 100);
-    let _run = post.raising().arg("--once").run().succeeds();
-    assert_eq!(post.risen(), 2);
+    let harness = Harness::new();
+    harness.notice("stop", 100);
+    let _run = harness.raising().arg("--once").run().succeeds();
+    let _run = harness.raising().arg("--once").run().succeeds();
+    assert_eq!(harness.risen(), 1, "the same start, the same reclaim");
+    harness.imds.set_instance(ImdsInstance { pending_time: Some("2026-11-24T09:30:00Z".to_owned()), ..instance(ID) });
+    harness.notice("stop", 100);
+    let _run = harness.raising().arg("--once").run().succeeds();
+    assert_eq!(harness.risen(), 2);
 }
 
 /// A hibernated instance goes on with the same process, and is another start.
 #[test]
 fn a_resumed_process_knows_that_the_instance_was_started_again() {
-    let post = Post::new();
-    let run = post.raising().start();
-    post.notice("hibernate", 100);
+    let harness = Harness::new();
+    let run = harness.raising().start();
+    harness.notice("hibernate", 100);
     let _done = wait_for(&run, "done", 1);
-    post.imds.set_instance(ImdsInstance { pending_time: Some("2026-11-24T09:30:00Z".to_owned()), ..instance(ID) });
-    post.imds.set("spot/instance-action", None);
-    let calls = post.imds.call_count();
+    harness.imds.set_instance(ImdsInstance { pending_time: Some("2026-11-24T09:30:00Z".to_owned()), ..instance(ID) });
+    harness.imds.set("spot/instance-action", None);
+    let calls = harness.imds.call_count();
     wait_until("polls without a notice", crate::events::LIMIT, || {
-        let polls = post.imds.call_count() - calls;
+        let polls = harness.imds.call_count() - calls;
         if polls > 6 { Ok(()) } else { Err(polls.to_string()) }
     });
-    post.notice("hibernate", 100);
+    harness.notice("hibernate", 100);
     let _done = wait_for(&run, "done", 2);
-    assert_eq!(post.risen(), 2);
+    assert_eq!(harness.risen(), 2);
 }
 
 #[test]
 fn nothing_to_raise_is_watching_only() {
-    let post = Post::new();
-    let run = post.tool().arg("--once").run().succeeds().stderr_is_empty();
+    let harness = Harness::new();
+    let run = harness.tool().arg("--once").run().succeeds().stderr_is_empty();
     assert_eq!(kinds(&events(&run.stdout)), ["ready"]);
-    post.notice("terminate", 100);
-    let run = post.tool().arg("--once").run().succeeds();
+    harness.notice("terminate", 100);
+    let run = harness.tool().arg("--once").run().succeeds();
     assert_eq!(kinds(&events(&run.stdout)), ["ready", "notice", "done"]);
-    assert!(post.scaling.calls().is_empty(), "AWS is asked nothing");
+    assert!(harness.scaling.calls().is_empty(), "AWS is asked nothing");
 }
 
 #[test]
 fn a_rehearsal_reads_and_changes_nothing() {
-    let post = Post::new();
-    post.notice("terminate", 100);
-    let hook = post.script("hook", "touch \"$0.ran\"");
-    let run = post.raising().args(["--once", "--dry-run", "--on-notice"]).arg(hook).run().succeeds();
+    let harness = Harness::new();
+    harness.notice("terminate", 100);
+    let hook = harness.script("hook", "touch \"$0.ran\"");
+    let run = harness.raising().args(["--once", "--dry-run", "--on-notice"]).arg(hook).run().succeeds();
     let seen = events(&run.stdout);
     let capacity = &of_kind(&seen, "capacity")[0];
     assert_eq!(
@@ -156,61 +156,61 @@ fn a_rehearsal_reads_and_changes_nothing() {
         (&"dry_run".into(), &"launch".into(), &TARGET.into())
     );
     assert_eq!(of_kind(&seen, "hook")[0]["outcome"], "dry_run");
-    assert_eq!((post.risen(), post.asked("LaunchInstances")), (0, 0));
-    assert!(!post.state().exists() && !post.path("hook.ran").exists());
-    let _run = post.raising().arg("--once").run().succeeds();
-    assert_eq!(post.risen(), 1, "a rehearsal is not remembered");
+    assert_eq!((harness.risen(), harness.asked("LaunchInstances")), (0, 0));
+    assert!(!harness.state().exists() && !harness.path("hook.ran").exists());
+    let _run = harness.raising().arg("--once").run().succeeds();
+    assert_eq!(harness.risen(), 1, "a rehearsal is not remembered");
 }
 
 #[test]
 fn a_recommendation_is_told_when_asked_for_and_raises_nothing() {
-    let post = Post::new();
-    post.imds.set("events/recommendations/rebalance", Some("{\"noticeTime\":\"2026-11-24T09:00:00Z\"}"));
-    let run = post.raising().arg("--once").run().succeeds();
+    let harness = Harness::new();
+    harness.imds.set("events/recommendations/rebalance", Some("{\"noticeTime\":\"2026-11-24T09:00:00Z\"}"));
+    let run = harness.raising().arg("--once").run().succeeds();
     assert_eq!(kinds(&events(&run.stdout)), ["ready"]);
-    let run = post.raising().arg("--rebalance").start();
+    let run = harness.raising().arg("--rebalance").start();
     assert_eq!(wait_for(&run, "rebalance", 1)["notice_time"], "2026-11-24T09:00:00Z");
     // The next one within ten minutes is not told.
-    post.imds.set("events/recommendations/rebalance", Some("{\"noticeTime\":\"2026-11-24T09:00:05Z\"}"));
-    post.notice("terminate", 100);
+    harness.imds.set("events/recommendations/rebalance", Some("{\"noticeTime\":\"2026-11-24T09:00:05Z\"}"));
+    harness.notice("terminate", 100);
     let _done = wait_for(&run, "done", 1);
     assert_eq!(of_kind(&events(&run.stdout_so_far()), "rebalance").len(), 1);
-    assert_eq!(post.risen(), 1);
+    assert_eq!(harness.risen(), 1);
 }
 
 #[test]
 fn a_stop_that_becomes_a_termination_raises() {
-    let post = Post::new();
-    post.notice("stop", 100);
-    let run = post.raising().args(["--actions", "terminate"]).start();
+    let harness = Harness::new();
+    harness.notice("stop", 100);
+    let run = harness.raising().args(["--actions", "terminate"]).start();
     let _done = wait_for(&run, "done", 1);
-    assert_eq!(post.risen(), 0);
-    post.notice("terminate", 100);
+    assert_eq!(harness.risen(), 0);
+    harness.notice("terminate", 100);
     let _done = wait_for(&run, "done", 2);
-    assert_eq!(post.risen(), 1);
+    assert_eq!(harness.risen(), 1);
 }
 
 /// The second reclaim after a hibernation, seen while the identity can't be read.
 #[test]
 fn a_notice_is_looked_at_again_until_its_start_is_known() {
-    let post = Post::new();
-    let run = post.raising().start();
-    post.notice("hibernate", 100);
+    let harness = Harness::new();
+    let run = harness.raising().start();
+    harness.notice("hibernate", 100);
     let _done = wait_for(&run, "done", 1);
-    post.imds.set("spot/instance-action", None);
+    harness.imds.set("spot/instance-action", None);
     let polls = |more: u64| {
-        let calls = post.imds.call_count();
+        let calls = harness.imds.call_count();
         wait_until("polls", crate::events::LIMIT, || {
-            let seen = post.imds.call_count() - calls;
+            let seen = harness.imds.call_count() - calls;
             if seen > more { Ok(()) } else { Err(seen.to_string()) }
         });
     };
     polls(6);
-    post.imds.set_instance(ImdsInstance { pending_time: Some("2026-11-24T09:30:00Z".to_owned()), ..instance(ID) });
-    post.imds.fail(Box::new(|call| call.path.contains("identity").then_some(testkit::ImdsFault::Status(503))));
-    post.notice("hibernate", 100);
+    harness.imds.set_instance(ImdsInstance { pending_time: Some("2026-11-24T09:30:00Z".to_owned()), ..instance(ID) });
+    harness.imds.fail(Box::new(|call| call.path.contains("identity").then_some(testkit::ImdsFault::Status(503))));
+    harness.notice("hibernate", 100);
     polls(12);
-    post.imds.recover();
+    harness.imds.recover();
     let _done = wait_for(&run, "done", 2);
-    assert_eq!(post.risen(), 2);
+    assert_eq!(harness.risen(), 2);
 }

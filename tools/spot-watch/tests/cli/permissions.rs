@@ -1,11 +1,11 @@
 //! The printed permissions.
 
-use crate::post::{Post, TARGET};
+use crate::harness::{Harness, TARGET};
 
 fn actions(args: &[&str]) -> Vec<String> {
-    let post = Post::new();
-    let run = post.raising().arg("--iam-policy").args(args).run().succeeds().stderr_is_empty();
-    assert_eq!((post.imds.call_count(), post.scaling.calls().len()), (0, 0), "nobody is asked");
+    let harness = Harness::new();
+    let run = harness.raising().arg("--iam-policy").args(args).run().succeeds().stderr_is_empty();
+    assert_eq!((harness.imds.call_count(), harness.scaling.calls().len()), (0, 0), "nobody is asked");
     let document: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
     assert_eq!(document["Version"], "2012-10-17");
     let mut actions = Vec::new();
@@ -47,13 +47,13 @@ fn every_action_that_is_asked_for_is_allowed() {
     let args = ["--ensure-policy", "--policy", "new", "--max-size-ceiling", "5", "--complete-lifecycle"];
     let allowed = actions(&args);
     for rung in [&[][..], &["--capacity", "policy"]] {
-        let post = Post::new();
-        post.change(|group| group.max = 2);
-        post.imds.lifecycle_state(Some("Terminated"));
-        post.notice("terminate", 120);
-        let _run = post.raising().arg("--once").args(args).args(rung).run().succeeds();
-        assert_eq!(post.risen(), 1);
-        for call in post.scaling.calls() {
+        let harness = Harness::new();
+        harness.change(|group| group.max = 2);
+        harness.imds.lifecycle_state(Some("Terminated"));
+        harness.notice("terminate", 120);
+        let _run = harness.raising().arg("--once").args(args).args(rung).run().succeeds();
+        assert_eq!(harness.risen(), 1);
+        for call in harness.scaling.calls() {
             assert!(allowed.contains(&format!("autoscaling:{}", call.action)), "{}", call.action);
         }
     }

@@ -1,9 +1,9 @@
 //! What watching costs over time.
 
 use crate::events::wait_for;
-use crate::post::Post;
+use crate::harness::Harness;
 use std::time::Duration;
-use testkit::wait_until;
+use testkit::{figure, wait_until};
 
 /// Anonymous and file-backed memory in use, KiB.
 fn resident(pid: u32) -> u64 {
@@ -19,18 +19,18 @@ fn open_files(pid: u32) -> usize {
 /// Also with an answer that is an error every now and then, and connections that break.
 #[test]
 fn memory_and_files_stay_where_they_were() {
-    let polls = if std::env::var_os("TEST_LONG").is_some() { 100_000 } else { 5_000 };
-    let post = Post { interval: "1ms", ..Post::new() };
-    let run = post.raising().deadline(Duration::from_secs(900)).start();
+    let polls = figure(5_000, 100_000);
+    let harness = Harness { interval: "1ms", ..Harness::new() };
+    let run = harness.raising().deadline(Duration::from_secs(900)).start();
     let _ready = wait_for(&run, "ready", 1);
-    post.imds.fail(Box::new(|call| match call.number % 100 {
+    harness.imds.fail(Box::new(|call| match call.number % 100 {
         17 => Some(testkit::ImdsFault::Status(503)),
         53 => Some(testkit::ImdsFault::Close),
         _ => None,
     }));
     let until = |polls: u64| {
         wait_until("polls", Duration::from_secs(600), || {
-            let seen = post.imds.call_count() / 2;
+            let seen = harness.imds.call_count() / 2;
             if seen >= polls { Ok(()) } else { Err(format!("{seen} polls")) }
         });
     };

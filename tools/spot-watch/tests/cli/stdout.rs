@@ -1,22 +1,25 @@
 //! A stdout that is closed, full, or read by nobody: the work is done all the same.
 
 use crate::events::{LIMIT, events, kinds, of_kind};
-use crate::post::Post;
+use crate::harness::Harness;
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use testkit::wait_until;
 
-fn start(post: &Post, stdout: Stdio, args: &[&str]) -> Child {
-    line(post, args).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap()
+fn start(harness: &Harness, stdout: Stdio, args: &[&str]) -> Child {
+    line(harness, args).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn line(post: &Post, args: &[&str]) -> Command {
+fn line(harness: &Harness, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spot-watch"));
     command.env_clear().env("PATH", "/usr/bin:/bin");
-    command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", post.imds.endpoint());
-    command.env("AWS_ENDPOINT_URL_AUTO_SCALING", post.scaling.endpoint());
+    command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", harness.imds.endpoint());
+    command.env("AWS_ENDPOINT_URL_AUTO_SCALING", harness.scaling.endpoint());
     command.envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_REGION", "us-east-1")]);
-    command.args(["--raise", crate::post::TARGET, "--interval", "20ms", "--state-dir"]).arg(post.state()).args(args);
+    command
+        .args(["--raise", crate::harness::TARGET, "--interval", "20ms", "--state-dir"])
+        .arg(harness.state())
+        .args(args);
     command
 }
 
@@ -36,10 +39,10 @@ fn closed_or_full() {
     drop(reader);
     let full = File::options().write(true).open("/dev/full").unwrap();
     for stdout in [Stdio::from(writer), Stdio::from(full)] {
-        let post = Post::new();
-        post.notice("terminate", 120);
-        let done = start(&post, stdout, &["--once"]).wait_with_output().unwrap();
-        assert_eq!((post.risen(), done.status.code()), (1, Some(0)));
+        let harness = Harness::new();
+        harness.notice("terminate", 120);
+        let done = start(&harness, stdout, &["--once"]).wait_with_output().unwrap();
+        assert_eq!((harness.risen(), done.status.code()), (1, Some(0)));
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert_eq!(said.matches("unable to write stdout").count(), 1, "{said}");
     }
@@ -49,10 +52,10 @@ fn closed_or_full() {
 #[test]
 fn read_by_nobody() {
     let (reader, writer) = full_pipe();
-    let post = Post::new();
-    let mut run = start(&post, Stdio::from(writer), &[]);
-    post.notice("terminate", 120);
-    wait_until("the rise", LIMIT, || if post.risen() == 1 { Ok(()) } else { Err("none".to_owned()) });
+    let harness = Harness::new();
+    let mut run = start(&harness, Stdio::from(writer), &[]);
+    harness.notice("terminate", 120);
+    wait_until("the rise", LIMIT, || if harness.risen() == 1 { Ok(()) } else { Err("none".to_owned()) });
     let ended = Command::new("kill").arg(run.id().to_string()).status().unwrap();
     assert!(ended.success());
     let status = run.wait().unwrap();
@@ -65,13 +68,13 @@ fn read_by_nobody() {
 fn what_nobody_has_read_is_told_by_the_next_start() {
     for rung in ["launch", "policy"] {
         let (reader, writer) = full_pipe();
-        let post = Post::new();
-        let hook = post.script("hook", "echo x >>\"$0.ran\"; echo drained").display().to_string();
+        let harness = Harness::new();
+        let hook = harness.script("hook", "echo x >>\"$0.ran\"; echo drained").display().to_string();
         let args = ["--capacity", rung, "--on-notice", &hook];
-        let mut run = start(&post, Stdio::from(writer), &args);
-        post.notice("terminate", 120);
+        let mut run = start(&harness, Stdio::from(writer), &args);
+        harness.notice("terminate", 120);
         wait_until("the rise and the program on disk", LIMIT, || {
-            let state = std::fs::read(post.state().join("reclaim.json")).unwrap_or_default();
+            let state = std::fs::read(harness.state().join("reclaim.json")).unwrap_or_default();
             let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
             let kept = ["capacity", "program"].iter().all(|part| state[part].is_object());
             if kept { Ok(()) } else { Err(state.to_string()) }
@@ -79,17 +82,17 @@ fn what_nobody_has_read_is_told_by_the_next_start() {
         run.kill().unwrap();
         run.wait().unwrap();
         drop(reader);
-        let run = post.raising().arg("--once").args(args).run().succeeds();
+        let run = harness.raising().arg("--once").args(args).run().succeeds();
         let seen = events(&run.stdout);
         let one = |kind: &str| of_kind(&seen, kind).pop().unwrap();
         assert_eq!(
-            (post.risen(), &one("capacity")["certain"], &one("capacity")["rung"]),
+            (harness.risen(), &one("capacity")["certain"], &one("capacity")["rung"]),
             (1, &true.into(), &rung.into())
         );
         assert_eq!((&one("done")["capacity"]["certain"], &one("hook")["output"]), (&true.into(), &"drained\n".into()));
         assert_eq!(one("done")["hook"]["output"], "drained\n");
-        assert_eq!(std::fs::read_to_string(post.path("hook.ran")).unwrap(), "x\n", "it ran once");
-        let again = post.raising().arg("--once").args(args).run().succeeds();
+        assert_eq!(std::fs::read_to_string(harness.path("hook.ran")).unwrap(), "x\n", "it ran once");
+        let again = harness.raising().arg("--once").args(args).run().succeeds();
         assert_eq!(kinds(&events(&again.stdout)), ["ready"], "it is told once");
     }
 }
@@ -98,13 +101,13 @@ fn what_nobody_has_read_is_told_by_the_next_start() {
 #[test]
 fn messages_read_by_nobody() {
     let (reader, writer) = full_pipe();
-    let post = Post::new();
-    post.imds.fail(Box::new(|_| Some(testkit::ImdsFault::Status(503))));
-    let mut run = line(&post, &["-v"]).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
-    wait_until("polls", LIMIT, || if post.imds.call_count() > 10 { Ok(()) } else { Err("none".to_owned()) });
-    post.imds.recover();
-    post.notice("terminate", 120);
-    wait_until("the rise", LIMIT, || if post.risen() == 1 { Ok(()) } else { Err("none".to_owned()) });
+    let harness = Harness::new();
+    harness.imds.fail(Box::new(|_| Some(testkit::ImdsFault::Status(503))));
+    let mut run = line(&harness, &["-v"]).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
+    wait_until("polls", LIMIT, || if harness.imds.call_count() > 10 { Ok(()) } else { Err("none".to_owned()) });
+    harness.imds.recover();
+    harness.notice("terminate", 120);
+    wait_until("the rise", LIMIT, || if harness.risen() == 1 { Ok(()) } else { Err("none".to_owned()) });
     run.kill().unwrap();
     run.wait().unwrap();
     drop(reader);

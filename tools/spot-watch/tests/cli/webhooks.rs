@@ -1,7 +1,7 @@
 //! The webhook: told at the notice and at the end, whatever else goes on, and not forgotten when it is away.
 
 use crate::events::{LIMIT, events, of_kind, wait_for};
-use crate::post::Post;
+use crate::harness::Harness;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -75,9 +75,9 @@ fn sorted(mut kinds: Vec<String>) -> Vec<String> {
 
 #[test]
 fn the_notice_and_its_end() {
-    let (post, catcher) = (Post::new(), Catcher::start(|_| Some(200)));
-    post.notice("terminate", 120);
-    let run = post.raising().args(["--once", "--notify", &catcher.url]).run().succeeds();
+    let (harness, catcher) = (Harness::new(), Catcher::start(|_| Some(200)));
+    harness.notice("terminate", 120);
+    let run = harness.raising().args(["--once", "--notify", &catcher.url]).run().succeeds();
     assert_eq!(sorted(catcher.taken()), ["done", "notice"]);
     let seen = events(&run.stdout);
     let told = of_kind(&seen, "notify");
@@ -88,20 +88,20 @@ fn the_notice_and_its_end() {
     assert!(keeps_the_secret(&run), "{}", run.report());
     let done = of_kind(&seen, "done").pop().unwrap();
     assert_eq!(catcher.taken.lock().unwrap().iter().find(|event| event["event"] == "done"), Some(&done));
-    assert_eq!(unsent(&post), 0);
+    assert_eq!(unsent(&harness), 0);
 }
 
 /// Messages that wait for the next start.
-fn unsent(post: &Post) -> usize {
-    let kept = std::fs::read_dir(post.state().join("unsent")).unwrap().flatten();
+fn unsent(harness: &Harness) -> usize {
+    let kept = std::fs::read_dir(harness.state().join("unsent")).unwrap().flatten();
     kept.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "json")).count()
 }
 
 #[test]
 fn one_that_stumbles_is_told_again() {
-    let (post, catcher) = (Post::new(), Catcher::start(|number| Some([503, 429, 500, 200][number.min(3)])));
-    post.notice("terminate", 120);
-    let run = post.raising().args(["--once", "--notify", &catcher.url]).run().succeeds();
+    let (harness, catcher) = (Harness::new(), Catcher::start(|number| Some([503, 429, 500, 200][number.min(3)])));
+    harness.notice("terminate", 120);
+    let run = harness.raising().args(["--once", "--notify", &catcher.url]).run().succeeds();
     assert_eq!(sorted(catcher.taken()), ["done", "notice"]);
     let attempts: u64 =
         of_kind(&events(&run.stdout), "notify").iter().map(|event| event["attempts"].as_u64().unwrap()).sum();
@@ -111,57 +111,57 @@ fn one_that_stumbles_is_told_again() {
 #[test]
 fn one_that_refuses_is_not_asked_again() {
     for status in [400, 404, 302] {
-        let (post, catcher) = (Post::new(), Catcher::start(move |_| Some(status)));
-        post.notice("terminate", 120);
-        let run = post.raising().args(["--once", "--notify", &catcher.url]).run().succeeds();
+        let (harness, catcher) = (Harness::new(), Catcher::start(move |_| Some(status)));
+        harness.notice("terminate", 120);
+        let run = harness.raising().args(["--once", "--notify", &catcher.url]).run().succeeds();
         let told = of_kind(&events(&run.stdout), "notify");
         assert_eq!((told.len(), &told[0]["outcome"], &told[0]["attempts"]), (2, &"refused".into(), &1.into()));
-        assert_eq!(post.risen(), 1);
+        assert_eq!(harness.risen(), 1);
     }
 }
 
 /// Neither the rise nor the end of the work waits for a webhook that hangs.
 #[test]
 fn one_that_hangs_holds_nothing_up() {
-    let (post, catcher) = (Post::new(), Catcher::start(|_| None));
-    post.notice("terminate", 120);
-    let run = post.raising().args(["--notify", &catcher.url]).start();
+    let (harness, catcher) = (Harness::new(), Catcher::start(|_| None));
+    harness.notice("terminate", 120);
+    let run = harness.raising().args(["--notify", &catcher.url]).start();
     let _done = wait_for(&run, "done", 1);
-    assert_eq!(post.risen(), 1);
+    assert_eq!(harness.risen(), 1);
     assert_eq!(of_kind(&events(&run.stdout_so_far()), "notify").len(), 0);
 }
 
 #[test]
 fn what_was_not_delivered_is_delivered_by_the_next_start() {
-    let post = Post::new();
-    post.notice("terminate", 2);
-    let run = post.raising().args(["--once", "--notify", "http://127.0.0.1:1/SECRET"]).run().succeeds();
+    let harness = Harness::new();
+    harness.notice("terminate", 2);
+    let run = harness.raising().args(["--once", "--notify", "http://127.0.0.1:1/SECRET"]).run().succeeds();
     let told = of_kind(&events(&run.stdout), "notify");
     assert!(told.iter().all(|event| event["outcome"] == "unsent" && event["to"] == "http://127.0.0.1:1"), "{told:?}");
     assert!(keeps_the_secret(&run), "{}", run.report());
-    assert_eq!(unsent(&post), 2);
+    assert_eq!(unsent(&harness), 2);
 
     let catcher = Catcher::start(|_| Some(204));
-    let run = post.raising().args(["--once", "--notify", &catcher.url]).run().succeeds();
+    let run = harness.raising().args(["--once", "--notify", &catcher.url]).run().succeeds();
     assert_eq!(catcher.taken(), ["notice", "done"], "in the order in which they happened");
     assert_eq!(of_kind(&events(&run.stdout), "notify").len(), 2);
-    assert_eq!(unsent(&post), 0);
-    assert_eq!(post.risen(), 1);
+    assert_eq!(unsent(&harness), 0);
+    assert_eq!(harness.risen(), 1);
 }
 
 #[test]
 fn a_run_that_dies_leaves_its_message_to_the_next() {
-    let (post, hanging) = (Post::new(), Catcher::start(|_| None));
-    post.notice("terminate", 120);
-    let mut run = post.raising().args(["--notify", &hanging.url]).start();
+    let (harness, hanging) = (Harness::new(), Catcher::start(|_| None));
+    harness.notice("terminate", 120);
+    let mut run = harness.raising().args(["--notify", &hanging.url]).start();
     let _done = wait_for(&run, "done", 1);
     wait_until("both messages kept", LIMIT, || {
-        let kept = unsent(&post);
+        let kept = unsent(&harness);
         if kept == 2 { Ok(()) } else { Err(kept.to_string()) }
     });
-    post.await_done_on_disk();
+    harness.await_done_on_disk();
     run.kill();
     let catcher = Catcher::start(|_| Some(200));
-    let _run = post.raising().args(["--once", "--notify", &catcher.url]).run().succeeds();
+    let _run = harness.raising().args(["--once", "--notify", &catcher.url]).run().succeeds();
     assert_eq!(catcher.taken(), ["notice", "done"]);
 }

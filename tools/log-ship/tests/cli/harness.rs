@@ -26,13 +26,13 @@ pub(crate) struct Shipped {
     pub(crate) value: Vec<u8>,
 }
 
-pub(crate) struct Stage {
+pub(crate) struct Harness {
     pub(crate) dir: TempDir,
     pub(crate) topic: String,
     pub(crate) brokers: String,
 }
 
-impl Stage {
+impl Harness {
     /// On the broker of `scripts/stack`; without it the test fails.
     pub(crate) fn new() -> Self {
         Self::on(std::env::var("KAFKA_BROKERS").expect("KAFKA_BROKERS is set: scripts/stack start kafka"))

@@ -7,27 +7,16 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 
-#[path = "../bench/cases.rs"]
 mod cases;
-#[path = "../bench/data.rs"]
 mod data;
-#[path = "../bench/fleet.rs"]
 mod fleet;
-#[path = "../bench/growth.rs"]
 mod growth;
-#[path = "../bench/logs/mod.rs"]
 mod logs;
-#[path = "../bench/measure.rs"]
 mod measure;
-#[path = "../bench/monitoring.rs"]
 mod monitoring;
-#[path = "../bench/process.rs"]
 mod process;
-#[path = "../bench/site.rs"]
 mod site;
-#[path = "../bench/spot/mod.rs"]
 mod spot;
-#[path = "../bench/table.rs"]
 mod table;
 
 /// Measures the built tools against their peers and prints Markdown tables

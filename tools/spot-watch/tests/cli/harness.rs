@@ -17,7 +17,7 @@ pub(crate) const OWN: &str = "obelix_spot_asg";
 pub(crate) const TARGET: &str = "obelix_ondemand_asg";
 pub(crate) const POLICY: &str = "spot-watch";
 
-pub(crate) struct Post {
+pub(crate) struct Harness {
     pub(crate) imds: ImdsModel,
     pub(crate) scaling: Arc<ScalingModel>,
     /// How often the tool asks.
@@ -25,7 +25,7 @@ pub(crate) struct Post {
     pub(crate) dir: TempDir,
 }
 
-impl Post {
+impl Harness {
     /// A spot instance in a group of three; the other group has two instances, room for eight more, and both rungs.
     pub(crate) fn new() -> Self {
         let (imds, scaling) = (ImdsModel::start(), Arc::new(ScalingModel::start()));

@@ -16,16 +16,6 @@ pub const ARTIFACT: &str = "app";
 /// What the tool remembers of promotions, in its own directory.
 pub const SEEN: &str = "promotions";
 
-/// The larger figures are asked for.
-pub fn long() -> bool {
-    std::env::var("TEST_LONG").is_ok_and(|value| value == "1")
-}
-
-/// `few`, or `many` in the long variant.
-pub fn times(few: u64, many: u64) -> u64 {
-    if long() { many } else { few }
-}
-
 pub fn five(number: u64) -> Record {
     Record::new(
         ARTIFACT,
@@ -74,13 +64,13 @@ impl Sealed {
 }
 
 /// A directory with a store and a target.
-pub struct Depot {
+pub struct Harness {
     pub root: TempDir,
     pub store: PathBuf,
     pub into: PathBuf,
 }
 
-impl Depot {
+impl Harness {
     pub fn new() -> Self {
         let root = tempfile::Builder::new().prefix("artifact-fetch-").tempdir().unwrap();
         let (store, into) = (root.path().join("store"), root.path().join("target"));
@@ -89,12 +79,12 @@ impl Depot {
         Self { root, store, into }
     }
 
-    /// A depot whose target has release 1 as the current one, and whose store has release 1 only.
+    /// A harness whose target has release 1 as the current one, and whose store has release 1 only.
     pub fn with_first() -> Self {
-        let depot = Self::new();
-        depot.publish(1, plain(1));
-        let _run = depot.fetch().run().succeeds().stderr_is_empty();
-        depot
+        let harness = Self::new();
+        harness.publish(1, plain(1));
+        let _run = harness.fetch().run().succeeds().stderr_is_empty();
+        harness
     }
 
     pub fn publish(&self, number: u64, archive: Vec<u8>) -> Sealed {
@@ -111,7 +101,7 @@ impl Depot {
         sealed
     }
 
-    /// The tool on this depot, without a release to fetch.
+    /// The tool on this harness, without a release to fetch.
     pub fn fetch(&self) -> Tool {
         fetch(&format!("file://{}", self.store.display()), &self.into)
     }

@@ -309,11 +309,6 @@ pub fn sealed(number: u64, commit: &str, bytes: &[u8]) -> Record {
     record.and_then(|record| record.sealed(artifact)).expect("a record")
 }
 
-/// The larger figure under `TEST_LONG=1`.
-pub fn rounds(usual: u64, long: u64) -> u64 {
-    if std::env::var_os("TEST_LONG").is_some_and(|value| value == "1") { long } else { usual }
-}
-
 pub fn commit_of(number: u64) -> String {
     format!("{number:040x}")
 }

@@ -2,10 +2,21 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 use testkit::{Running, Tool, wait_until};
+
+pub(crate) fn nagios_gen() -> Tool {
+    Tool::new(env!("CARGO_BIN_EXE_nagios-gen"))
+}
+
+pub(crate) fn names_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
@@ -57,30 +68,30 @@ define service {
 ";
 
 /// A configuration in a directory that Nagios' own user can reach, and what runs on it.
-pub(crate) struct Site {
+pub(crate) struct Harness {
     dir: TempDir,
     daemon: Option<Running>,
 }
 
-impl Site {
+impl Harness {
     /// A configuration that nothing runs on.
     pub(crate) fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("nagios-site-").tempdir().unwrap();
+        let dir = tempfile::Builder::new().prefix("nagios-harness-").tempdir().unwrap();
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        let site = Self { dir, daemon: None };
+        let harness = Self { dir, daemon: None };
         for dir in ["conf.d", "var", "var/results", "var/rw", "bin"] {
-            fs::create_dir(site.path(dir)).unwrap();
+            fs::create_dir(harness.path(dir)).unwrap();
         }
         let mut owner = ("nagios", "nagios");
         if rustix::process::geteuid().is_root() {
             let name = |flag| Tool::new("id").args([flag, "nagios"]).run().succeeds().stdout_str().trim().parse().ok();
             for dir in ["var", "var/results", "var/rw"] {
-                chown(site.path(dir), name("-u"), name("-g")).unwrap();
+                chown(harness.path(dir), name("-u"), name("-g")).unwrap();
             }
         } else {
             owner = ("root", "root"); // not looked at by a Nagios without privileges to give up
         }
-        fs::write(site.path("base.cfg"), BASE).unwrap();
+        fs::write(harness.path("base.cfg"), BASE).unwrap();
         let main = format!(
             "log_file=var/log\ncfg_file=base.cfg\ncfg_dir=conf.d\nobject_cache_file=var/objects.cache\n\
              precached_object_file=var/objects.precache\nstatus_file=var/status.dat\nstatus_update_interval=1\n\
@@ -92,17 +103,17 @@ impl Site {
              illegal_object_name_chars=`~!$%^&*|'\"<>?,()=\nillegal_macro_output_chars=`~$&|'\"<>\n",
             owner.0,
             owner.1,
-            dir = site.dir.path().display(),
+            dir = harness.dir.path().display(),
         );
-        fs::write(site.cfg(), main).unwrap();
-        site
+        fs::write(harness.cfg(), main).unwrap();
+        harness
     }
 
     /// The same with a daemon.
     pub(crate) fn live() -> Self {
-        let mut site = Self::new();
-        site.start();
-        site
+        let mut harness = Self::new();
+        harness.start();
+        harness
     }
 
     pub(crate) fn start(&mut self) {
@@ -131,9 +142,9 @@ impl Site {
         fs::read_to_string(self.file()).ok()
     }
 
-    /// nagios-gen on this site's FILE.
+    /// nagios-gen on this harness's FILE.
     pub(crate) fn tool(&self, csv: impl Into<Vec<u8>>) -> Tool {
-        crate::nagios_gen().arg("--output").arg(self.file()).stdin(csv)
+        nagios_gen().arg("--output").arg(self.file()).stdin(csv)
     }
 
     pub(crate) fn verified(&self, csv: impl Into<Vec<u8>>) -> Tool {
@@ -202,12 +213,12 @@ impl Site {
 
     /// What lies beside FILE, hidden from Nagios.
     pub(crate) fn hidden(&self) -> Vec<String> {
-        let names = crate::names_in(&self.path("conf.d"));
+        let names = names_in(&self.path("conf.d"));
         names.into_iter().filter(|name| name.starts_with('.')).collect()
     }
 }
 
-impl Drop for Site {
+impl Drop for Harness {
     fn drop(&mut self) {
         if let Some(daemon) = self.daemon.take() {
             // Its workers end with it; after a kill they would have to find out.

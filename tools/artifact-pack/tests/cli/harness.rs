@@ -20,13 +20,8 @@ pub const PART: u64 = 8 << 20;
 pub const HEADER: &str = "state,object,release,build,builder,last_seen\n";
 pub const UUID: &str = "11111111-2222-4333-8444-555555555555";
 
-/// Whether the larger figures are wanted.
-pub fn long() -> bool {
-    std::env::var_os("TEST_LONG").is_some_and(|value| value == "1")
-}
-
 /// A store and, for S3, the server behind it.
-pub struct Shelf {
+pub struct Harness {
     pub url: String,
     pub dir: TempDir,
     s3: Option<(S3Model, FaultProxy)>,
@@ -35,7 +30,7 @@ pub struct Shelf {
 /// Objects by name, as they are stored.
 pub type Objects = BTreeMap<String, Vec<u8>>;
 
-impl Shelf {
+impl Harness {
     pub fn s3() -> Self {
         Self::s3_with(Rules::default())
     }
@@ -271,9 +266,9 @@ pub fn members(archive: &[u8]) -> Vec<String> {
 }
 
 /// The members of the newest release, without `RELEASE`.
-pub fn packed(shelf: &Shelf) -> Vec<String> {
-    let record = Record::of(&shelf.text("latest.txt"));
-    let mut names = members(&shelf.object(record.get("FILE")).unwrap());
+pub fn packed(harness: &Harness) -> Vec<String> {
+    let record = Record::of(&harness.text("latest.txt"));
+    let mut names = members(&harness.object(record.get("FILE")).unwrap());
     assert_eq!(names.remove(0), "RELEASE");
     names
 }
@@ -296,10 +291,10 @@ pub fn is_root() -> bool {
 }
 
 /// Waits until an upload in a directory store has `size` bytes, and tells where it is.
-pub fn wait_for_upload(shelf: &Shelf, size: u64) -> PathBuf {
+pub fn wait_for_upload(harness: &Harness, size: u64) -> PathBuf {
     wait_until("an upload that grows", SOON, || {
-        let uploads = shelf.uploads();
-        let path = shelf.dir.path().join(".uploads").join(uploads.first().ok_or("no upload")?);
+        let uploads = harness.uploads();
+        let path = harness.dir.path().join(".uploads").join(uploads.first().ok_or("no upload")?);
         let length = fs::metadata(&path).map_or(0, |meta| meta.len());
         if length >= size { Ok(path) } else { Err(format!("{length} bytes")) }
     })
@@ -316,21 +311,21 @@ pub fn is_archive_complete(info: &RequestInfo) -> bool {
 }
 
 /// Starts a build whose parts never get an answer, and waits until it has begun to send them.
-pub fn stalled(shelf: &Shelf, tree: &Path) -> Running {
-    shelf.fail(is_archive_part, Fault::Stall);
-    let run = shelf.pack(tree).start();
+pub fn stalled(harness: &Harness, tree: &Path) -> Running {
+    harness.fail(is_archive_part, Fault::Stall);
+    let run = harness.pack(tree).start();
     wait_until("a part under way, and nothing else", SOON, || {
         let part = |seen: &Seen| seen.query.contains("partNumber") && seen.path.contains(".tar");
-        let sent = shelf.proxy().log().iter().any(part);
-        let alone = shelf.uploads().iter().all(|key| key.contains(".tar"));
-        if sent && alone { Ok(()) } else { Err(format!("{} requests", shelf.proxy().count())) }
+        let sent = harness.proxy().log().iter().any(part);
+        let alone = harness.uploads().iter().all(|key| key.contains(".tar"));
+        if sent && alone { Ok(()) } else { Err(format!("{} requests", harness.proxy().count())) }
     });
     run
 }
 
 /// The rows of `--audit`, without the header.
-pub fn audit(shelf: &Shelf) -> Vec<String> {
-    let run = shelf.tool().arg("--audit").run().succeeds().stderr_is_empty();
+pub fn audit(harness: &Harness) -> Vec<String> {
+    let run = harness.tool().arg("--audit").run().succeeds().stderr_is_empty();
     let rows = run.stdout_str().strip_prefix(HEADER).unwrap_or_else(|| panic!("{}", run.report()));
     rows.lines().map(str::to_owned).collect()
 }
@@ -357,9 +352,9 @@ pub fn dead_claim() -> String {
 }
 
 /// Begins an upload behind the tools' back, as a lost reply does.
-pub fn begin_upload(shelf: &Shelf, key: &str) {
+pub fn begin_upload(harness: &Harness, key: &str) {
     let target = format!("/{BUCKET}/{PREFIX}{key}?uploads");
-    assert_eq!(request(&shelf.model().endpoint(), "POST", &target, &[], b"").unwrap().status, 200);
+    assert_eq!(request(&harness.model().endpoint(), "POST", &target, &[], b"").unwrap().status, 200);
 }
 
 /// Waits until a signal has reached the run, which may still be busy with something else.

@@ -59,7 +59,7 @@ impl Record {
     }
 }
 
-pub(crate) struct Stage {
+pub(crate) struct Harness {
     pub(crate) brokers: String,
     pub(crate) server: String,
     pub(crate) topic: String,
@@ -75,12 +75,12 @@ pub(crate) struct Indices {
     prefix: String,
 }
 
-impl Stage {
+impl Harness {
     /// With a topic of so many partitions.
     pub(crate) fn new(partitions: i32) -> Self {
-        let stage = Self::without_topic();
-        stage.create_topic(&stage.topic, partitions);
-        stage
+        let harness = Self::without_topic();
+        harness.create_topic(&harness.topic, partitions);
+        harness
     }
 
     /// Another one with the same names.
