@@ -54,7 +54,7 @@ pub struct AccessArgs {
     #[arg(long, value_name = "URL", value_parser = endpoint, help_heading = HEADING)]
     pub endpoint_url: Option<String>,
     /// Longest wait for one answer; transfers that still move are not ended
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::duration, help_heading = HEADING)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = retry::duration, help_heading = HEADING)]
     pub timeout: Duration,
 }
 

@@ -5,7 +5,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use cli::{Class, Failure};
+use failure::{Class, Failure};
 use std::error::Error;
 use std::fmt::Display;
 

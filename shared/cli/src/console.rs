@@ -1,6 +1,6 @@
 //! Human words: steps, notes, warnings and progress, all on stderr.
 
-use crate::printable;
+use failure::printable;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt::Display;

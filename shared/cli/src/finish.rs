@@ -1,7 +1,7 @@
 //! How a process ends: its last line on stderr and its exit code, or the signal that asked it to end.
 
-use crate::failure::Reason;
-use crate::{Failure, console, printable};
+use crate::console;
+use failure::{Failure, Reason, printable};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ const LAST_WAIT: Duration = Duration::from_secs(10);
 ///
 /// An interrupted run ends by its own signal, so that shells and systemd see the truth.
 pub fn finish(tool: &str, result: Result<(), Failure>) -> ExitCode {
-    let Err(Failure(reason)) = result else {
+    let Err(failure) = result else {
         return ExitCode::SUCCESS;
     };
-    match reason {
+    match failure.into_reason() {
         Reason::Failed { class, error } => {
             console::line_within(&format!("{tool}: {}", printable(&format!("{error:#}"))), LAST_WAIT);
             ExitCode::from(class.exit_code())

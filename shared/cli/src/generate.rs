@@ -1,9 +1,10 @@
 //! `TOOL --generate WHAT`: the manual page and the shells' completions, from the same definition as `--help`. Who makes a
 //! package asks for them; no tool has an option of that name.
 
-use crate::{Failure, Output};
+use crate::Output;
 use clap::{Command, ValueEnum};
 use clap_complete::Shell;
+use failure::Failure;
 use std::env;
 
 /// What can be generated.

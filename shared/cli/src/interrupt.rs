@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT as something a tool can wait for, so that it can clean up before it ends by them.
 
-use crate::Failure;
+use failure::Failure;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};

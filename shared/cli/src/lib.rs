@@ -1,30 +1,28 @@
 //! The process boundary of every tool: what a run ends as, what it says, and where its records go.
 //!
 //! A tool's `main` is `cli::finish(name, run())`; `run` parses with [`parse()`], writes records to an [`Output`],
-//! speaks to people through a [`Console`], and returns a [`Failure`] that knows its exit code.
+//! speaks to people through a [`Console`], and returns a [`failure::Failure`] that knows its exit code.
 
 mod console;
-mod failure;
 mod finish;
 mod generate;
+mod input;
 mod interrupt;
 mod output;
 mod parse;
 mod runtime;
 mod signals;
 mod stream;
-mod text;
 
 pub use console::{Console, Progress, Verbosity};
-pub use failure::{Class, Failure};
 pub use finish::finish;
+pub use input::read_input;
 pub use interrupt::Interrupts;
 pub use output::Output;
-pub use parse::{duration, interval, parse};
+pub use parse::parse;
 pub use runtime::block_on;
 pub use signals::Signals;
 pub use stream::{Receipt, Stream};
-pub use text::{is_obeyed, printable, read_input};
 
 /// The exit codes, the same for all tools; the last lines of every `--help`.
 pub const EXIT_CODES: &str = "\

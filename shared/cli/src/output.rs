@@ -1,6 +1,6 @@
 //! stdout: records only, buffered, and able to fail.
 
-use crate::Failure;
+use failure::Failure;
 use std::io::{self, ErrorKind, Stdout, Write};
 
 /// The record stream of a tool. Whoever opens it closes it with [`Output::close`], which is where a full disk shows.
@@ -47,7 +47,7 @@ impl Output {
     /// stdout closed (ends the tool with 0); anything else is permanent, since running again would change the world again.
     pub fn report(self, record: &[u8], done: &str) -> Result<(), Failure> {
         self.write_and_close(record).map_err(|failure| match failure.class() {
-            Some(_) => failure.with_class(crate::Class::Permanent).context(format!("{done}, printing it failed")),
+            Some(_) => failure.with_class(failure::Class::Permanent).context(format!("{done}, printing it failed")),
             None => failure,
         })
     }

@@ -1,6 +1,6 @@
 //! The runtime of a tool's asynchronous part.
 
-use crate::Failure;
+use failure::Failure;
 use std::time::Duration;
 
 /// Runs `work` on `threads` threads (1: on this one alone) and does not wait for file work that was given up.

@@ -1,6 +1,6 @@
 //! SIGTERM, SIGINT and SIGHUP as something that a loop looks at, so that it can clean up before it ends by them.
 
-use crate::Failure;
+use failure::Failure;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A whole file system, made to survive a power cut in one call however many files were written.
 
 use crate::unable;
-use cli::Failure;
+use failure::Failure;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
 //! A file that several processes keep up to date: written by one of them at a time, and never by one that was killed.
 
 use crate::{parent, sync_dir, unable};
-use cli::Failure;
+use failure::Failure;
 use rustix::fs::OFlags;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};

@@ -12,7 +12,7 @@ pub use lock::Lock;
 pub use slots::Slots;
 pub use staged::Staged;
 
-use cli::Failure;
+use failure::Failure;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;

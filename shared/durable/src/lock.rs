@@ -1,6 +1,6 @@
 //! A lock between processes of one host, given back by the kernel however the holder ends.
 
-use cli::Failure;
+use failure::Failure;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -1,8 +1,8 @@
 //! Small state that changes often: two files, written in turn, so that one of them is whole at any moment.
 
 use crate::{sync_dir, unable};
-use cli::Failure;
 use crc_fast::{CrcAlgorithm, checksum};
+use failure::Failure;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};

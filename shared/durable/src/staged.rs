@@ -1,7 +1,7 @@
 //! A file that is complete on disk before it takes the name it is for, so that it can be looked at in between.
 
 use crate::{parent, sync_dir, unable};
-use cli::Failure;
+use failure::Failure;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};

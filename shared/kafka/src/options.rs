@@ -1,7 +1,7 @@
 //! Options as they are typed. A message names an option and never shows its value: any value may be a password.
 
 use crate::hidden::{Hidden, is_name};
-use cli::Failure;
+use failure::Failure;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use std::convert::Infallible;

@@ -7,7 +7,7 @@ use crate::probe::{self, Verdict};
 use crate::settle::{self, Settled};
 use crate::store::{Attributes, Condition, Store};
 use crate::sweep::Own;
-use cli::Failure;
+use failure::Failure;
 use uuid::Uuid;
 
 /// Numbers tried in a row before giving up: more builders than that never race.

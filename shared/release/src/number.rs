@@ -1,6 +1,6 @@
 //! Release numbers: 1, 2, 3, … per artifact, never used twice.
 
-use cli::Failure;
+use failure::Failure;
 use std::fmt;
 use std::str::FromStr;
 

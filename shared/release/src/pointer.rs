@@ -7,7 +7,7 @@ use crate::record::Record;
 use crate::settle::{self, Settled};
 use crate::store::{Attributes, Condition, Object, Store};
 use archive::Format;
-use cli::Failure;
+use failure::Failure;
 
 /// A pointer as it stands in the store.
 #[derive(Debug)]

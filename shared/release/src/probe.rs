@@ -7,8 +7,8 @@
 use crate::backoff::pause;
 use crate::store::{Attributes, Completion, Condition, PartBody, Put, Store, Tag, Upload};
 use bytes::Bytes;
-use cli::Failure;
 use crc_fast::{CrcAlgorithm, checksum};
+use failure::Failure;
 use uuid::Uuid;
 
 /// Tries of a probe that the store does not decide.

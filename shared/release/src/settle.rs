@@ -2,7 +2,7 @@
 
 use crate::backoff::pause;
 use crate::store::{Attributes, Condition, Object, Put, Store, Tag};
-use cli::Failure;
+use failure::Failure;
 
 /// What became of a conditional write, for certain.
 #[derive(Debug)]

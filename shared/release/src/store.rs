@@ -7,7 +7,7 @@ use crate::record::Artifact;
 use async_trait::async_trait;
 use aws::AwsArgs;
 use bytes::Bytes;
-use cli::Failure;
+use failure::Failure;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;

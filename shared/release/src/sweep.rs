@@ -7,7 +7,7 @@ use crate::pointer;
 use crate::record::Record;
 use crate::settle::{self, Settled};
 use crate::store::{Attributes, Condition, Object, Store, Tag, Upload};
-use cli::Failure;
+use failure::Failure;
 use futures_util::{StreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};

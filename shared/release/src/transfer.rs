@@ -3,8 +3,8 @@
 use crate::record::Artifact;
 use crate::store::{Head, Store};
 use bytes::{Buf, Bytes};
-use cli::Failure;
 use crc_fast::{CrcAlgorithm, Digest as Crc};
+use failure::Failure;
 use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;

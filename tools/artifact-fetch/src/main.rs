@@ -8,7 +8,8 @@ mod seen;
 mod shelf;
 mod writeback;
 
-use cli::{Console, Failure, Output};
+use cli::{Console, Output};
+use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

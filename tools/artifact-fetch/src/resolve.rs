@@ -2,7 +2,8 @@
 
 use crate::args::WithoutChecksum;
 use crate::seen::Channel;
-use cli::{Console, Failure};
+use cli::Console;
+use failure::Failure;
 use release::pointer;
 use release::record::MAX_BYTES;
 use release::{Layout, Record, ReleaseNumber, Selector, Store, layout};

@@ -3,7 +3,7 @@
 //! A text of lines, each a promotion's number, its channel and its store, between a line with the version and one with a
 //! hash over all of them: a number that a bad disk made smaller would let an old promotion pass.
 
-use cli::Failure;
+use failure::Failure;
 use release::record::{hex, sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -7,8 +7,8 @@
 use crate::removal::remove_tree;
 use crate::seen::{Channel, Seen};
 use crate::writeback::Writeback;
-use cli::Failure;
 use durable::Lock;
+use failure::Failure;
 use release::{Layout, Record, ReleaseNumber};
 use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
 use std::cmp::Reverse;

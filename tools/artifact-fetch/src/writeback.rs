@@ -1,7 +1,7 @@
 //! Writing to the disk while the rest still arrives, so that little is left to wait for in the end.
 
-use cli::Failure;
 use durable::Disk;
+use failure::Failure;
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;

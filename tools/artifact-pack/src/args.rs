@@ -3,7 +3,8 @@
 use crate::exclusion::Exclusion;
 use archive::Format;
 use clap::{Parser, ValueEnum};
-use cli::{Failure, Verbosity};
+use cli::Verbosity;
+use failure::Failure;
 use release::store::Encryption;
 use release::{Attributes, Layout, Record, ReleaseNumber, StoreArgs};
 use std::path::PathBuf;
@@ -72,7 +73,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SSE", value_parser = encryption)]
     sse: Option<Encryption>,
     /// Age after which an unfinished build of another host counts as dead
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = retry::duration)]
     pub(crate) orphan_age: Duration,
     /// Read and hash everything, print the record there would be, publish nothing
     #[arg(long, conflicts_with = "audit")]
@@ -192,6 +193,6 @@ mod tests {
     #[test]
     fn misleading_values_are_usage_errors() {
         let failure = parsed("file:///s --build MY_VERSION x").job().unwrap_err();
-        assert_eq!(failure.class(), Some(cli::Class::Usage));
+        assert_eq!(failure.class(), Some(failure::Class::Usage));
     }
 }

@@ -1,7 +1,8 @@
 //! `--audit`: what in the store belongs to no finished release.
 
 use crate::args::Args;
-use cli::{Console, Failure, Output};
+use cli::{Console, Output};
+use failure::Failure;
 use jiff::Timestamp;
 use release::pointer;
 use release::sweep::{self, Look, Orphan};

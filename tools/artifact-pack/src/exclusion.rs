@@ -1,6 +1,6 @@
 //! What `--exclude` leaves out, and which of its patterns never did.
 
-use cli::Failure;
+use failure::Failure;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::Path;
 

@@ -11,7 +11,8 @@ mod stream;
 mod tree;
 mod upload;
 
-use cli::{Console, Failure, Output};
+use cli::{Console, Output};
+use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -1,7 +1,8 @@
 //! What the archive is made from: the paths asked for, and the commit and time that its record names.
 
 use crate::args::Args;
-use cli::{Console, Failure};
+use cli::Console;
+use failure::Failure;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use release::git::Git;

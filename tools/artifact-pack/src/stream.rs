@@ -3,8 +3,8 @@
 use crate::parts::{Cutter, Filled, Sizes};
 use crate::tree::{Entry, RELEASE, State, Tree};
 use archive::{Format, Kind, Member, TRAILER_LEN};
-use cli::{Class, Failure};
 use crc_fast::{CrcAlgorithm, Digest as Crc, checksum_combine};
+use failure::{Class, Failure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use release::store::PartBody;

@@ -2,7 +2,7 @@
 
 use crate::exclusion::Exclusion;
 use archive::{Kind, Links, Member, TRAILER_LEN, member_name};
-use cli::Failure;
+use failure::Failure;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};

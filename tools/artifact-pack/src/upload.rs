@@ -2,7 +2,8 @@
 
 use crate::held::Held;
 use crate::stream::{Packing, Piece, Sums};
-use cli::{Console, Failure, Interrupts, Progress};
+use cli::{Console, Interrupts, Progress};
+use failure::Failure;
 use release::backoff::pause;
 use release::probe::{self, Verdict};
 use release::record::Artifact;

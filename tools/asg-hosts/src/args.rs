@@ -3,7 +3,8 @@
 use crate::address::{Addressing, Kind};
 use aws::RegionsArgs;
 use clap::{Args as Group, Parser, ValueEnum};
-use cli::{Failure, Verbosity};
+use cli::Verbosity;
+use failure::Failure;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -124,7 +125,7 @@ pub(crate) struct Source {
     #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
     /// How long answers are fresh
-    #[arg(long, value_name = "TIME", default_value = "5m", requires = "cache", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", default_value = "5m", requires = "cache", value_parser = retry::duration)]
     pub(crate) max_age: Duration,
     /// Use older answers, and say how old, when AWS gives none
     #[arg(long, requires = "cache")]

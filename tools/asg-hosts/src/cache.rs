@@ -1,7 +1,7 @@
 //! The last answers, kept on disk: whole and unchanged, or not at all.
 
 use crate::fleet::Fleet;
-use cli::Failure;
+use failure::Failure;
 use rustix::fs::OFlags;
 use serde::Serialize;
 use sha2::{Digest, Sha256};

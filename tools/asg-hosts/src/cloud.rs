@@ -8,7 +8,8 @@ use crate::fleet::{Detail, Fleet, GROUP_TAG, Group, each_once};
 use crate::selection::Selection;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_ec2::types::Filter;
-use cli::{Console, Failure};
+use cli::Console;
+use failure::Failure;
 use futures_util::future::{try_join, try_join_all};
 
 /// Most values that a filter of EC2 takes.

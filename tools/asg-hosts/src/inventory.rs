@@ -5,7 +5,7 @@ use crate::fleet::{Instance, Tag};
 use crate::hostvars::{self, HostVars, Value, safe};
 use crate::listing::{LeftOut, Listing};
 use crate::terminal::Screen;
-use cli::Failure;
+use failure::Failure;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,7 +9,8 @@ use crate::selection::Selection;
 use crate::terminal::Screen;
 use crate::{cloud, print, saved};
 use aws_config::SdkConfig;
-use cli::{Console, Failure, Output};
+use cli::{Console, Output};
+use failure::Failure;
 use rand::RngExt;
 use std::time::{Duration, Instant, SystemTime};
 

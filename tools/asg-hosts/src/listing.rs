@@ -3,7 +3,7 @@
 use crate::address::Kind;
 use crate::fleet::{Fleet, GROUP_TAG, Group, Instance, Member};
 use crate::selection::Selection;
-use cli::Failure;
+use failure::Failure;
 use records::Host;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;

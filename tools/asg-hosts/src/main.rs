@@ -15,7 +15,8 @@ mod selection;
 mod table;
 mod terminal;
 
-use cli::{Failure, Output};
+use cli::Output;
+use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -5,7 +5,7 @@ use crate::args::{Format, Shape};
 use crate::listing::Row;
 use crate::table;
 use crate::terminal::Screen;
-use cli::Failure;
+use failure::Failure;
 use records::{COLUMNS, Host};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};

@@ -1,7 +1,7 @@
 //! Saved output of the AWS CLI, as many documents one after the other as there are.
 
 use crate::fleet::{Fleet, Group, Instance, each_once, time};
-use cli::{Class, Failure};
+use failure::{Class, Failure};
 use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, BufReader, Read};

@@ -4,7 +4,7 @@ use crate::address::Addressing;
 use crate::args::{Args, Lifecycle, State};
 use crate::fleet::{Fleet, GROUP_TAG, Group, Instance, Member};
 use clap::ValueEnum;
-use cli::Failure;
+use failure::Failure;
 use glob::Pattern;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,8 +2,8 @@
 
 use crate::listing::Row;
 use crate::terminal::Screen;
-use cli::Failure;
 use comfy_table::{Cell, Color, ColumnConstraint, ContentArrangement, Table, Width};
+use failure::Failure;
 use records::Host;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,12 +41,12 @@ pub(crate) fn print(rows: &[Row<'_>], columns: &[&str], screen: &mut Screen) -> 
         table.add_rows(chunk.iter().map(|row| cells(&row.host(), columns, colour)));
         screen.write_coloured(&lines(table, &widths, colour))?;
     }
-    screen.write_coloured(&format!("\n{}\n", cli::printable(&summary.to_string())))
+    screen.write_coloured(&format!("\n{}\n", failure::printable(&summary.to_string())))
 }
 
 fn head(columns: &[&str]) -> Table {
     let mut table = Table::new();
-    table.add_row(columns.iter().map(|column| cli::printable(&column.to_uppercase())));
+    table.add_row(columns.iter().map(|column| failure::printable(&column.to_uppercase())));
     table
 }
 
@@ -68,7 +68,7 @@ fn cells(host: &Host, columns: &[&str], colour: bool) -> Vec<Cell> {
 }
 
 fn cell(host: &Host, column: &str, colour: bool) -> Cell {
-    let text = cli::printable(&host.column(column).unwrap_or_default());
+    let text = failure::printable(&host.column(column).unwrap_or_default());
     let state = matches!(column, "lifecycle_state" | "health" | "instance_state");
     let cell = Cell::new(if text.is_empty() { "-" } else { &text });
     if !colour || !state || text.is_empty() {

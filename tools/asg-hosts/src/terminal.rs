@@ -1,6 +1,7 @@
 //! stdout, which may be a terminal: what it may be shown.
 
-use cli::{Failure, Output};
+use cli::Output;
+use failure::Failure;
 use std::env;
 use std::io::{IsTerminal, stdout};
 
@@ -29,7 +30,7 @@ impl Screen {
         if !self.watched {
             return self.out.write(text.as_bytes());
         }
-        let lines: Vec<String> = text.split('\n').map(cli::printable).collect();
+        let lines: Vec<String> = text.split('\n').map(failure::printable).collect();
         self.out.write(lines.join("\n").as_bytes())
     }
 

@@ -1,7 +1,7 @@
 //! The answer to a bulk request: of each document whether it is there now, will be taken later, or never.
 
 use crate::blocks::{Refusal, Scope};
-use cli::Class;
+use failure::Class;
 use serde::Deserialize;
 use std::borrow::Cow;
 

@@ -7,7 +7,8 @@ use bytesize::ByteSize;
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Args as Group, Command, Parser, ValueEnum};
-use cli::{Failure, Verbosity};
+use cli::Verbosity;
+use failure::Failure;
 use jiff::{Span, SpanRelativeTo};
 use kafka::{Given, OptionsFile, Pair};
 use std::convert::Infallible;
@@ -74,10 +75,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) once: bool,
     /// An answer takes no longer; with --once also the time without progress that ends the run
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::interval)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = retry::interval)]
     pub(crate) timeout: Duration,
     /// Print counters this often
-    #[arg(long, value_name = "TIME", value_parser = cli::interval)]
+    #[arg(long, value_name = "TIME", value_parser = retry::interval)]
     pub(crate) stats: Option<Duration>,
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,

@@ -1,7 +1,7 @@
 //! Indices that refuse writes: how long their records wait, and when they are set aside, so that no other index has to wait for
 //! one that an operator, a lifecycle or a full disk has closed.
 
-use cli::Class;
+use failure::Class;
 use rand::RngExt;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,7 +3,8 @@
 use crate::args::Args;
 use crate::ledger::{Ledger, Standing};
 use crate::trouble::Trouble;
-use cli::{Console, Failure};
+use cli::Console;
+use failure::Failure;
 use kafka::{Complaint, Hidden};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};

@@ -18,7 +18,7 @@ mod template;
 mod trouble;
 
 use args::Asked;
-use cli::Failure;
+use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -4,7 +4,7 @@ use crate::answer::{self, Verdict};
 use crate::args::{self, Args, Compress};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
-use cli::{Class, Failure};
+use failure::{Class, Failure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::fmt::rfc2822;

@@ -2,7 +2,8 @@
 
 use crate::args::{Args, Documents, Parse};
 use crate::search::Search;
-use cli::{Failure, Output};
+use cli::Output;
+use failure::Failure;
 use serde_json::{Value, json};
 
 /// Above the templates that the servers bring along; a longer pattern goes before a shorter one.

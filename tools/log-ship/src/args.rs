@@ -2,7 +2,8 @@
 
 use bytesize::ByteSize;
 use clap::{Args as Group, Parser, ValueEnum};
-use cli::{Failure, Verbosity};
+use cli::Verbosity;
+use failure::Failure;
 use kafka::{Given, OptionsFile, Pair};
 use regex::bytes::Regex;
 use std::convert::Infallible;
@@ -71,7 +72,7 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) confirm: bool,
     /// Print counters this often
-    #[arg(long, value_name = "TIME", value_parser = cli::interval)]
+    #[arg(long, value_name = "TIME", value_parser = retry::interval)]
     pub(crate) stats: Option<Duration>,
     /// Where positions, ids and the spool of this topic are kept [default: $STATE_DIRECTORY, else /var/lib/log-ship]
     #[arg(long, value_name = "DIR")]
@@ -103,7 +104,7 @@ pub(crate) struct Kafka {
     #[arg(long = "kafka-file", value_name = "FILE", value_parser = options_file)]
     pub(crate) options_file: Option<Given<OptionsFile>>,
     /// With --once and --confirm: the broker's silence that ends the wait [default: 30s; with --confirm 5s]
-    #[arg(long, value_name = "TIME", value_parser = cli::interval)]
+    #[arg(long, value_name = "TIME", value_parser = retry::interval)]
     pub(crate) timeout: Option<Duration>,
 }
 

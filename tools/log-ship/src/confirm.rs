@@ -3,7 +3,8 @@
 
 use crate::args::{Args, LongLines};
 use crate::sender::{Line, Sender};
-use cli::{Console, Failure};
+use cli::Console;
+use failure::Failure;
 use jiff::Timestamp;
 use records::FileId;
 use std::io::{BufRead, BufReader, Read};
@@ -44,7 +45,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             Err(why) => {
                 talk.console.warn(format!("unable to send to topic {}: {why}", args.kafka.topic));
                 talk.give_up();
-                talk.answer(&cli::printable(&why))?;
+                talk.answer(&failure::printable(&why))?;
             }
         }
     }

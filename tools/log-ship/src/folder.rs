@@ -1,7 +1,7 @@
 //! The folders that hold the files asked for, and what is in them.
 
 use crate::reach;
-use cli::Failure;
+use failure::Failure;
 use globset::{GlobBuilder, GlobMatcher};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 use std::collections::{BTreeMap, BTreeSet};

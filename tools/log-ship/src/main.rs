@@ -17,7 +17,7 @@ mod stats;
 mod trail;
 mod watch;
 
-use cli::Failure;
+use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -2,8 +2,8 @@
 
 use crate::contents::Mark;
 use crate::hours::Hours;
-use cli::Failure;
 use durable::{Lock, Slots};
+use failure::Failure;
 use records::FileId;
 use serde::{Deserialize, Serialize};
 use std::fs;

@@ -3,7 +3,7 @@
 mod producer;
 
 use crate::args::Args;
-use cli::Failure;
+use failure::Failure;
 use producer::{Reports, config};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};

@@ -7,8 +7,9 @@ pub(crate) use recovery::{Recovered, aside_path, recover, set_aside};
 
 use crate::source::Progress;
 use crate::watch::Waker;
-use cli::{Console, Failure};
+use cli::Console;
 use crc_fast::{CrcAlgorithm, Digest, checksum};
+use failure::Failure;
 use records::FileId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FallocateFlags, fallocate};

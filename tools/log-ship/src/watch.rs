@@ -1,6 +1,7 @@
 //! Waiting: for files that change, for lines on stdin, for signals.
 
-use cli::{Console, Failure, Signals};
+use cli::{Console, Signals};
+use failure::Failure;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{CreateFlags, ReadFlags, Reader, WatchFlags, add_watch, init};
 use std::collections::BTreeSet;

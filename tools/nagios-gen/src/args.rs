@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) file: FileArgs,
     /// Longest wait for each of: another run, Nagios' check, a reload until Nagios has taken it, its pipe
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = cli::duration,
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = retry::duration,
         help_heading = "Running Nagios")]
     pub(crate) timeout: Duration,
     #[command(flatten)]
@@ -114,7 +114,7 @@ pub(crate) struct DowntimeArgs {
         "address", "skip_unaddressed", "template", "output"])]
     pub(crate) file: Option<PathBuf>,
     /// How long such a downtime lasts
-    #[arg(long = "downtime-for", value_name = "TIME", default_value = "1h", value_parser = cli::duration,
+    #[arg(long = "downtime-for", value_name = "TIME", default_value = "1h", value_parser = retry::duration,
         requires = "downtime")]
     pub(crate) length: Duration,
     /// Give the commands to the Nagios that reads this pipe, instead of printing them

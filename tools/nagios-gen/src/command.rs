@@ -1,6 +1,6 @@
 //! Other programs: run with a deadline, in a process group that ends with them, their words kept for the message.
 
-use cli::{Class, Failure};
+use failure::{Class, Failure};
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::{self, File};
 use std::path::Path;

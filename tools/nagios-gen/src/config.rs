@@ -1,6 +1,6 @@
 //! Nagios' main configuration, as far as it says which files Nagios reads and writes.
 
-use cli::Failure;
+use failure::Failure;
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -9,7 +9,7 @@ use crate::command;
 use crate::config::Config;
 use crate::definitions;
 use crate::verify::Scratch;
-use cli::Failure;
+use failure::Failure;
 use rustix::process::{Pid, test_kill_process};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};

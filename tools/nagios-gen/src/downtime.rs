@@ -2,7 +2,8 @@
 
 use crate::args::DowntimeArgs;
 use crate::{definitions, objects, safe};
-use cli::{Class, Console, Failure, Output};
+use cli::{Console, Output};
+use failure::{Class, Failure};
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 use serde::Deserialize;

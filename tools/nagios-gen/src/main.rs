@@ -13,7 +13,8 @@ mod safe;
 mod template;
 mod verify;
 
-use cli::{Console, Failure, Output};
+use cli::{Console, Output};
+use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -3,7 +3,8 @@
 use crate::args::{ObjectArgs, Service};
 use crate::{safe, template};
 use clap::ValueEnum;
-use cli::{Console, Failure};
+use cli::Console;
+use failure::Failure;
 use records::{Host, HostReader, ReadError};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;

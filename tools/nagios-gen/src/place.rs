@@ -3,8 +3,8 @@
 //! `.FILE.good` is the last content that a running Nagios confirmed, `.FILE.pending` says that FILE was replaced and nobody
 //! confirmed it since, `.FILE.lock` is the lock. `.FILE.new`, `.FILE.note` and `.FILE.verify/` live as long as a run.
 
-use cli::Failure;
 use durable::{Lock, Staged};
+use failure::Failure;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};

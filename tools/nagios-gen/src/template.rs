@@ -7,7 +7,7 @@
 use crate::args::ObjectArgs;
 use crate::objects::Object;
 use crate::safe;
-use cli::Failure;
+use failure::Failure;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, State, UndefinedBehavior};

@@ -4,7 +4,7 @@ use crate::command;
 use crate::config::Config;
 use crate::definitions;
 use crate::place::Place;
-use cli::Failure;
+use failure::Failure;
 use nix::unistd::{Group, User};
 use std::fs::{self, File, Permissions};
 use std::io::BufReader;

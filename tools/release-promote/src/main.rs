@@ -5,7 +5,8 @@ mod promote;
 mod seal;
 mod tag;
 
-use cli::{Console, Failure, Output};
+use cli::{Console, Output};
+use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

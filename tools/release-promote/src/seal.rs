@@ -1,7 +1,8 @@
 //! The release to promote: found, checked against its artifact, and sealed if an old script built it.
 
 use archive::{Format, Limits, UnpackError, inspect};
-use cli::{Console, Failure};
+use cli::Console;
+use failure::Failure;
 use release::pointer;
 use release::record::{Artifact, MAX_BYTES};
 use release::settle::{self, Settled};

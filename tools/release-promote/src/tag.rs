@@ -1,6 +1,6 @@
 //! The annotated tag on the remote that follows the pointer: moved under a lease, never absent in between.
 
-use cli::Failure;
+use failure::Failure;
 use release::git::Git;
 use std::io::ErrorKind;
 use std::process::Output;

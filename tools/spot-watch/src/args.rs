@@ -2,7 +2,8 @@
 
 use aws::AwsArgs;
 use clap::{Args as Group, Parser, ValueEnum};
-use cli::{Failure, Verbosity};
+use cli::Verbosity;
+use failure::Failure;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,7 +92,7 @@ pub(crate) struct Telling {
     #[arg(long, requires = "on_notice")]
     pub(crate) shell: bool,
     /// The program is ended this long before the instance is
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = cli::duration)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = retry::duration)]
     pub(crate) margin: Duration,
     /// When the instance's own group ends it: run the program, then tell the group to go on
     #[arg(long)]
@@ -112,7 +113,7 @@ pub(crate) struct Watching {
     #[arg(long, conflicts_with = "watch_for")]
     pub(crate) once: bool,
     /// End after this time, unless a notice is being acted upon
-    #[arg(long = "for", id = "watch_for", value_name = "TIME", value_parser = cli::duration)]
+    #[arg(long = "for", id = "watch_for", value_name = "TIME", value_parser = retry::duration)]
     pub(crate) watch_for: Option<Duration>,
     /// Where what has been done is remembered [default: $STATE_DIRECTORY, else /var/lib/spot-watch]
     #[arg(long, value_name = "DIR")]
@@ -208,7 +209,7 @@ impl Args {
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
-    match cli::duration(text)? {
+    match retry::duration(text)? {
         short if short < Duration::from_millis(1) => Err("an interval is at least 1ms".to_owned()),
         long if long > Duration::from_secs(60) => {
             Err("an interval is at most 60s: a notice comes two minutes ahead".to_owned())

@@ -12,7 +12,7 @@ use crate::answer::reclaim::{Raise, Request, Sight};
 use crate::args::Rung;
 use crate::plan::{self, Plan, Size, Snapshot, Target};
 use aws_sdk_autoscaling::Client;
-use cli::Failure;
+use failure::Failure;
 use rand::RngExt;
 use std::time::Duration;
 use tokio::sync::watch;

@@ -128,7 +128,7 @@ impl Event<'_> {
         let mut safe = String::with_capacity(text.len() + 1);
         for c in text.chars() {
             // JSON lets some of these stand as they are.
-            if cli::is_obeyed(c) { safe.push_str(&format!("\\u{:04x}", u32::from(c))) } else { safe.push(c) }
+            if failure::is_obeyed(c) { safe.push_str(&format!("\\u{:04x}", u32::from(c))) } else { safe.push(c) }
         }
         safe.push('\n');
         safe.into_bytes()

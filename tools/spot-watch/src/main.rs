@@ -12,7 +12,7 @@ mod records;
 mod standby;
 mod watch;
 
-use cli::Failure;
+use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

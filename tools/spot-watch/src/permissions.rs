@@ -3,7 +3,8 @@
 //! Source: Service Authorization Reference, "Actions, resources, and condition keys for Amazon EC2 Auto Scaling".
 
 use crate::args::{Args, Rung};
-use cli::{Failure, Output};
+use cli::Output;
+use failure::Failure;
 use serde_json::{Value, json};
 
 /// Prints the policy document.

@@ -9,7 +9,7 @@ use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::config::retry::RetryConfig;
 use aws_sdk_autoscaling::config::timeout::TimeoutConfig;
 use aws_sdk_autoscaling::types::AutoScalingGroup;
-use cli::Failure;
+use failure::Failure;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 

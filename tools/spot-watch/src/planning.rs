@@ -5,7 +5,7 @@ use crate::args::Args;
 use crate::event::Ready;
 use crate::metadata::identity::Identity;
 use crate::plan::{Plan, Planless};
-use cli::Failure;
+use failure::Failure;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;

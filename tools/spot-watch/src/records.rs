@@ -1,8 +1,8 @@
 //! The directory in which spot-watch remembers what it has done, and what it could not deliver.
 
 use crate::answer::reclaim::Reclaim;
-use cli::Failure;
 use durable::Lock;
+use failure::Failure;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

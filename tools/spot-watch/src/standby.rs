@@ -2,7 +2,8 @@
 
 use crate::args::Args;
 use crate::records::Records;
-use cli::{Console, Failure};
+use cli::Console;
+use failure::Failure;
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -8,8 +8,8 @@ use super::{Attributes, Completion, Condition, Head, Listed, Object, Part, PartB
 use crate::record::{hex, sha256};
 use async_trait::async_trait;
 use bytes::Bytes;
-use cli::Failure;
 use durable::Lock;
+use failure::Failure;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};

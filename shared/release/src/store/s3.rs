@@ -20,7 +20,7 @@ use aws_sdk_s3::types::{
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use cli::Failure;
+use failure::Failure;
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 

@@ -3,7 +3,8 @@
 use crate::fleet::{Group, GroupTag, Member};
 use crate::selection::Selection;
 use aws_sdk_autoscaling::{Client, types};
-use cli::{Console, Failure};
+use cli::Console;
+use failure::Failure;
 
 /// Most groups on a page.
 const PAGE: i32 = 100;

@@ -5,7 +5,8 @@ use crate::fleet::{
     SecurityGroup, State, Tag, time,
 };
 use aws_sdk_ec2::{Client, types};
-use cli::{Console, Failure};
+use cli::Console;
+use failure::Failure;
 
 /// Most instances on a page.
 const PAGE: i32 = 1000;

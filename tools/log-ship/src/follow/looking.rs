@@ -3,7 +3,7 @@
 use super::Follow;
 use crate::folder::{Entry, Listing};
 use crate::positions::Remembered;
-use cli::Failure;
+use failure::Failure;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};

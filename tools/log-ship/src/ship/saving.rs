@@ -4,7 +4,7 @@ use super::{BEAT, SAVE, SAY_EVERY, Ship};
 use crate::positions::Memory;
 use crate::source::{Cover, Source, Standing};
 use crate::spool;
-use cli::Failure;
+use failure::Failure;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 

@@ -2,7 +2,7 @@
 
 use super::{LONG_WAIT, SAY_EVERY, Ship};
 use crate::sender::needs_a_person;
-use cli::{Class, Failure};
+use failure::{Class, Failure};
 use std::time::{Duration, Instant};
 
 /// Default of `--timeout`.

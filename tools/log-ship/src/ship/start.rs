@@ -7,7 +7,7 @@ use crate::hours::Hours;
 use crate::positions::Remembered;
 use crate::source::{Source, Standing};
 use crate::spool::{self, Recovered, Spool};
-use cli::Failure;
+use failure::Failure;
 use records::FileId;
 use std::fs::File;
 use std::ops::Range;

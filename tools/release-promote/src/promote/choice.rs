@@ -3,7 +3,7 @@
 use super::Run;
 use super::rows::Standings;
 use crate::seal::{self, Candidate, Known};
-use cli::Failure;
+use failure::Failure;
 use release::history::History;
 use release::layout;
 use release::pointer::{self, Pointer};

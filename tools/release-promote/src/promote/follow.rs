@@ -3,7 +3,7 @@
 use super::rows::Standings;
 use super::{ROUNDS, Run, stopped};
 use crate::tag::{Push, Standing, Tag, Words};
-use cli::{Class, Failure};
+use failure::{Class, Failure};
 use release::backoff::pause;
 use release::history::Row;
 use release::pointer::{self, Pointer};

@@ -1,7 +1,7 @@
 //! What a run would change, said and not done.
 
 use super::Run;
-use cli::Failure;
+use failure::Failure;
 use release::Record;
 use release::pointer::Pointer;
 

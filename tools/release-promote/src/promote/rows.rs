@@ -1,7 +1,7 @@
 //! The list of promotions, which follows the pointer.
 
 use super::{ROUNDS, Run};
-use cli::Failure;
+use failure::Failure;
 use jiff::Timestamp;
 use release::Record;
 use release::backoff::pause;

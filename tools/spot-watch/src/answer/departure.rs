@@ -10,7 +10,7 @@ use crate::metadata::lifecycle::Change;
 use crate::records::Record;
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::error::ProvideErrorMetadata;
-use cli::Failure;
+use failure::Failure;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;

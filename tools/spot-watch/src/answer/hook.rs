@@ -1,6 +1,6 @@
 //! The program that runs at a notice: in a process group of its own, ended with all of it before the instance is.
 
-use cli::Failure;
+use failure::Failure;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;

@@ -6,7 +6,8 @@ use crate::args::Rung;
 use crate::capacity::Outcome;
 use crate::plan::{Snapshot, Target};
 use crate::records::{Record, Records};
-use cli::{Console, Failure};
+use cli::Console;
+use failure::Failure;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 

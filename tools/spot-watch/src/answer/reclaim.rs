@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use crate::capacity::{Outcome, Verdict};
     use crate::plan::Size;
-    use cli::Failure;
+    use failure::Failure;
     use std::collections::HashSet;
 
     /// The world of one reclaim: what is on the disk, what the running process knows, what AWS has done, and what was told.

@@ -2,7 +2,7 @@
 //! delivered by then is kept for the next start.
 
 use crate::records::Records;
-use cli::Failure;
+use failure::Failure;
 use rand::RngExt;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;

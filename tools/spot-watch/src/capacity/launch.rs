@@ -6,7 +6,7 @@ use crate::answer::reclaim::{Raise, Sight};
 use crate::args::Rung;
 use aws_sdk_autoscaling::error::ProvideErrorMetadata;
 use aws_sdk_autoscaling::types::RetryStrategy;
-use cli::{Class, Failure};
+use failure::{Class, Failure};
 
 /// The token is known, with other words: an earlier request of this reclaim was taken, in another zone.
 const MISMATCH: [&str; 2] = ["IdempotentParameterMismatch", "IdempotentParameterMismatchError"];

@@ -3,7 +3,7 @@
 use crate::answer::reclaim::{Raise, Request};
 use crate::args::Rung;
 use crate::plan::{Plan, Size};
-use cli::{Class, Failure};
+use failure::{Class, Failure};
 use serde::{Deserialize, Serialize};
 
 /// The fields of the event `capacity`.

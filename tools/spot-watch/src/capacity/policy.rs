@@ -6,7 +6,7 @@ use crate::answer::progress::Progress;
 use crate::answer::reclaim::{Raise, Request, Sight};
 use crate::args::Rung;
 use crate::plan::{self, Size};
-use cli::Failure;
+use failure::Failure;
 use std::time::Duration;
 use tokio::time::Instant;
 

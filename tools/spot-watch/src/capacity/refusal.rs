@@ -3,7 +3,7 @@
 use super::Step;
 use aws_sdk_autoscaling::config::http::HttpResponse;
 use aws_sdk_autoscaling::error::{ProvideErrorMetadata, SdkError};
-use cli::Failure;
+use failure::Failure;
 use std::error::Error;
 
 /// Codes of refusals that come with a status of 5xx, which alone would leave it open whether the request was carried out.
@@ -35,7 +35,7 @@ where
         _ => false,
     };
     let failure: Failure = aws::failure(what, error);
-    if certain { Step::Refused(failure) } else { Step::Lost(failure.with_class(cli::Class::Temporary)) }
+    if certain { Step::Refused(failure) } else { Step::Lost(failure.with_class(failure::Class::Temporary)) }
 }
 
 /// Whether the connection was not even made, or there were no credentials to sign with.

@@ -6,7 +6,7 @@
 
 use crate::metadata::aws_clock::AwsClock;
 use bytes::Bytes;
-use cli::Failure;
+use failure::Failure;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};

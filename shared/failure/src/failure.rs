@@ -49,17 +49,23 @@ impl Class {
 
 /// Why a run ends without being done.
 #[derive(Debug)]
-pub struct Failure(pub(crate) Reason);
+pub struct Failure(Reason);
 
+/// What ended the run.
 #[derive(Debug)]
-pub(crate) enum Reason {
+pub enum Reason {
+    /// The work could not be done.
     Failed {
+        /// Whether trying again can help.
         class: Class,
+        /// What was being done, and why it failed.
         error: anyhow::Error,
     },
-    /// The reader of stdout went away. Only [`crate::Output`] builds it: a dead socket must never look like this.
+    /// The reader of stdout went away. Only what writes to stdout may say so: a dead socket must never look like this.
     StdoutClosed,
+    /// A signal asked the run to end.
     Interrupted {
+        /// Its number.
         signal: i32,
     },
 }
@@ -130,8 +136,16 @@ impl Failure {
         self.class() == Some(Class::Temporary)
     }
 
-    pub(crate) fn stdout_closed() -> Self {
+    /// The reader of stdout went away.
+    #[must_use]
+    pub fn stdout_closed() -> Self {
         Self(Reason::StdoutClosed)
+    }
+
+    /// What ended the run.
+    #[must_use]
+    pub fn into_reason(self) -> Reason {
+        self.0
     }
 }
 
