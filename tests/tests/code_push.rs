@@ -222,6 +222,8 @@ fn who_got_nothing_is_named() {
     let run = service.push("2", "2").args(["--limit", "127.0.0.3", "--tags", "x"]).run().fails_with(1);
     assert_eq!(service.releases(), [1, 2]);
     let _named = run.stdout_contains("i-0bb").stdout_contains("i-0dd");
+    let left = "in service, and nothing was deployed to: 127.0.0.1 after a failure, or by an option of Ansible; i-0bb";
+    let _named = run.stdout_contains(left);
     // Who asks for some gets them.
     let _run = service.push("3", "2").env("HOSTS", "127.0.0.1").run().succeeds();
     assert_eq!(service.releases(), [3, 2]);
@@ -230,6 +232,32 @@ fn who_got_nothing_is_named() {
     let run = service.push("3", "2").env("ADDRESS", "ipv6").args(limit).run().fails_with(1);
     let _named = run.stdout_contains("i-0aa, i-0cc without an address of the kind ipv6");
     assert_eq!(service.releases(), [3, 2]);
+}
+
+/// Options and settings of Ansible that keep hosts from a deploy are no success.
+#[test]
+fn no_option_hides_who_got_nothing() {
+    let service = Service::released("obelix".to_owned(), &["127.0.0.1", "127.0.0.3"]);
+    service.saved_fleet("four-of-which-two.json");
+    let settings = service.dir.path().join("ansible.cfg");
+    fs::write(&settings, "[tags]\nrun = deploy\nskip = always\n").unwrap();
+    let hosts = || service.push("1", "2").env("HOSTS", "127.0.0.1,127.0.0.3");
+    for (push, missed) in [
+        (hosts().args(["--limit", "127.0.0.3"]), "127.0.0.1 after"),
+        (hosts().args(["--limit", "all:!127.0.0.3"]), "127.0.0.3 after"),
+        (hosts().args(["--skip-tags", "always"]), "127.0.0.1, 127.0.0.3 after"),
+        (hosts().env("ANSIBLE_SKIP_TAGS", "always"), "127.0.0.1, 127.0.0.3 after"),
+        (hosts().env("ANSIBLE_CONFIG", &settings), "127.0.0.1, 127.0.0.3 after"),
+        (hosts().arg("--check"), "127.0.0.1, 127.0.0.3 after"),
+    ] {
+        let _named = push.run().fails_with(1).stdout_contains(&format!("nothing was deployed to: {missed}"));
+    }
+    for (name, value) in [("ANSIBLE_RUN_TAGS", "x"), ("ANSIBLE_SKIP_TAGS", "untagged")] {
+        let run = service.push("1", "2").env(name, value).run().fails_with(1);
+        let _named = run.stdout_contains("i-0bb").stdout_contains("i-0dd");
+    }
+    let _run = hosts().env("ANSIBLE_RUN_TAGS", "x").run().succeeds();
+    assert_eq!(service.releases(), [1, 1]);
 }
 
 /// Auto Scaling knows an instance before EC2 shows it.

@@ -6,6 +6,7 @@ use crate::source::{self, Provenance};
 use crate::stream::{Packing, Piece};
 use crate::tree::Tree;
 use crate::upload::{self, Target};
+use archive::Limits;
 use cli::{Console, Interrupts, Output};
 use failure::Failure;
 use release::layout::{self, Key};
@@ -55,6 +56,13 @@ pub(crate) async fn run(args: &Args, job: Job, console: Console, out: Output) ->
         console.warn(format!("{} is excluded, so it is not packed", path.display()));
     }
     console.step(format!("{} members found", tree.entries().len()));
+    let (holds, most) = (tree.contents(), Limits::default());
+    if holds.members > most.members || holds.bytes > most.bytes {
+        console.warn(format!(
+            "{} members with {} bytes: artifact-fetch takes no more than {} with {} unless it is run with --max-entries and --max-size",
+            holds.members, holds.bytes, most.members, most.bytes
+        ));
+    }
     let store = args.store.open().await?;
     let build = Build {
         args,

@@ -29,6 +29,15 @@ pub(crate) fn paths(args: &Args) -> Result<Vec<PathBuf>, Failure> {
         fs::read(list).map_err(|error| Failure::io(format!("unable to read {}", list.display()), error))?
     };
     let end = if args.null { 0 } else { b'\n' };
+    // git ls-files and find end every name; an editor may leave the end of the last line off, where nobody asks for NULs.
+    let is_piped = list == Path::new("-");
+    if (args.null || is_piped) && bytes.last().is_some_and(|&last| last != end) {
+        let cut = format!("the list of paths in {} ends within a name", list.display());
+        return Err(match is_piped {
+            true => Failure::temporary(format!("{cut}: the command before this one was cut off, nothing is packed")),
+            false => Failure::permanent(format!("{cut}: with --null every name ends with a NUL")),
+        });
+    }
     let named = bytes.split(|&b| b == end).filter(|name| !name.is_empty());
     let paths: Vec<PathBuf> = named.map(|name| PathBuf::from(OsString::from_vec(name.to_vec()))).collect();
     if paths.is_empty() {

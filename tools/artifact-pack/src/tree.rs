@@ -1,7 +1,7 @@
 //! The files to pack, as they were found: every member of the archive before its first byte is read.
 
 use crate::exclusion::Exclusion;
-use archive::{Kind, Links, Member, TRAILER_LEN, member_name};
+use archive::{Kind, Limits, Links, Member, TRAILER_LEN, member_name};
 use failure::Failure;
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -131,6 +131,12 @@ impl Tree {
     /// Where a member is found.
     pub(crate) fn location(&self, entry: &Entry) -> PathBuf {
         self.root.join(entry.path())
+    }
+
+    /// What a host has to unpack.
+    pub(crate) fn contents(&self) -> Limits {
+        let bytes = self.entries.iter().map(|entry| entry.member().content_len());
+        Limits { bytes: bytes.sum(), members: self.entries.len() as u64 + 1 }
     }
 
     /// Bytes of the plain tar whose `RELEASE` has `release` bytes.

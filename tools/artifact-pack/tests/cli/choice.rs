@@ -109,7 +109,7 @@ fn a_path_that_is_excluded_is_told() {
     let expected = ["sub/b", "sub", ".git"];
     assert_eq!(warnings, expected.map(|path| format!("artifact-pack: {path} is excluded, so it is not packed")));
     let run = harness.tool().arg("-C").arg(dir.path()).args(["--commit", "", "--exclude", "sub", "--files-from", "-"]);
-    let run = run.stdin(paths.join("\n")).run().succeeds();
+    let run = run.stdin(paths.join("\n") + "\n").run().succeeds();
     assert!(!run.stderr_str().contains("is excluded"), "{}", run.report());
 }
 
@@ -122,7 +122,7 @@ fn exclusions_hold_for_named_files() {
     let mut args = vec!["--exclude", "node_modules"];
     args.extend(named);
     assert_eq!(files(dir.path(), &args), ["a"]);
-    let list = named.join("\n");
+    let list = named.join("\n") + "\n";
     let harness = Harness::files();
     let _run = harness
         .tool()
@@ -266,12 +266,20 @@ fn lists_of_paths() {
     let dir = tree(&[("a", "a"), ("b c", "b"), ("new\nline", "n")]);
     let harness = Harness::files();
     let list = |args: &[&str], stdin: &str| harness.tool().arg("-C").arg(dir.path()).args(args).stdin(stdin).run();
-    let _run = list(&["--files-from", "-", "-0"], "new\nline\0b c").succeeds();
+    let _run = list(&["--files-from", "-", "-0"], "new\nline\0b c\0").succeeds();
     assert_eq!(
         packed(&harness),
         ["b c", "new\\nline"].map(|name| name.replace("\\n", "\n")).join("\n").split('\n').collect::<Vec<_>>()
     );
     let before = harness.objects();
+    // A list that was cut off may end in the name of a directory, and everything in that would be packed.
+    for (args, cut) in [(&["-0"][..], "a\0b c"), (&[], "a\nb c")] {
+        let run = list(&[&["--files-from", "-"], args].concat(), cut).fails_with(75).stderr_is_one_line();
+        harness.is_as_before(&before, &run.stderr_contains("ends within a name"));
+    }
+    let cut = write(dir.path(), "cut", b"a\0b c");
+    let run = list(&["-0", "--files-from", cut.to_str().unwrap()], "").fails_with(1);
+    harness.is_as_before(&before, &run.stderr_contains("ends within a name").stderr_is_one_line());
     let empty = list(&["--files-from", "-"], "").fails_with(75).stderr_contains("no list of paths on stdin");
     harness.is_as_before(&before, &empty.stderr_is_one_line());
     let blank = list(&["--files-from", "-"], "\n\n").fails_with(1).stderr_contains("no paths in -");
