@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
-use testkit::{Finished, KillPoint, Plan, Seed, Tool, figure, wait_until};
+use testkit::{Finished, KillPoint, Plan, Seed, Tool, figure, side_by_side, wait_until};
 
 const POINTS: [KillPoint; 3] = [KillPoint::BeforeForward, KillPoint::AfterCommit, KillPoint::AfterReply];
 
@@ -42,12 +42,13 @@ fn audit(place: &Place) -> String {
 }
 
 /// Kills one build after another, each one request later than the one before, until one is not killed any more.
-fn kill_at_every_request(new_place: impl Fn() -> Place, megabytes: u32) {
+fn kill_at_every_request(new_place: impl Fn() -> Place + Sync, megabytes: u32) {
     let old = tempfile::tempdir().unwrap();
     tree::write(old.path(), 0, 1);
     let new = tempfile::tempdir().unwrap();
     tree::write(new.path(), megabytes, 2);
-    for point in POINTS {
+    side_by_side(POINTS.len(), 3, |point| {
+        let point = POINTS[usize::try_from(point).unwrap()];
         let place = new_place();
         let _ = place.build(old.path());
         let mut n = 1;
@@ -74,7 +75,7 @@ fn kill_at_every_request(new_place: impl Fn() -> Place, megabytes: u32) {
         }
         eprintln!("{point:?}: killed at each of {} requests", n - 1);
         assert!(n > 5, "a build sends more requests than that");
-    }
+    });
 }
 
 #[test]
@@ -95,13 +96,13 @@ fn a_build_of_parts_on_a_real_server() {
 #[test]
 fn a_build_in_a_directory_at_random_moments() {
     let seed = Seed::from_env_or_random("a_build_in_a_directory_at_random_moments");
-    random_moments(Place::files, seed, figure(60, 1_000));
+    random_moments(Place::files, seed, figure(60, 600));
 }
 
 #[test]
 fn a_build_on_the_model_at_random_moments() {
     let seed = Seed::from_env_or_random("a_build_on_the_model_at_random_moments");
-    random_moments(|| Place::model(Plan::None), seed, figure(60, 1_000));
+    random_moments(|| Place::model(Plan::None), seed, figure(60, 600));
 }
 
 /// Builds in one place, before the next one is taken: every look at a place reads all that is in it.

@@ -532,7 +532,7 @@ fn killed_at_random_moments() {
     mirror.refresh(&origin);
     let takes = u64::try_from(started.elapsed().unwrap().as_millis()).unwrap();
     let mut killed = 0;
-    let times = figure(15, 150);
+    let times = figure(15, 60);
     for version in 2..2 + times {
         let old = mirror.packages();
         origin.upgrade(version);

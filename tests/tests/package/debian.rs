@@ -82,10 +82,15 @@ impl Debian {
     }
 }
 
-/// The package of this build, made once a run.
+/// The package of this build: the one that `TEST_PACKAGE` names, or one of this process's own.
 pub(crate) fn package() -> &'static Path {
     static MADE: LazyLock<PathBuf> = LazyLock::new(|| {
-        let into = Path::new(env!("CARGO_TARGET_TMPDIR")).join("package");
+        if let Some(made) = std::env::var_os("TEST_PACKAGE") {
+            return PathBuf::from(made);
+        }
+        // Tests are processes of their own, which make theirs at the same time.
+        let test = std::thread::current().name().unwrap_or("package").replace("::", "-");
+        let into = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
         fs::create_dir_all(&into).unwrap();
         let made = script("package").arg(into).run().succeeds().stderr_is_empty();
         PathBuf::from(made.stdout_str().trim_end())

@@ -5,12 +5,13 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 use testkit::{
-    BulkFault, BulkPlan, BulkProxy, Dialect, Document, FaultProxy, KillPoint, Plan, Running, Seed, figure, wait_until,
+    BulkFault, BulkPlan, BulkProxy, Dialect, Document, FaultProxy, KillPoint, Plan, Running, Seed, figure,
+    side_by_side, wait_until,
 };
 
 /// What should be there: for each id its index and text, and the ids of what can't be indexed.
@@ -173,32 +174,17 @@ fn run(seed: Seed) -> Result<Figures, String> {
 #[test]
 fn nothing_is_lost_and_nothing_is_two_documents() {
     let seed = Seed::from_env_or_random("nothing_is_lost_and_nothing_is_two_documents");
-    let runs = figure(50, 500);
-    let (next, all) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Figures::default())));
-    // Most of a run is waiting.
-    let threads: Vec<_> = (0..4)
-        .map(|_| {
-            let (next, all) = (Arc::clone(&next), Arc::clone(&all));
-            thread::spawn(move || {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= runs {
-                        return;
-                    }
-                    let part = seed.part(number as u64);
-                    let figures = run(part).unwrap_or_else(|why| panic!("run {number} of {seed:?}: {why}"));
-                    let mut all = all.lock().unwrap();
-                    all.records += figures.records;
-                    all.kills += figures.kills;
-                    all.requests += figures.requests;
-                    all.existing += figures.existing;
-                    all.letters += figures.letters;
-                }
-            })
-        })
-        .collect();
-    let failed = threads.into_iter().filter_map(|thread| thread.join().err()).count();
-    assert_eq!(failed, 0, "threads that found something");
+    let runs = figure(50, 200);
+    let all = Mutex::new(Figures::default());
+    side_by_side(6, runs, |number| {
+        let figures = run(seed.part(number)).unwrap_or_else(|why| panic!("run {number} of {seed:?}: {why}"));
+        let mut all = all.lock().unwrap();
+        all.records += figures.records;
+        all.kills += figures.kills;
+        all.requests += figures.requests;
+        all.existing += figures.existing;
+        all.letters += figures.letters;
+    });
     tell(&format!("{runs} runs: {:?}", all.lock().unwrap()));
 }
 
@@ -224,26 +210,26 @@ fn a_server_that_lies_is_found_out() {
 /// SIGKILL at each of the first requests: before the server has it, when it has it, when its answer has arrived.
 #[test]
 fn killed_at_every_request() {
-    for point in [KillPoint::BeforeForward, KillPoint::AfterCommit, KillPoint::AfterReply] {
-        for number in 1..=figure(4, 12) {
-            let harness = Harness::new(2);
-            map_days(&harness);
-            let truth = truth(&harness, &mut Seed(number).rng(), 300, 2);
-            harness.produce(&truth.records);
-            let proxy = FaultProxy::start(&harness.server, Plan::None);
-            let pid = Arc::new(AtomicI32::new(0));
-            let of_hook = Arc::clone(&pid);
-            let kill = move || {
-                let pid = Pid::from_raw(of_hook.load(Ordering::SeqCst)).expect("the process runs");
-                kill_process(pid, Signal::KILL).expect("it can be killed");
-            };
-            proxy.on_request(number, point, Box::new(kill));
-            let tool = || harness.tool_at(&proxy.endpoint()).args(["--request-size", "8KiB", "--requests", "1"]);
-            let running = tool().start();
-            pid.store(i32::try_from(running.pid()).unwrap(), Ordering::SeqCst);
-            running.wait().killed_by(9);
-            tool().arg("--once").run().succeeds();
-            truth.check(&harness.documents()).unwrap_or_else(|why| panic!("{point:?} {number}: {why}"));
-        }
-    }
+    let points = [KillPoint::BeforeForward, KillPoint::AfterCommit, KillPoint::AfterReply];
+    side_by_side(6, 3 * figure(4, 12), |place| {
+        let (point, number) = (points[usize::try_from(place % 3).unwrap()], place / 3 + 1);
+        let harness = Harness::new(2);
+        map_days(&harness);
+        let truth = truth(&harness, &mut Seed(number).rng(), 300, 2);
+        harness.produce(&truth.records);
+        let proxy = FaultProxy::start(&harness.server, Plan::None);
+        let pid = Arc::new(AtomicI32::new(0));
+        let of_hook = Arc::clone(&pid);
+        let kill = move || {
+            let pid = Pid::from_raw(of_hook.load(Ordering::SeqCst)).expect("the process runs");
+            kill_process(pid, Signal::KILL).expect("it can be killed");
+        };
+        proxy.on_request(number, point, Box::new(kill));
+        let tool = || harness.tool_at(&proxy.endpoint()).args(["--request-size", "8KiB", "--requests", "1"]);
+        let running = tool().start();
+        pid.store(i32::try_from(running.pid()).unwrap(), Ordering::SeqCst);
+        running.wait().killed_by(9);
+        tool().arg("--once").run().succeeds();
+        truth.check(&harness.documents()).unwrap_or_else(|why| panic!("{point:?} {number}: {why}"));
+    });
 }

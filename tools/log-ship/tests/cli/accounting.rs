@@ -10,10 +10,11 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use testkit::{Link, LinkMode, Seed, figure, wait_until};
+use testkit::{Link, LinkMode, Seed, figure, side_by_side, wait_until};
 
 /// What becomes of a file, once: so its name tells which bytes a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,9 +138,9 @@ fn reports(said: &str) -> BTreeMap<PathBuf, Vec<Range<u64>>> {
 #[test]
 fn every_line_is_accounted_for() {
     let seed = Seed::from_env_or_random("every_line_is_accounted_for");
-    let runs = figure(15, 300);
-    let mut sum = Books::default();
-    for number in 0..runs {
+    let runs = figure(15, 90);
+    let sum = Mutex::new(Books::default());
+    side_by_side(5, runs, |number| {
         let mut rng = seed.part(number).rng();
         let harness = Harness::new();
         let link = Link::to(&harness.brokers);
@@ -150,8 +151,9 @@ fn every_line_is_accounted_for() {
             "run {number} of {seed:?}: {books:#?}"
         );
         assert_eq!(books.found + books.reported + books.unseen, books.written, "run {number} of {seed:?}");
-        sum.add(books);
-    }
+        sum.lock().unwrap().add(books);
+    });
+    let sum = sum.into_inner().unwrap();
     assert!(sum.reported > 0, "nothing was destroyed before log-ship's eyes: the test shows nothing");
     tell(&format!(
         "{runs} runs: {} lines written = {} found + {} reported as destroyed + {} destroyed unseen",

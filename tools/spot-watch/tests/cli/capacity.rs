@@ -11,7 +11,7 @@ const CHANGES: [&str; 2] = ["LaunchInstances", "ExecutePolicy"];
 
 fn once(harness: &Harness, args: &[&str]) -> Finished {
     harness.notice("terminate", 120);
-    harness.raising().args(["--once", "--timeout", "500ms"]).args(args).run()
+    harness.raising().args(["--once", "--timeout", "2s"]).args(args).run()
 }
 
 fn capacity(run: &Finished) -> serde_json::Value {
@@ -206,7 +206,7 @@ fn aws_that_is_away_at_the_start_is_waited_for_and_the_notice_is_not_missed() {
     // A run that asks once has nothing to wait for.
     let harness = Harness::new();
     harness.scaling.fail(Box::new(|_| Some(ScalingFault::error(503, "ServiceUnavailable"))));
-    let run = harness.raising().args(["--once", "--timeout", "300ms"]).run().fails_with(75);
+    let run = harness.raising().args(["--once", "--timeout", "3s"]).run().fails_with(75);
     let _told = run.stderr_contains("unable to make ready: unable to read the Auto Scaling groups: ServiceUnavailable");
 }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use testkit::{Finished, ImdsFault, Running, ScalingFault, Seed, Tool, figure, wait_until};
+use testkit::{Finished, ImdsFault, Running, ScalingFault, Seed, Tool, figure, side_by_side, wait_until};
 
 /// Where a run dies, counted in its requests for a rise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,25 +317,14 @@ fn stepped(tool: Tool, clock: &std::path::Path) -> Tool {
 /// Runs so many reclaims, several at a time, and gives how often capacity rose by how much on each rung, and what was
 /// told of it.
 fn runs(seed: Seed, count: u64, tokens: bool) -> BTreeMap<(&'static str, i64, &'static str), u64> {
-    let next = AtomicU32::new(0);
     let figures = Mutex::new(BTreeMap::new());
-    std::thread::scope(|scope| {
-        for _ in 0..6 {
-            scope.spawn(|| {
-                loop {
-                    let number = u64::from(next.fetch_add(1, Ordering::SeqCst));
-                    if number >= count {
-                        return;
-                    }
-                    let trouble = Trouble { tokens, ..Trouble::draw(&mut seed.part(number).rng()) };
-                    let dir = tempfile::tempdir().unwrap();
-                    let result = reclaim(&trouble, dir.path());
-                    *figures.lock().unwrap().entry((trouble.rung, result.risen, result.outcome())).or_insert(0) += 1;
-                    if tokens {
-                        check(number, &trouble, &result);
-                    }
-                }
-            });
+    side_by_side(12, count, |number| {
+        let trouble = Trouble { tokens, ..Trouble::draw(&mut seed.part(number).rng()) };
+        let dir = tempfile::tempdir().unwrap();
+        let result = reclaim(&trouble, dir.path());
+        *figures.lock().unwrap().entry((trouble.rung, result.risen, result.outcome())).or_insert(0) += 1;
+        if tokens {
+            check(number, &trouble, &result);
         }
     });
     figures.into_inner().unwrap()
@@ -361,7 +350,7 @@ fn check(number: u64, trouble: &Trouble, result: &Result) {
 
 #[test]
 fn any_trouble_is_one_more_instance_or_is_told() {
-    let count = figure(500, 10_000);
+    let count = figure(500, 5_000);
     let seed = Seed::from_env_or_random("reclaims");
     let figures = runs(seed, count, true);
     println!("{count} reclaims: (rung, rise, told) × {figures:?}");
@@ -383,27 +372,29 @@ fn a_service_that_forgets_tokens_is_found_out() {
     assert!(doubled > 0, "{figures:?}");
 }
 
-/// Runs `line` and dies at each system call that touches the state or stdout, each on an instance of its own; `check` looks
-/// at what the run and the next one told together.
-fn at_every_write(prepare: impl Fn() -> (Harness, Vec<String>), check: impl Fn(&Harness, &[Value], &str)) -> u32 {
-    let mut points = 0;
-    for calls in ["/^(write|pwrite64)$", "/^f(data)?sync$", "/^rename", "/^unlink"] {
-        for number in 1.. {
-            let (harness, args) = prepare();
-            let inject = format!("inject={calls}:signal=KILL:when={number}");
-            let line = Tool::new("strace").args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
-            let line = harness.on_this_instance(line.args(["-e", &inject, TOOL]), &harness.state());
-            let killed = line.args(&args).run();
-            let again = harness.tool().args(&args).run().succeeds();
-            let told = [events(&killed.stdout), events(&again.stdout)].concat();
-            check(&harness, &told, &format!("{calls} {number}\n{told:?}"));
-            if killed.signal != Some(9) {
-                break;
-            }
-            points += 1;
-        }
-    }
-    points
+/// Runs `line` and dies at each system call that touches the state or stdout, each on an instance of its own with what
+/// `prepare` puts around it; `check` looks at what the run and the next one told together.
+fn at_every_write<T>(
+    prepare: impl Fn() -> (Harness, Vec<String>, T) + Sync,
+    check: impl Fn(&Harness, &T, &[Value], &str) + Sync,
+) -> u32 {
+    let die_at = |calls: &str, number: u32| {
+        let (harness, args, around) = prepare();
+        let inject = format!("inject={calls}:signal=KILL:when={number}");
+        let line = Tool::new("strace").args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+        let line = harness.on_this_instance(line.args(["-e", &inject, TOOL]), &harness.state());
+        let killed = line.args(&args).run();
+        let again = harness.tool().args(&args).run().succeeds();
+        let told = [events(&killed.stdout), events(&again.stdout)].concat();
+        check(&harness, &around, &told, &format!("{calls} {number}\n{told:?}"));
+        killed.signal == Some(9)
+    };
+    let die_at = &die_at;
+    std::thread::scope(|scope| {
+        let kinds = ["/^(write|pwrite64)$", "/^f(data)?sync$", "/^rename", "/^unlink"];
+        let kinds = kinds.map(|calls| scope.spawn(move || (1..).take_while(|number| die_at(calls, *number)).count()));
+        kinds.into_iter().map(|points| u32::try_from(points.join().unwrap()).unwrap()).sum()
+    })
 }
 
 fn is_told(told: &[Value], kind: &str) -> bool {
@@ -412,39 +403,40 @@ fn is_told(told: &[Value], kind: &str) -> bool {
 
 /// Every system call that touches the state or tells something: killed at it, and the next run ends right and tells what
 /// became of the rise, of the program and of it all, to stdout and to the webhook.
+fn killed_at_every_write(rung: &str) {
+    let prepare = || {
+        let (harness, catcher) = (Harness::new(), Catcher::start(|_| Some(200)));
+        harness.notice("terminate", 120);
+        let hook = harness.script("hook", "echo drained").display().to_string();
+        let args = ["--raise", TARGET, "--once", "--capacity", rung, "--on-notice", &hook, "--notify", &catcher.url];
+        let args = args.map(str::to_owned).to_vec();
+        (harness, args, catcher)
+    };
+    let points = at_every_write(prepare, |harness, catcher, told, at| {
+        let risen = harness.risen();
+        assert!(risen == 1 || (rung == "policy" && risen == 2), "{rung} {at}: {risen}");
+        let last = of_kind(told, "capacity").pop().unwrap_or_default();
+        assert_eq!(last["outcome"], "raised", "{rung} {at}");
+        assert!(risen == 1 || last["certain"] == false, "{rung} {at}");
+        let done = of_kind(told, "done").pop().unwrap_or_default();
+        assert_eq!(done["capacity"]["certain"], last["certain"], "{rung} {at}");
+        assert_eq!(done["hook"]["output"], "drained\n", "{rung} {at}");
+        assert!(is_told(told, "hook") && is_told(told, "notice"), "{rung} {at}");
+        let taken = catcher.taken();
+        assert!(["notice", "done"].iter().all(|kind| taken.iter().any(|one| one == kind)), "{rung} {at}: {taken:?}");
+    });
+    println!("{rung}: {points} system calls");
+    assert!(points > 3, "{rung}: {points}");
+}
+
 #[test]
-fn killed_at_every_write() {
-    for rung in ["launch", "policy"] {
-        let catchers = Mutex::new(Vec::new());
-        let prepare = || {
-            let (harness, catcher) = (Harness::new(), Catcher::start(|_| Some(200)));
-            harness.notice("terminate", 120);
-            let hook = harness.script("hook", "echo drained").display().to_string();
-            let args =
-                ["--raise", TARGET, "--once", "--capacity", rung, "--on-notice", &hook, "--notify", &catcher.url];
-            let args = args.map(str::to_owned).to_vec();
-            catchers.lock().unwrap().push(catcher);
-            (harness, args)
-        };
-        let points = at_every_write(prepare, |harness, told, at| {
-            let risen = harness.risen();
-            assert!(risen == 1 || (rung == "policy" && risen == 2), "{rung} {at}: {risen}");
-            let last = of_kind(told, "capacity").pop().unwrap_or_default();
-            assert_eq!(last["outcome"], "raised", "{rung} {at}");
-            assert!(risen == 1 || last["certain"] == false, "{rung} {at}");
-            let done = of_kind(told, "done").pop().unwrap_or_default();
-            assert_eq!(done["capacity"]["certain"], last["certain"], "{rung} {at}");
-            assert_eq!(done["hook"]["output"], "drained\n", "{rung} {at}");
-            assert!(is_told(told, "hook") && is_told(told, "notice"), "{rung} {at}");
-            let taken = catchers.lock().unwrap().pop().unwrap().taken();
-            assert!(
-                ["notice", "done"].iter().all(|kind| taken.iter().any(|one| one == kind)),
-                "{rung} {at}: {taken:?}"
-            );
-        });
-        println!("{rung}: {points} system calls");
-        assert!(points > 3, "{rung}: {points}");
-    }
+fn killed_at_every_write_of_a_launch() {
+    killed_at_every_write("launch");
+}
+
+#[test]
+fn killed_at_every_write_of_a_policy() {
+    killed_at_every_write("policy");
 }
 
 /// The same for an end that the instance's own group brings about.
@@ -458,9 +450,9 @@ fn killed_at_every_write_of_a_departure() {
         harness.imds.lifecycle_state(Some("Terminated"));
         let hook = harness.script("hook", "echo drained").display().to_string();
         let args = ["--once", "--complete-lifecycle", "--on-notice", &hook].map(str::to_owned).to_vec();
-        (harness, args)
+        (harness, args, ())
     };
-    let points = at_every_write(prepare, |harness, told, at| {
+    let points = at_every_write(prepare, |harness, (), told, at| {
         let completed = vec![("drain".to_owned(), ID.to_owned(), "CONTINUE".to_owned())];
         assert_eq!(harness.scaling.group(OWN).completed, completed, "{at}");
         assert!(is_told(told, "hook"), "{at}");

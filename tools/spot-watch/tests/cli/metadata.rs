@@ -74,8 +74,11 @@ fn garbage_is_no_notice_and_is_told() {
         let harness = Harness::new();
         harness.imds.set("spot/instance-action", Some(body));
         let run = harness.raising().start();
-        let degraded = wait_for(&run, "degraded", 1);
-        assert_eq!(degraded["reason"], "garbage", "{body:?}");
+        // A machine under load may also be late: that is another reason, told beside this one.
+        wait_until("garbage", LIMIT, || {
+            let told = of_kind(&events(&run.stdout_so_far()), "degraded");
+            if told.iter().any(|event| event["reason"] == "garbage") { Ok(()) } else { Err(format!("{told:?}")) }
+        });
         assert!(!String::from_utf8_lossy(&run.stderr_so_far()).contains('\u{1b}'));
         harness.notice("terminate", 120);
         let _done = wait_for(&run, "done", 1);

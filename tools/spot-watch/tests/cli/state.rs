@@ -138,7 +138,7 @@ fn a_restart_asks_with_the_same_words() {
 #[test]
 fn watching_for_a_while_ends_by_itself_and_not_in_the_middle() {
     let harness = Harness::new();
-    let run = harness.raising().args(["--for", "200ms"]).run().succeeds();
+    let run = harness.raising().args(["--for", "2s"]).run().succeeds();
     assert_eq!(kinds(&events(&run.stdout)), ["ready"]);
     let script = harness.script("hook", "sleep 1");
     harness.notice("terminate", 120);
