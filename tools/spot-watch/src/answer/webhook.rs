@@ -3,10 +3,10 @@
 
 use crate::records::Records;
 use failure::Failure;
-use rand::RngExt;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
+use retry::Backoff;
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
@@ -112,7 +112,7 @@ impl Webhook {
     async fn insist(&self, about: &'static str, message: Vec<u8>, deadline: Instant) -> Delivery {
         let to = self.url.origin().ascii_serialization();
         let mut delivery = Delivery { outcome: "unsent", about, to, status: None, attempts: 0, error: None };
-        let mut longest = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             delivery.attempts += 1;
             match tokio::time::timeout_at(deadline, self.post(message.clone())).await {
@@ -131,11 +131,8 @@ impl Webhook {
                 Ok(Err(error)) => delivery.error = Some(told(&error)),
                 Err(_) => delivery.error = Some("no answer in time".to_owned()),
             }
-            let pause = longest.mul_f64(rand::rng().random_range(0.5..1.0));
-            longest = (longest * 2).min(LONGEST_PAUSE);
-            if Instant::now() + pause >= deadline {
-                return delivery;
-            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Some(pause) = backoff.pause_within(left) else { return delivery };
             tokio::time::sleep(pause).await;
         }
     }
