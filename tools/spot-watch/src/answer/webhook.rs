@@ -2,7 +2,7 @@
 //! delivered by then is kept for the next start.
 
 use crate::records::Records;
-use failure::Failure;
+use failure::{Failure, innermost};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
@@ -150,14 +150,11 @@ fn may_pass(status: StatusCode) -> bool {
 
 /// The innermost cause; the layers above name the URL.
 fn told(error: &reqwest::Error) -> String {
-    let mut error: &dyn std::error::Error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    match error.downcast_ref::<reqwest::Error>() {
+    let cause = innermost(error);
+    match cause.downcast_ref::<reqwest::Error>() {
         Some(outer) if outer.is_timeout() => "no answer in time".to_owned(),
         Some(_) => "the request failed".to_owned(),
-        None => error.to_string(),
+        None => cause.to_string(),
     }
 }
 
