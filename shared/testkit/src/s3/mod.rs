@@ -153,7 +153,7 @@ impl S3Model {
     /// Stores an object behind every condition's back, creating the bucket if need be, and returns its ETag.
     pub fn put_raw(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>) -> String {
         let bytes = bytes.into();
-        let etag = format!("\"{}\"", state::hex(&Md5::digest(&bytes)));
+        let etag = format!("\"{}\"", hex::encode(Md5::digest(&bytes)));
         let object = Object {
             size: bytes.len() as u64,
             etag: etag.clone(),

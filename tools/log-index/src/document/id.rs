@@ -55,11 +55,7 @@ impl Ids {
 fn put(own: &[u8], longest: usize, id: &mut String) {
     match std::str::from_utf8(own) {
         Ok(text) if text.len() <= longest => id.push_str(text),
-        _ => {
-            for byte in Sha256::digest(own) {
-                let _ = write!(id, "{byte:02x}");
-            }
-        }
+        _ => id.push_str(&hex::encode(Sha256::digest(own))),
     }
 }
 
