@@ -62,6 +62,18 @@ pub fn create_from(from: &Path, path: &Path) -> Result<bool, Failure> {
     }
 }
 
+/// What a file or directory was asked for, or `None` where it is not there.
+///
+/// # Errors
+/// All others.
+pub fn if_there<T>(answer: Result<T, impl Into<io::Error>>) -> io::Result<Option<T>> {
+    match answer.map_err(Into::into) {
+        Ok(there) => Ok(Some(there)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Makes the names in `dir` survive a power cut.
 ///
 /// # Errors
@@ -131,6 +143,17 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let left = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(left, 2, "no temporary file stays");
+    }
+
+    #[test]
+    fn only_what_is_not_there_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        assert_eq!(if_there(fs::read(&path)).unwrap(), None);
+        fs::write(&path, "one").unwrap();
+        assert_eq!(if_there(fs::read(&path)).unwrap(), Some(b"one".to_vec()));
+        assert!(if_there(fs::read(path.join("g"))).is_err(), "below a file");
+        assert_eq!(if_there(Err::<(), _>(rustix::io::Errno::NOENT)).unwrap(), None);
     }
 
     #[test]

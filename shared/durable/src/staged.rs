@@ -1,9 +1,9 @@
 //! A file that is complete on disk before it takes the name it is for, so that it can be looked at in between.
 
-use crate::{parent, sync_dir, unable};
+use crate::{if_there, parent, sync_dir, unable};
 use failure::Failure;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -66,10 +66,7 @@ fn fill(mut file: File, bytes: &[u8], like: Option<&Metadata>) -> io::Result<()>
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    if_there(fs::remove_file(path)).map(drop)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The values of options, kept out of messages.
 
-use crate::options::Pair;
+use crate::pair::Pair;
 use std::fmt;
 
 /// Values that tell nobody anything, and that messages need.

@@ -3,7 +3,9 @@
 mod complaint;
 mod hidden;
 mod options;
+mod pair;
 
 pub use complaint::Complaint;
 pub use hidden::Hidden;
-pub use options::{Given, OptionsFile, Pair, all, check, file_of, option, option_name, pair, refused, topic};
+pub use options::{Given, OptionsFile, all, check, file_of, option, option_name, refused, topic};
+pub use pair::{Pair, pair};

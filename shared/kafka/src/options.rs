@@ -1,6 +1,7 @@
 //! Options as they are typed. A message names an option and never shows its value: any value may be a password.
 
 use crate::hidden::{Hidden, is_name};
+use crate::pair::{Pair, pair};
 use failure::Failure;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
@@ -25,9 +26,6 @@ impl<T> fmt::Debug for Given<T> {
         f.write_str("Given")
     }
 }
-
-/// A key and its value.
-pub type Pair = (String, String);
 
 /// Options of librdkafka from a file, which other users of the host need not be able to read.
 #[derive(Clone)]
@@ -84,17 +82,6 @@ impl OptionsFile {
     fn line_of(&self, key: &str) -> Option<usize> {
         let at = self.options.iter().rposition(|(own, _)| own == key)?;
         self.lines.get(at).copied()
-    }
-}
-
-/// `KEY=VALUE`.
-///
-/// # Errors
-/// No `=`, or nothing before it.
-pub fn pair(text: &str) -> Result<Pair, String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".to_owned()),
     }
 }
 

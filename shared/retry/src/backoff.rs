@@ -11,6 +11,8 @@ pub struct Backoff {
     first: Duration,
     longest: Duration,
     ceiling: Duration,
+    /// The part of the ceiling that no pause is below.
+    least: f64,
     rng: StdRng,
 }
 
@@ -24,13 +26,20 @@ impl Backoff {
     /// The same, with pauses that follow from `seed` alone.
     #[must_use]
     pub fn seeded(first: Duration, longest: Duration, seed: u64) -> Self {
-        Self { first, longest, ceiling: first.min(longest), rng: StdRng::seed_from_u64(seed) }
+        Self { first, longest, ceiling: first.min(longest), least: 0.0, rng: StdRng::seed_from_u64(seed) }
+    }
+
+    /// The same, but each pause is at least half of its ceiling: for what is looked at again and again anyway, where a look at
+    /// once would show nothing new.
+    #[must_use]
+    pub fn at_least_half(self) -> Self {
+        Self { least: 0.5, ..self }
     }
 
     /// The pause before the next try.
     #[must_use]
     pub fn pause(&mut self) -> Duration {
-        let pause = self.ceiling.mul_f64(self.rng.random_range(0.0..1.0));
+        let pause = self.ceiling.mul_f64(self.rng.random_range(self.least..1.0));
         self.ceiling = self.ceiling.saturating_mul(2).min(self.longest);
         pause
     }
@@ -78,6 +87,14 @@ mod tests {
             let middle = LONGEST.mul_f64(0.05 + 0.1 * f64::from(tenth));
             assert!(pauses[50].abs_diff(middle) < LONGEST.mul_f64(0.05), "{tenth}: {:?}", pauses[50]);
         }
+    }
+
+    #[test]
+    fn pauses_of_at_least_half() {
+        let pauses = (0..1_000).map(|seed| Backoff::seeded(LONGEST, LONGEST, seed).at_least_half().pause());
+        let (shortest, longest) = pauses.fold((LONGEST, FIRST), |(low, high), pause| (low.min(pause), high.max(pause)));
+        assert!(shortest >= LONGEST / 2 && shortest < LONGEST.mul_f64(0.52), "{shortest:?}");
+        assert!(longest > LONGEST.mul_f64(0.98) && longest <= LONGEST, "{longest:?}");
     }
 
     #[test]

@@ -12,10 +12,7 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 /// Removes a directory and all in it; it may be gone already. std's own way keeps a directory open for each level, and
 /// runs out of files in a deep tree. Here what lies deeper is moved up first, so that two are open at once.
 pub(crate) fn remove_tree(dir: &Path) -> io::Result<()> {
-    let top = match open(dir, DIRECTORY, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(()),
-        opened => opened?,
-    };
+    let Some(top) = durable::if_there(open(dir, DIRECTORY, Mode::empty()))? else { return Ok(()) };
     let mut moved = 0;
     loop {
         let names = names(&top)?;

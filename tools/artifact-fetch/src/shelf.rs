@@ -282,7 +282,7 @@ impl Shelf {
                     remove_if_there(&path)?;
                 }
             } else if let Some(tree) = name.strip_suffix(".release")
-                && fs::symlink_metadata(self.dir.join(tree)).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+                && matches!(durable::if_there(fs::symlink_metadata(self.dir.join(tree))), Ok(None))
             {
                 // A record and its tree come and go under the lock: this one's run died in between.
                 remove_if_there(&path)?;
@@ -327,10 +327,7 @@ fn lock_path(dir: &Path) -> PathBuf {
 }
 
 fn remove_if_there(path: &Path) -> Result<(), Failure> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(unable("remove", path, error)),
-        _ => Ok(()),
-    }
+    durable::if_there(fs::remove_file(path)).map(drop).map_err(|error| unable("remove", path, error))
 }
 
 fn touch(dir: &Path, time: SystemTime) -> Result<(), Failure> {
@@ -338,10 +335,9 @@ fn touch(dir: &Path, time: SystemTime) -> Result<(), Failure> {
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     let last_modification =
         Timespec { tv_sec: since.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: since.subsec_nanos().into() };
-    match rustix::fs::utimensat(CWD, dir, &Timestamps { last_access, last_modification }, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(error) => Err(unable("write", dir, error.into())),
-    }
+    let times = Timestamps { last_access, last_modification };
+    let touched = durable::if_there(rustix::fs::utimensat(CWD, dir, &times, AtFlags::empty()));
+    touched.map(drop).map_err(|error| unable("write", dir, error))
 }
 
 fn unable(verb: &str, path: &Path, error: io::Error) -> Failure {

@@ -51,7 +51,7 @@ impl Cache {
     pub(crate) fn new(dir: &Path, question: &Question<'_>) -> Self {
         let environment = ENVIRONMENT.map(|name| std::env::var_os(name).map(OsString::into_encoded_bytes));
         let key = serde_json::to_vec(&(question, environment)).expect("texts and bytes are JSON");
-        Self { path: dir.join(format!("asg-hosts-{}", &hex(Sha256::digest(&key))[..32])) }
+        Self { path: dir.join(format!("asg-hosts-{}", &hex::encode(Sha256::digest(&key))[..32])) }
     }
 
     /// The answers and their age, if there are any. A file that is damaged, of another user or from the future is none.
@@ -66,7 +66,7 @@ impl Cache {
         let mut text = String::new();
         file.read_to_string(&mut text).ok()?;
         let (rest, checksum) = text.strip_prefix(MAGIC)?.strip_suffix('\n')?.rsplit_once('\n')?;
-        if hex(Sha256::digest(rest)) != checksum {
+        if hex::encode(Sha256::digest(rest)) != checksum {
             return None;
         }
         let (time, fleet) = rest.split_once('\n')?;
@@ -90,7 +90,7 @@ impl Cache {
             writeln!(out, "{time}")?;
             serde_json::to_writer(&mut out, fleet)?;
             let summed = out.into_inner().map_err(IntoInnerError::into_error)?;
-            writeln!(file, "\n{}", hex(summed.sum.finalize()))
+            writeln!(file, "\n{}", hex::encode(summed.sum.finalize()))
         })?;
         Ok(())
     }
@@ -112,8 +112,4 @@ impl Write for Summed<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-fn hex(digest: impl AsRef<[u8]>) -> String {
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -11,7 +11,7 @@ use crate::{cloud, print, saved};
 use aws_config::SdkConfig;
 use cli::{Console, Output};
 use failure::Failure;
-use rand::RngExt;
+use retry::Backoff;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Prints what was asked for. Nothing is printed before everything is known.
@@ -141,12 +141,11 @@ async fn settled(asked: &Asked<'_>, detail: Detail, limit: Duration) -> Result<F
     const SHORTEST: Duration = Duration::from_millis(250);
     const LONGEST: Duration = Duration::from_secs(5);
     let deadline = Instant::now() + limit;
-    let mut longest = Duration::from_secs(1);
+    let mut backoff = Backoff::new(Duration::from_secs(1), LONGEST);
     loop {
         let fleet = cloud::describe(asked.sdk, asked.regions, asked.selection, detail, asked.console).await?;
         let unresolved = unresolved(&fleet, asked.selection);
-        let pause = SHORTEST + longest.mul_f64(rand::rng().random_range(0.0..1.0));
-        longest = (longest * 2).min(LONGEST);
+        let pause = SHORTEST + backoff.pause();
         if unresolved == 0 || Instant::now() + pause >= deadline {
             return Ok(fleet);
         }

@@ -1,6 +1,5 @@
 //! What was typed, checked without touching anything.
 
-use crate::document::Ids;
 use crate::index_name::IndexName;
 use crate::share::Share;
 use bytesize::ByteSize;
@@ -190,6 +189,15 @@ pub(crate) enum Parse {
     Json,
     /// As auto; lines of syslog, RFC 5424 or 3164, are taken apart, and others get a parse_error
     Syslog,
+}
+
+/// How documents are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Ids {
+    /// The record's id alone, as before: for an upgrade, until yesterday's index is complete
+    V1,
+    /// The record's id and a hash of the record
+    V2,
 }
 
 /// What a run is for.

@@ -2,7 +2,7 @@
 //! one that an operator, a lifecycle or a full disk has closed.
 
 use failure::Class;
-use rand::RngExt;
+use retry::Backoff;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -68,7 +68,7 @@ struct State {
 struct Blocked {
     since: Instant,
     refusal: Refusal,
-    tries: u32,
+    backoff: Backoff,
     next_try: Instant,
     /// When it refused the last record,
     refused: Instant,
@@ -120,7 +120,7 @@ impl Blocks {
         let blocked = state.blocked.entry(index.to_owned()).or_insert_with(|| Blocked {
             since: now,
             refusal: refusal.clone(),
-            tries: 0,
+            backoff: Backoff::new(FIRST_TRY, LAST_TRY),
             next_try: now,
             refused: now,
             elsewhere: None,
@@ -152,7 +152,11 @@ impl Blocks {
 
     /// Whether it still has to be logged that an index's records are set aside.
     pub(crate) fn is_news(&self, index: &str) -> bool {
-        self.state().blocked.get_mut(index).is_some_and(|blocked| !std::mem::replace(&mut blocked.told, true))
+        let mut state = self.state();
+        let Some(blocked) = state.blocked.get_mut(index).filter(|blocked| !blocked.told) else { return false };
+        blocked.told = true;
+        blocked.backoff = Backoff::new(LAST_TRY, LAST_TRY_ASIDE);
+        true
     }
 
     /// Why an index refuses writes, if it does.
@@ -187,10 +191,7 @@ fn forget_oldest<T>(indices: &mut BTreeMap<String, T>, age: impl Fn(&T) -> Insta
 impl Blocked {
     /// The next try is a while from now.
     fn put_off(&mut self, now: Instant) {
-        let last = if self.told { LAST_TRY_ASIDE } else { LAST_TRY };
-        let pause = FIRST_TRY.saturating_mul(1 << self.tries.min(8)).min(last);
-        self.tries += 1;
-        self.next_try = now + pause.mul_f64(rand::rng().random_range(0.5..1.0));
+        self.next_try = now + self.backoff.pause();
     }
 
     /// Whether records are set aside. A server that takes nothing at all is waited for: only where another index had taken

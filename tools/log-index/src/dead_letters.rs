@@ -1,7 +1,7 @@
 //! Records that can't be indexed: kept in a topic of their own with the reason, so that the same tool can read them again.
 
-use crate::args::Args;
-use crate::document::Ids;
+use crate::args::{Args, Ids};
+use crate::headers;
 use kafka::{Complaint, Hidden};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
@@ -11,13 +11,6 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use std::sync::OnceLock;
 use tokio::sync::oneshot::{self, Receiver, Sender};
 
-/// First part of the names of the headers that are added.
-pub(crate) const HEADERS: &str = "dead-letter-";
-const ERROR: &str = "dead-letter-error";
-/// Where a record stood when it was read.
-pub(crate) const POSITION: &str = "dead-letter-position";
-/// The id that its document would have had.
-pub(crate) const ID: &str = "dead-letter-id";
 /// Longest reason that is kept, in bytes.
 const LONGEST_REASON: usize = 1024;
 
@@ -143,13 +136,13 @@ impl DeadLetters {
         for (key, value) in &letter.headers {
             let key = String::from_utf8_lossy(key);
             let is_replaced = replace && key == records::ID_HEADER;
-            if !is_replaced && !key.starts_with(HEADERS) {
+            if !is_replaced && !key.starts_with(headers::OF_DEAD_LETTERS) {
                 headers = headers.insert(Header { key: &key, value: *value });
             }
         }
-        headers = headers.insert(Header { key: ID, value: Some(letter.id) });
-        headers = headers.insert(Header { key: ERROR, value: Some(why) });
-        headers = headers.insert(Header { key: POSITION, value: Some(&position) });
+        headers = headers.insert(Header { key: headers::ID, value: Some(letter.id) });
+        headers = headers.insert(Header { key: headers::ERROR, value: Some(why) });
+        headers = headers.insert(Header { key: headers::POSITION, value: Some(&position) });
         let mut record = BaseRecord::with_opaque_to(&self.topic, Box::new(report)).headers(headers);
         if let Some(key) = letter.key {
             record = record.key(key);

@@ -10,7 +10,7 @@ use crate::trouble::Trouble;
 use bytes::Bytes;
 use cli::Console;
 use failure::{Class, Failure};
-use rand::RngExt;
+use retry::Backoff;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -78,8 +78,12 @@ struct Delivery<'a> {
     tally: Tally,
     /// Most documents in one request.
     most: usize,
-    failures: u32,
+    /// Whether anything failed since the last progress,
+    failed: bool,
+    /// when that was,
     progress: Instant,
+    /// and the pauses since then.
+    backoff: Backoff,
 }
 
 /// Why a record becomes a dead letter.
@@ -141,8 +145,9 @@ impl Courier {
             poison: unfit.collect(),
             tally: Tally::default(),
             most: usize::MAX,
-            failures: 0,
+            failed: false,
             progress: Instant::now(),
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             batch,
         };
         let unfit: Vec<u32> = delivery.poison.iter().map(|(item, _)| *item).collect();
@@ -265,7 +270,7 @@ impl Delivery<'_> {
     async fn attempt(&mut self) -> Result<(), Failure> {
         let count = self.open.len().min(self.most);
         let part: Vec<u32> = self.open.drain(..count).collect();
-        if self.failures > 0 {
+        if self.failed {
             self.courier.sent_again.fetch_add(count as u64, Ordering::Relaxed);
         }
         let whole = count == self.batch.contents.len() as usize;
@@ -347,10 +352,6 @@ impl Delivery<'_> {
                 }
             }
         }
-        if settled > 0 {
-            self.progress = Instant::now();
-            self.failures = 0;
-        }
         let blocks = &self.courier.blocks;
         for (index, (count, refusal)) in refusals {
             let what = self.what(count, index, &refusal.why);
@@ -368,6 +369,9 @@ impl Delivery<'_> {
         if blocks.are_none() {
             self.courier.blocked.end();
         }
+        if settled > 0 {
+            self.progressed();
+        }
         let count = again.len();
         self.open.splice(..0, again);
         match worst {
@@ -379,6 +383,13 @@ impl Delivery<'_> {
         }
     }
 
+    /// Something was settled: failures are counted anew.
+    fn progressed(&mut self) {
+        self.failed = false;
+        self.progress = Instant::now();
+        self.backoff.reset();
+    }
+
     /// Waits before the next attempt; it says why if that lasts.
     async fn wait(&mut self, count: usize, why: &str, wish: Option<Duration>, class: Class) -> Result<(), Failure> {
         let what = format!("unable to index {count} records at {}: {why}", self.courier.search.origin());
@@ -387,15 +398,12 @@ impl Delivery<'_> {
 
     async fn hold(&mut self, what: String, wish: Option<Duration>, class: Class) -> Result<(), Failure> {
         // One answer that does not come is no end: it takes all of the time.
-        let is_second = self.failures > 0;
-        if is_second && self.courier.patience.is_some_and(|patience| self.progress.elapsed() >= patience) {
+        if self.failed && self.courier.patience.is_some_and(|patience| self.progress.elapsed() >= patience) {
             return Err(Failure::new(class, what));
         }
         self.courier.trouble.meet(&format!("{what}; they are sent again"), class == Class::Permanent);
-        let longest = FIRST_PAUSE.saturating_mul(1 << self.failures.min(6)).min(LONGEST_PAUSE);
-        self.failures += 1;
-        let pause = longest.mul_f64(rand::rng().random_range(0.0..1.0));
-        let pause = pause.max(wish.unwrap_or_default().min(LONGEST_WISH));
+        self.failed = true;
+        let pause = self.backoff.pause().max(wish.unwrap_or_default().min(LONGEST_WISH));
         tokio::time::sleep(pause).await;
         Ok(())
     }
@@ -422,8 +430,7 @@ impl Delivery<'_> {
             ));
         }
         if !kept.is_empty() {
-            self.progress = Instant::now();
-            self.failures = 0;
+            self.progressed();
         }
         self.tally.rejected += kept.len() as u64;
         self.poison.retain(|(item, _)| kept.binary_search(item).is_err());

@@ -6,12 +6,10 @@ mod object;
 mod origin;
 mod syslog;
 
-pub(crate) use self::id::Ids;
-
 use self::object::Object;
 use self::origin::Origin;
 use self::syslog::Parts;
-use crate::args::{Documents, Parse};
+use crate::args::{Documents, Ids, Parse};
 use crate::index_name::IndexName;
 use jiff::{SignedDuration, Timestamp};
 use rdkafka::Message;
@@ -103,7 +101,7 @@ impl Writer {
     /// # Errors
     /// Why it can't be indexed, whatever the server says.
     pub(crate) fn write(&mut self, record: &impl Message, body: &mut Vec<u8>) -> Result<(), String> {
-        self.ids.name(record, &mut self.id);
+        id::name(self.ids, record, &mut self.id);
         let read = record.timestamp().to_millis().and_then(|millis| Timestamp::from_millisecond(millis).ok());
         let text = String::from_utf8_lossy(record.payload().unwrap_or_default());
         let why = match &text {

@@ -17,7 +17,6 @@ use rdkafka::{Offset, TopicPartitionList};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -283,12 +282,7 @@ fn list(topic: &str, positions: &[(i32, i64)]) -> TopicPartitionList {
 /// What the member is known as in its group. The topic is part of it: to a member that comes back within its session the broker
 /// gives the partitions that it had, also if they are those of another topic than it asks for by then.
 fn instance(member: &str, topic: &str) -> String {
-    let mut instance = format!("{member}-");
-    for byte in Sha256::digest(topic).iter().take(4) {
-        // Writing to a String can't fail.
-        let _ = write!(instance, "{byte:02x}");
-    }
-    instance
+    format!("{member}-{}", &hex::encode(Sha256::digest(topic))[..8])
 }
 
 fn config(args: &Args) -> ClientConfig {

@@ -8,6 +8,7 @@ mod dead_letters;
 mod deliver;
 mod document;
 mod group;
+mod headers;
 mod index;
 mod index_name;
 mod ledger;

@@ -4,7 +4,7 @@ use crate::answer::{self, Verdict};
 use crate::args::{self, Args, Compress};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
-use failure::{Class, Failure};
+use failure::{Class, Failure, innermost};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::fmt::rfc2822;
@@ -247,11 +247,7 @@ fn told(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
+    innermost(error).to_string()
 }
 
 #[cfg(test)]

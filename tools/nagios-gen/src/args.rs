@@ -1,6 +1,6 @@
 //! What was typed, checked without touching anything.
 
-use crate::objects::AddressKind;
+use crate::address::AddressKind;
 use clap::Parser;
 use cli::Verbosity;
 use std::path::PathBuf;

@@ -1,12 +1,15 @@
-//! Other programs: run with a deadline, in a process group that ends with them, their words kept for the message.
+//! Other programs: run with a deadline, their words kept for the message.
 
 use failure::{Class, Failure};
-use rustix::process::{Pid, Signal, kill_process_group};
+use process::{End, Output, Program};
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::process::Command;
+
+/// Its time is over: none is left to end in its own way.
+const GRACE: Duration = Duration::ZERO;
 
 /// How a program ended, and what it said.
 pub(crate) struct Ended {
@@ -14,25 +17,19 @@ pub(crate) struct Ended {
     pub(crate) words: String,
 }
 
-/// Runs `command` with nothing on stdin. Both its outputs go to the file `log`: a pipe could be held open by what the
-/// program leaves running.
+/// Runs `command` with nothing on stdin. Both its outputs go to the file `log`: what the program leaves running could
+/// hold a pipe open.
 ///
 /// # Errors
 /// It can't be started, or has not ended within `limit`: it is killed then, with all of its group.
-pub(crate) async fn run(mut command: Command, log: &Path, what: &str, limit: Duration) -> Result<Ended, Failure> {
+pub(crate) async fn run(command: Command, log: &Path, what: &str, limit: Duration) -> Result<Ended, Failure> {
     let unable = |error| Failure::io(format!("unable to run {what}"), error);
     let out = File::create(log).map_err(unable)?;
-    let err = out.try_clone().map_err(unable)?;
-    command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
-    let mut child = command.spawn().map_err(unable)?;
-    let mut group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
-    let Ok(status) = tokio::time::timeout(limit, child.wait()).await else {
+    let mut program = Program::start(command, None, Output::File(out)).map_err(unable)?;
+    let End::Itself(status) = program.wait(tokio::time::sleep(limit), GRACE).await.map_err(unable)? else {
         let waited = limit.as_secs_f32();
         return Err(Failure::temporary(format!("{what} has not ended within {waited} s and was killed")));
     };
-    // What it left running, a daemon perhaps, is meant to be.
-    group.0 = None;
-    let status = status.map_err(unable)?;
     let words = fs::read(log).map_err(unable)?;
     Ok(Ended { status, words: String::from_utf8_lossy(&words).into_owned() })
 }
@@ -48,17 +45,5 @@ impl Ended {
     /// The last thing it said.
     pub(crate) fn last_line(&self) -> &str {
         self.words.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default()
-    }
-}
-
-/// A process group that is killed when this is dropped: at a deadline, or when a signal ends the run.
-struct Group(Option<Pid>);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // An error means that nobody is left in it.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
     }
 }

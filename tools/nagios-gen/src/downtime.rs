@@ -1,7 +1,7 @@
 //! Downtimes for hosts that are about to be reclaimed: events of spot-watch on stdin, commands for Nagios on stdout.
 
 use crate::args::DowntimeArgs;
-use crate::{definitions, objects, safe};
+use crate::{definitions, hosts, safe};
 use cli::{Console, Output};
 use failure::{Class, Failure};
 use jiff::Timestamp;
@@ -116,7 +116,7 @@ fn hand_over(pipe: &Path, command: &str, limit: Duration) -> Result<(), Failure>
 /// The host whose name ends in this instance id. Nothing of an event but this comparison reaches a command: a name that
 /// could end one, from a template of the user's own, is no host here.
 fn host_of<'a>(text: &'a str, id: &str) -> Option<&'a str> {
-    if !objects::is_instance_id(id) {
+    if !hosts::is_instance_id(id) {
         return None;
     }
     let harmless = |name: &str| safe::name(&name.replace(':', "")) == name.replace(':', "");

@@ -1,11 +1,13 @@
 //! nagios-gen: writes Nagios objects for a list of hosts, and lets a running Nagios take them.
 
+mod address;
 mod args;
 mod command;
 mod config;
 mod daemon;
 mod definitions;
 mod downtime;
+mod hosts;
 mod objects;
 mod place;
 mod publish;

@@ -7,7 +7,7 @@ use durable::{Lock, Staged};
 use failure::Failure;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -97,11 +97,8 @@ impl Place {
     /// # Errors
     /// The directory can't be written.
     pub(crate) fn stage(&self, bytes: &[u8]) -> Result<Staged, Failure> {
-        let like = match fs::metadata(&self.file) {
-            Ok(like) => Some(like),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(Failure::io(format!("unable to read {}", self.file.display()), error)),
-        };
+        let like = durable::if_there(fs::metadata(&self.file))
+            .map_err(|error| Failure::io(format!("unable to read {}", self.file.display()), error))?;
         Staged::write(&self.beside(CANDIDATE), bytes, like.as_ref())
     }
 
@@ -128,11 +125,9 @@ impl Place {
     /// The directory can't be written.
     pub(crate) fn clear_pending(&self) -> Result<(), Failure> {
         let path = self.beside("pending");
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Failure::io(format!("unable to remove {}", path.display()), error)),
-            Ok(()) => durable::sync_dir(self.dir()),
-        }
+        let removed = durable::if_there(fs::remove_file(&path))
+            .map_err(|error| Failure::io(format!("unable to remove {}", path.display()), error))?;
+        if removed.is_some() { durable::sync_dir(self.dir()) } else { Ok(()) }
     }
 
     /// Where Nagios checks a candidate. In this directory, since Nagios' own user is known to reach it.
@@ -179,9 +174,5 @@ pub(crate) async fn wait_for(
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::io(format!("unable to read {}", path.display()), error)),
-    }
+    durable::if_there(fs::read(path)).map_err(|error| Failure::io(format!("unable to read {}", path.display()), error))
 }

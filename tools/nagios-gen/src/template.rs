@@ -5,7 +5,7 @@
 //! There is no filter that lets a value through as it is, and switching `autoescape` off changes nothing.
 
 use crate::args::ObjectArgs;
-use crate::objects::Object;
+use crate::hosts::Object;
 use crate::safe;
 use failure::Failure;
 use minijinja::syntax::SyntaxConfig;

@@ -13,7 +13,7 @@ use crate::args::Rung;
 use crate::plan::{self, Plan, Size, Snapshot, Target};
 use aws_sdk_autoscaling::Client;
 use failure::Failure;
-use rand::RngExt;
+use retry::Backoff;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -205,7 +205,7 @@ impl Rise<'_> {
 
     async fn insist(&mut self, rung: Rung, progress: &Progress) -> End {
         let deadline = self.terms.deadline;
-        let mut longest = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             let step = tokio::time::timeout_at(deadline, self.step(rung, progress)).await;
             let failure = match step {
@@ -226,12 +226,8 @@ impl Rise<'_> {
                 return End::Refused(failure);
             }
             progress.told_again(&failure);
-            // Full jitter: a herd that was refused together must not come back together.
-            let pause = longest.mul_f64(rand::rng().random_range(0.0..1.0));
-            longest = (longest * 2).min(LONGEST_PAUSE);
-            if Instant::now() + pause >= deadline {
-                return End::TooLate(failure);
-            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Some(pause) = backoff.pause_within(left) else { return End::TooLate(failure) };
             tokio::time::sleep(pause).await;
         }
     }

@@ -6,13 +6,16 @@ use crate::event::Ready;
 use crate::metadata::identity::Identity;
 use crate::plan::{Plan, Planless};
 use failure::Failure;
+use retry::Backoff;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// The plan is made anew this often, which keeps credentials and connections warm too.
 const REPLAN: Duration = Duration::from_secs(300);
-/// Between two tries to make the first one.
+/// Between two tries to make the first one: from this,
+const FIRST_PAUSE: Duration = Duration::from_millis(400);
+/// to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Makes the plan, again and again: the first time until AWS answers, then at a slow beat.
@@ -23,7 +26,9 @@ pub(crate) async fn keep_planned(
     unasked: watch::Sender<String>,
 ) {
     let mut told = false;
-    let mut longest = Duration::from_millis(200);
+    // Instances that start together must not ask together for ever.
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut beat = Backoff::new(REPLAN, REPLAN).at_least_half();
     loop {
         let pause = match Plan::make(&means.args, &identity, &means.clock).await {
             Err(Planless::Unasked(failure)) => {
@@ -32,25 +37,23 @@ pub(crate) async fn keep_planned(
                     false => means.console.warn(format!("{failure}: asking again, the watch goes on")),
                     true => means.console.step(format!("asking again: {failure}")),
                 }
-                longest = (longest * 2).min(LONGEST_PAUSE);
-                longest
+                backoff.pause()
             }
             // A plan that was good once is better than none: what is denied or gone now may concern one way only.
             Err(Planless::Refused(failure)) if matches!(&*plans.borrow(), Some(Ok(_))) => {
                 means.console.warn(format!("{failure}; the plan made before it stands"));
-                REPLAN
+                beat.pause()
             }
             Err(Planless::Refused(failure) | Planless::InUnits(failure)) => {
                 let _ = plans.send(Some(Err(Arc::new(failure))));
-                REPLAN
+                beat.pause()
             }
             Ok(plan) => {
                 let _ = plans.send(Some(Ok(plan)));
-                REPLAN
+                beat.pause()
             }
         };
-        // Instances that start together must not ask together for ever.
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -4,7 +4,6 @@ use crate::answer::reclaim::Reclaim;
 use durable::Lock;
 use failure::Failure;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -143,11 +142,9 @@ impl Records {
 }
 
 fn read(path: &Path) -> Result<Option<Reclaim>, Failure> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Failure::io(format!("unable to read {}", path.display()), error)),
-    };
+    let read = durable::if_there(fs::read(path));
+    let read = read.map_err(|error| Failure::io(format!("unable to read {}", path.display()), error))?;
+    let Some(bytes) = read else { return Ok(None) };
     let parsed = serde_json::from_slice(&bytes);
     parsed.map(Some).map_err(|error| Failure::permanent(format!("unable to read {}: {error}", path.display())))
 }

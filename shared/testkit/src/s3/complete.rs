@@ -9,9 +9,9 @@ use super::checksums::{Algorithm, Coverage, base64, stated};
 use super::conditions::{Condition, quoted};
 use super::intake::document as read_document;
 use super::objects::tell_checksum;
-use super::reply::{Refusal, Reply};
-use super::service::{Service, document, elements};
-use super::state::{Object, Part, Upload, hex};
+use super::reply::{Refusal, Reply, document, elements};
+use super::service::Service;
+use super::state::{Object, Part, Upload};
 use super::uri::Target;
 use crate::http::body::Body;
 use crate::http::head::{Headers, RequestHead};
@@ -85,7 +85,7 @@ pub(crate) fn complete(
     let object = Object {
         body: body.map(|chunks| chunks.concat()).filter(|_| service.keep.keeps(size)),
         size,
-        etag: format!("\"{}-{}\"", hex(&md5.finalize()), parts.len()),
+        etag: format!("\"{}-{}\"", hex::encode(md5.finalize()), parts.len()),
         modified: Timestamp::now(),
         checksum,
         coverage: upload.coverage,

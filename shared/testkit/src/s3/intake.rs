@@ -178,12 +178,11 @@ fn verify(taken: Taken, promise: &Promise, trailers: &[(String, String)]) -> Res
         received.sent = sent;
         return Ok(received);
     }
-    if let (Some(stated), Some(computed)) = (&promise.sha256, sha256) {
-        let computed: String = computed.iter().map(|byte| format!("{byte:02x}")).collect();
-        if *stated != computed {
-            let message = "The provided 'x-amz-content-sha256' header does not match what was computed.";
-            return Err(Refusal::new(400, "XAmzContentSHA256Mismatch", message));
-        }
+    if let (Some(stated), Some(computed)) = (&promise.sha256, sha256)
+        && *stated != hex::encode(computed)
+    {
+        let message = "The provided 'x-amz-content-sha256' header does not match what was computed.";
+        return Err(Refusal::new(400, "XAmzContentSHA256Mismatch", message));
     }
     if promise.md5.as_ref().is_some_and(|md5| *md5 != received.md5) {
         return Err(Refusal::bad_digest("Content-MD5"));

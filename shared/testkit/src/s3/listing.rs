@@ -1,8 +1,8 @@
 //! ListObjectsV2 (and its predecessor), ListMultipartUploads, ListParts, ListBuckets.
 
 use super::checksums::base64;
-use super::reply::{Refusal, Reply, element, iso_date};
-use super::service::{Service, document};
+use super::reply::{Refusal, Reply, document, element, iso_date};
+use super::service::Service;
 use super::uri::{Target, encode};
 
 /// The most entries of one page.

@@ -14,6 +14,7 @@ mod listing;
 mod multipart;
 mod objects;
 pub(crate) mod reply;
+mod router;
 mod rules;
 mod service;
 mod state;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use md5::{Digest as _, Md5};
 
+use router::Router;
 pub(crate) use rules::Keep;
 pub use rules::Rules;
 use service::Service;
@@ -106,8 +108,8 @@ impl S3Model {
 
     pub(crate) fn start_keeping(rules: Rules, keep: Keep) -> Self {
         let service = Arc::new(Service::new(rules, keep));
-        let serving = Arc::clone(&service);
-        let server = Server::start("s3-model", move |stream| serving.serve(stream));
+        let router = Router::new(Arc::clone(&service));
+        let server = Server::start("s3-model", move |stream| router.serve(stream));
         Self { service, server }
     }
 
@@ -153,7 +155,7 @@ impl S3Model {
     /// Stores an object behind every condition's back, creating the bucket if need be, and returns its ETag.
     pub fn put_raw(&self, bucket: &str, key: &str, bytes: impl Into<Bytes>) -> String {
         let bytes = bytes.into();
-        let etag = format!("\"{}\"", state::hex(&Md5::digest(&bytes)));
+        let etag = format!("\"{}\"", hex::encode(Md5::digest(&bytes)));
         let object = Object {
             size: bytes.len() as u64,
             etag: etag.clone(),

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use super::attributes::Attributes;
 use super::checksums::{Algorithm, Coverage, base64};
 use super::intake::receive;
-use super::reply::{Refusal, Reply};
-use super::service::{Service, document, elements};
-use super::state::{Part, Upload, hex};
+use super::reply::{Refusal, Reply, document, elements};
+use super::service::Service;
+use super::state::{Part, Upload};
 use super::uri::Target;
 use crate::http::body::Body;
 use crate::http::head::RequestHead;
@@ -94,7 +94,7 @@ pub(crate) fn upload_part(
 
     let mut state = service.state();
     let md5 = state.digest(&received);
-    let etag = format!("\"{}\"", hex(&md5));
+    let etag = format!("\"{}\"", hex::encode(&md5));
     // Looked up again: the upload may have been aborted or completed while the body was on its way.
     let upload = state.bucket(&target.bucket)?.upload(&target.key, id)?;
     let checksum = received.checksum(algorithm).cloned();

@@ -9,7 +9,7 @@ use super::conditions::{Condition, check_delete, check_read};
 use super::intake::receive;
 use super::reply::{Refusal, Reply, http_date};
 use super::service::Service;
-use super::state::{Object, hex};
+use super::state::Object;
 use super::uri::Target;
 use crate::http::body::Body;
 use crate::http::head::RequestHead;
@@ -29,7 +29,7 @@ pub(crate) fn put(
 
     let mut state = service.state();
     let digest = state.digest(&received);
-    let etag = format!("\"{}\"", hex(&digest));
+    let etag = format!("\"{}\"", hex::encode(digest));
     // S3 computes a CRC-64/NVME of its own where the client states nothing.
     let algorithm = received.sent.as_ref().map_or(Algorithm::Crc64Nvme, |(algorithm, _)| *algorithm);
     let checksum = received.checksum(algorithm).map(|sum| (algorithm, base64(sum)));

@@ -163,6 +163,16 @@ pub(crate) fn element(name: &str, text: &str) -> String {
     format!("<{name}>{}</{name}>", escape(text))
 }
 
+/// A document in S3's name space.
+pub(crate) fn document(name: &str, content: &str) -> String {
+    format!("<{name} xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">{content}</{name}>")
+}
+
+/// An element for each of these that is there.
+pub(crate) fn elements<'a>(fields: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
+    fields.into_iter().filter_map(|(name, text)| text.map(|text| element(name, text))).collect()
+}
+
 /// `2026-01-31T12:00:00.000Z`
 pub(crate) fn iso_date(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string()

@@ -97,7 +97,3 @@ impl Bucket {
         self.uploads.get_mut(&(key.to_owned(), id.to_owned())).ok_or_else(Refusal::no_such_upload)
     }
 }
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}

@@ -1,11 +1,11 @@
-//! One request carried out: admitted, done or refused, and written down for those who are told the past.
+//! Everything that a request may read or change, and the changes that are written down for those who are told the past.
 
 use std::time::Instant;
 
-use super::launch::{Tokens, launch_instances};
+use super::Refused;
 use super::limits::Limits;
 use super::state::{Past, State};
-use super::{Refused, changes, describe};
+use super::tokens::Tokens;
 use crate::fleet::query::Query;
 
 /// Everything that a request may read or change; behind one lock, so that two requests never see half of a third.
@@ -32,27 +32,6 @@ impl Done {
 }
 
 impl Books {
-    pub fn carry_out(&mut self, number: u64, query: &Query) -> Result<Done, Refused> {
-        let now = Instant::now();
-        self.limits.admit(now)?;
-        if let Some(told) = describe::describe(self.past.told(&self.state, now), query) {
-            return Ok(Done { result: told?, committed: false });
-        }
-        let action = match query.action() {
-            "LaunchInstances" => launch_instances,
-            "ExecutePolicy" => changes::execute_policy,
-            "SetDesiredCapacity" => changes::set_desired_capacity,
-            "UpdateAutoScalingGroup" => changes::update_group,
-            "PutScalingPolicy" => changes::put_policy,
-            "CompleteLifecycleAction" => changes::complete_lifecycle_action,
-            other => return Err(Refused::new(400, "InvalidAction", format!("The action {other} is not valid"))),
-        };
-        self.limits.admit_change(number, query.get("AutoScalingGroupName").unwrap_or_default(), now)?;
-        let done = action(self, query, now)?;
-        self.changed(now);
-        Ok(done)
-    }
-
     /// The state has changed.
     pub fn changed(&mut self, now: Instant) {
         self.past.record(&self.state, now);

@@ -1,51 +1,11 @@
-//! LaunchInstances, and what becomes of its client tokens.
+//! LaunchInstances.
 
-use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::books::{Books, Done};
 use super::changes::number;
 use super::{Refused, ScalingGroup, xml};
 use crate::fleet::query::Query;
-
-/// The client tokens that were used.
-#[derive(Default)]
-pub(crate) struct Tokens {
-    /// A server that lies takes every token for a new one.
-    pub ignored: bool,
-    used: BTreeMap<String, Launch>,
-}
-
-struct Launch {
-    fields: BTreeMap<String, String>,
-    result: String,
-    running: bool,
-}
-
-impl Tokens {
-    /// The launch is done, and may be told again.
-    pub fn finished(&mut self, query: &Query) {
-        if let Some(launch) = query.get("ClientToken").and_then(|token| self.used.get_mut(token)) {
-            launch.running = false;
-        }
-    }
-
-    /// The answer that this very request has already had.
-    fn told(&self, token: &str, query: &Query) -> Result<Option<String>, Refused> {
-        match self.used.get(token) {
-            Some(_) if self.ignored => Ok(None),
-            Some(launch) if launch.fields != query.fields => {
-                let message = "The client token was used with other parameters";
-                Err(Refused::new(400, "IdempotentParameterMismatch", message))
-            }
-            Some(launch) if launch.running => {
-                let message = "A call with this client token is still in progress";
-                Err(Refused::new(500, "IdempotentCallInProgress", message))
-            }
-            used => Ok(used.map(|launch| launch.result.clone())),
-        }
-    }
-}
 
 pub(crate) fn launch_instances(books: &mut Books, query: &Query, now: Instant) -> Result<Done, Refused> {
     let token = client_token(query)?;
@@ -76,8 +36,7 @@ pub(crate) fn launch_instances(books: &mut Books, query: &Query, now: Instant) -
     let ids = books.state.start(query, &zone, count.unsigned_abs())?;
     books.move_sizes(query, now, "launched instances", sizes)?;
     let result = xml::launched(&name, token, &zone, &ids);
-    let launch = Launch { fields: query.fields.clone(), result: result.clone(), running: true };
-    books.tokens.used.insert(token.to_owned(), launch);
+    books.tokens.launched(token, query, &result);
     Ok(Done::now(result))
 }
 

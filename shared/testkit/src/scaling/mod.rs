@@ -9,9 +9,11 @@ mod describe;
 mod group;
 mod launch;
 mod limits;
+mod request;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod xml;
 
 use std::collections::BTreeMap;
@@ -253,7 +255,7 @@ impl Shared {
     }
 
     fn carry_out(&self, number: u64, query: &Query) -> Reply {
-        let done = held(&self.books).carry_out(number, query);
+        let done = request::carry_out(&mut held(&self.books), number, query);
         match done {
             Ok(done) => {
                 if done.committed {

@@ -13,8 +13,7 @@ use testkit::{NullSink, Tool, figure, wait_until};
 #[track_caller]
 fn both_extract(harness: &Harness, tree: &Path, file: &str) {
     let archive = harness.object(file).expect("the archive is there");
-    let release =
-        format!("file false {}", crate::harness::hex(&<sha2::Sha256 as sha2::Digest>::digest(release_lines(harness))));
+    let release = format!("file false {}", hex::encode(<sha2::Sha256 as sha2::Digest>::digest(release_lines(harness))));
     let mut wanted = contents(tree);
     wanted.insert(b"RELEASE".to_vec(), release);
     let at = write(harness.dir.path(), format!("copy-{file}"), &archive);

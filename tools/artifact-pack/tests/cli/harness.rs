@@ -148,7 +148,7 @@ impl Harness {
         assert_eq!(record.get("VERSION"), number.to_string());
         let archive = self.object(record.get("FILE")).expect("the archive is there");
         assert_eq!(record.get("SIZE"), archive.len().to_string());
-        assert_eq!(record.get("SHA256"), hex(&Sha256::digest(&archive)));
+        assert_eq!(record.get("SHA256"), hex::encode(Sha256::digest(&archive)));
         assert_eq!(run.stdout_str(), text, "{}", run.report());
         assert_eq!(self.text("latest.txt"), text);
         assert!(self.uploads().is_empty(), "uploads are left: {:?}", self.uploads());
@@ -164,7 +164,7 @@ impl Harness {
         for (_, bytes) in sealed {
             let record = Record::of(std::str::from_utf8(bytes).unwrap());
             let archive = objects.get(record.get("FILE")).expect("a sealed record's archive is there");
-            assert_eq!(record.get("SHA256"), hex(&Sha256::digest(archive)));
+            assert_eq!(record.get("SHA256"), hex::encode(Sha256::digest(archive)));
             numbers.push(record.get("VERSION").parse().unwrap());
         }
         numbers.sort_unstable();
@@ -192,7 +192,7 @@ impl Record {
     #[track_caller]
     pub fn of(text: &str) -> Self {
         let (body, seal) = text.split_once("RECORD_SHA256=").expect("a sealed record");
-        assert_eq!(seal, format!("{}\n", hex(&Sha256::digest(body))), "the seal fits\n{text}");
+        assert_eq!(seal, format!("{}\n", hex::encode(Sha256::digest(body))), "the seal fits\n{text}");
         let fields = text.lines().map(|line| line.split_once('=').expect("KEY=VALUE"));
         Self(fields.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
     }
@@ -206,10 +206,6 @@ impl Record {
     pub fn keys(&self) -> Vec<&str> {
         self.0.iter().map(|(key, _)| key.as_str()).collect()
     }
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A directory to pack, with `files` in it.
@@ -249,9 +245,9 @@ pub fn contents(root: &Path) -> BTreeMap<Vec<u8>, String> {
                 todo.push(path);
                 "directory".to_owned()
             } else if meta.is_symlink() {
-                format!("link to {}", hex(fs::read_link(&path).unwrap().as_os_str().as_bytes()))
+                format!("link to {}", hex::encode(fs::read_link(&path).unwrap().as_os_str().as_bytes()))
             } else {
-                format!("file {} {}", meta.mode() & 0o100 != 0, hex(&Sha256::digest(fs::read(&path).unwrap())))
+                format!("file {} {}", meta.mode() & 0o100 != 0, hex::encode(Sha256::digest(fs::read(&path).unwrap())))
             };
             found.insert(name, what);
         }

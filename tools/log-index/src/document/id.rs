@@ -2,9 +2,9 @@
 //! document than the line whose id it bears.
 
 use super::origin::header;
-use crate::dead_letters;
+use crate::args::Ids;
+use crate::headers;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use clap::ValueEnum;
 use rdkafka::Message;
 use rdkafka::message::Headers;
 use sha2::{Digest, Sha256};
@@ -17,35 +17,24 @@ const HASH: usize = 24;
 /// The same, as it is written.
 const HASH_TEXT: usize = 32;
 
-/// How documents are named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Ids {
-    /// The record's id alone, as before: for an upgrade, until yesterday's index is complete
-    V1,
-    /// The record's id and a hash of the record
-    V2,
-}
-
-impl Ids {
-    /// Writes the id of a record's document.
-    pub(crate) fn name(self, record: &impl Message, id: &mut String) {
-        id.clear();
-        let own = header(record, records::ID_HEADER).filter(|own| !own.is_empty());
-        match (self, own) {
-            (Self::V1, Some(own)) => put(own, LONGEST, id),
-            (Self::V2, Some(own)) if is_of_a_letter(record, own) => put(own, LONGEST, id),
-            (Self::V2, Some(own)) => {
-                put(own, LONGEST - 1 - HASH_TEXT, id);
-                id.push('/');
-                BASE64_URL_SAFE_NO_PAD.encode_string(&hash(record)[..HASH], id);
-            }
-            // Writing to a String can't fail.
-            (_, None) => {
-                let _ = write!(id, "{}-{}-{}", record.topic(), record.partition(), record.offset());
-                if self == Self::V2 {
-                    // A recreated topic has the same offsets once more.
-                    let _ = write!(id, "-{}", record.timestamp().to_millis().unwrap_or(-1));
-                }
+/// Writes the id of a record's document.
+pub(super) fn name(ids: Ids, record: &impl Message, id: &mut String) {
+    id.clear();
+    let own = header(record, records::ID_HEADER).filter(|own| !own.is_empty());
+    match (ids, own) {
+        (Ids::V1, Some(own)) => put(own, LONGEST, id),
+        (Ids::V2, Some(own)) if is_of_a_letter(record, own) => put(own, LONGEST, id),
+        (Ids::V2, Some(own)) => {
+            put(own, LONGEST - 1 - HASH_TEXT, id);
+            id.push('/');
+            BASE64_URL_SAFE_NO_PAD.encode_string(&hash(record)[..HASH], id);
+        }
+        // Writing to a String can't fail.
+        (_, None) => {
+            let _ = write!(id, "{}-{}-{}", record.topic(), record.partition(), record.offset());
+            if ids == Ids::V2 {
+                // A recreated topic has the same offsets once more.
+                let _ = write!(id, "-{}", record.timestamp().to_millis().unwrap_or(-1));
             }
         }
     }
@@ -55,11 +44,7 @@ impl Ids {
 fn put(own: &[u8], longest: usize, id: &mut String) {
     match std::str::from_utf8(own) {
         Ok(text) if text.len() <= longest => id.push_str(text),
-        _ => {
-            for byte in Sha256::digest(own) {
-                let _ = write!(id, "{byte:02x}");
-            }
-        }
+        _ => id.push_str(&hex::encode(Sha256::digest(own))),
     }
 }
 
@@ -74,7 +59,7 @@ fn hash(record: &impl Message) -> [u8; 32] {
     part(record.key());
     part(record.payload());
     for header in record.headers().iter().flat_map(|headers| headers.iter()) {
-        if !header.key.starts_with(dead_letters::HEADERS) {
+        if !header.key.starts_with(headers::OF_DEAD_LETTERS) {
             part(Some(header.key.as_bytes()));
             part(header.value);
         }
@@ -87,10 +72,10 @@ fn hash(record: &impl Message) -> [u8; 32] {
 /// takes one in this way.
 fn is_of_a_letter(record: &impl Message, own: &[u8]) -> bool {
     let of_another_topic = || {
-        let position = std::str::from_utf8(header(record, dead_letters::POSITION)?).ok()?;
+        let position = std::str::from_utf8(header(record, headers::POSITION)?).ok()?;
         let (topic, _) = position.rsplit_once('-')?.0.rsplit_once('-')?;
         Some(topic != record.topic())
     };
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
-    header(record, dead_letters::ID) == Some(own) && own.iter().all(plain) && of_another_topic() == Some(true)
+    header(record, headers::ID) == Some(own) && own.iter().all(plain) && of_another_topic() == Some(true)
 }

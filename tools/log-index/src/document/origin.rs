@@ -1,6 +1,6 @@
 //! The fields that are log-index's own: `log.origin`, from the message's key and headers, where no line reaches.
 
-use crate::dead_letters;
+use crate::headers;
 use rdkafka::Message;
 use rdkafka::message::{Header, Headers};
 use serde::{Serialize, Serializer};
@@ -59,7 +59,7 @@ impl<'a> Fields<'a> {
         let Some(headers) = record.headers() else { return Self(Vec::new()) };
         let own = |key: &str| {
             [records::ID_HEADER, records::PATH_HEADER].contains(&key)
-                || key.starts_with(dead_letters::HEADERS)
+                || key.starts_with(headers::OF_DEAD_LETTERS)
                 || key.trim().is_empty()
         };
         let mut fields: Vec<(Cow<'a, str>, _)> = Vec::new();

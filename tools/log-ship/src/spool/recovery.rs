@@ -35,11 +35,7 @@ pub(crate) struct Recovered {
 /// It can't be read.
 pub(crate) fn recover(dir: &Path, id: FileId, acked: u64) -> io::Result<Recovered> {
     let data = File::open(data_path(dir, id))?;
-    let sums = match File::open(sums_path(dir, id)) {
-        Ok(file) => Some(read_sums(file)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
+    let sums = durable::if_there(File::open(sums_path(dir, id)))?.map(read_sums).transpose()?;
     let survey = Survey::of(&data, sums.as_deref(), acked)?;
     let lost = lines_of(&data, acked, survey.end, &survey.damaged);
     let progress = Progress { synced: survey.end.into(), ended: true.into(), ..Progress::default() };

@@ -11,6 +11,7 @@ use crate::records::Record;
 use aws_sdk_autoscaling::Client;
 use aws_sdk_autoscaling::error::ProvideErrorMetadata;
 use failure::Failure;
+use retry::Backoff;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -174,13 +175,15 @@ async fn insist<T, F>(deadline: Instant, mut ask: impl FnMut() -> F) -> Result<T
 where
     F: Future<Output = Result<T, Failure>>,
 {
+    // Instances that their group ends together must not ask together for ever.
+    let mut backoff = Backoff::new(PAUSE, PAUSE);
     loop {
-        match ask().await {
-            Err(failure) if failure.is_temporary() && Instant::now() + PAUSE < deadline => {
-                // Instances that their group ends together must not ask together for ever.
-                tokio::time::sleep(PAUSE.mul_f64(rand::random_range(0.0..1.0))).await;
-            }
-            other => return other,
+        let asked = ask().await;
+        if !asked.as_ref().is_err_and(Failure::is_temporary) {
+            return asked;
         }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Some(pause) = backoff.pause_within(left) else { return asked };
+        tokio::time::sleep(pause).await;
     }
 }

@@ -12,6 +12,7 @@ use crate::metadata::notice::Notice;
 use crate::plan::{self, Size};
 use cli::Receipt;
 use failure::{Class, Failure};
+use retry::Backoff;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 
 /// The figures afterwards are worth so much waiting.
 const LAST_LOOK: Duration = Duration::from_secs(5);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1500);
 
 /// How the answer to a notice ended, as far as the exit code goes.
 #[derive(Debug, Default)]
@@ -299,12 +301,13 @@ async fn look_again(means: &Means, deadline: Instant) -> Option<Size> {
     let plan = means.plan(deadline).await.ok()?;
     let (client, target) = (plan.client?, plan.target?);
     let end = deadline.min(Instant::now() + LAST_LOOK);
+    let mut backoff = Backoff::new(BETWEEN_LOOKS, BETWEEN_LOOKS).at_least_half();
     let look = async {
         loop {
             if let Ok(size) = plan::size(&client, &target.group).await {
                 return size;
             }
-            tokio::time::sleep(Duration::from_millis(rand::random_range(500..1500))).await;
+            tokio::time::sleep(backoff.pause()).await;
         }
     };
     tokio::time::timeout_at(end, look).await.ok()

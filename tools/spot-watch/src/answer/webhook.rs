@@ -2,11 +2,11 @@
 //! delivered by then is kept for the next start.
 
 use crate::records::Records;
-use failure::Failure;
-use rand::RngExt;
+use failure::{Failure, innermost};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
+use retry::Backoff;
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
@@ -112,7 +112,7 @@ impl Webhook {
     async fn insist(&self, about: &'static str, message: Vec<u8>, deadline: Instant) -> Delivery {
         let to = self.url.origin().ascii_serialization();
         let mut delivery = Delivery { outcome: "unsent", about, to, status: None, attempts: 0, error: None };
-        let mut longest = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
             delivery.attempts += 1;
             match tokio::time::timeout_at(deadline, self.post(message.clone())).await {
@@ -131,11 +131,8 @@ impl Webhook {
                 Ok(Err(error)) => delivery.error = Some(told(&error)),
                 Err(_) => delivery.error = Some("no answer in time".to_owned()),
             }
-            let pause = longest.mul_f64(rand::rng().random_range(0.5..1.0));
-            longest = (longest * 2).min(LONGEST_PAUSE);
-            if Instant::now() + pause >= deadline {
-                return delivery;
-            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Some(pause) = backoff.pause_within(left) else { return delivery };
             tokio::time::sleep(pause).await;
         }
     }
@@ -153,14 +150,11 @@ fn may_pass(status: StatusCode) -> bool {
 
 /// The innermost cause; the layers above name the URL.
 fn told(error: &reqwest::Error) -> String {
-    let mut error: &dyn std::error::Error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    match error.downcast_ref::<reqwest::Error>() {
+    let cause = innermost(error);
+    match cause.downcast_ref::<reqwest::Error>() {
         Some(outer) if outer.is_timeout() => "no answer in time".to_owned(),
         Some(_) => "the request failed".to_owned(),
-        None => error.to_string(),
+        None => cause.to_string(),
     }
 }
 

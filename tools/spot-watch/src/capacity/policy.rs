@@ -7,6 +7,7 @@ use crate::answer::reclaim::{Raise, Request, Sight};
 use crate::args::Rung;
 use crate::plan::{self, Size};
 use failure::Failure;
+use retry::Backoff;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -77,7 +78,9 @@ impl Rise<'_> {
     async fn look_for_instance(&self, request: &Request) -> Shown {
         let desired_before = request.before.map(|before| before.size.desired).or(request.from);
         let mut ending = self.terms.ending.clone();
-        let (started, mut readable, mut pause) = (Instant::now(), None, BETWEEN_LOOKS);
+        let (started, mut readable) = (Instant::now(), None);
+        // A herd that looks together is throttled together.
+        let mut backoff = Backoff::new(BETWEEN_LOOKS, LONGEST_BETWEEN).at_least_half();
         loop {
             if let Ok(reading) = plan::read(self.client, &request.group).await {
                 let (now, since) = (reading.now, *readable.get_or_insert_with(Instant::now));
@@ -109,11 +112,8 @@ impl Rise<'_> {
             if readable.is_none() && started.elapsed() >= UNREADABLE {
                 return Shown::Unclear(unread.to_owned());
             }
-            // A herd that looks together is throttled together.
-            let pausing = tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.5)));
-            pause = (pause * 2).min(LONGEST_BETWEEN);
             tokio::select! {
-                () = pausing => {}
+                () = tokio::time::sleep(backoff.pause()) => {}
                 _ = ending.wait_for(|ending| *ending) => {
                     let seen = readable.map_or(unread, |_| "this run had to end before a new instance was seen");
                     return Shown::Unclear(seen.to_owned());

@@ -6,7 +6,7 @@
 
 use crate::metadata::aws_clock::AwsClock;
 use bytes::Bytes;
-use failure::Failure;
+use failure::{Failure, innermost};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
@@ -228,7 +228,7 @@ impl Imds {
         let request = request.map_err(|error| unable(Reason::Unreachable, &error))?;
         let exchange = async {
             let response =
-                self.http.request(request).await.map_err(|error| unable(Reason::Unreachable, &cause(&error)))?;
+                self.http.request(request).await.map_err(|error| unable(Reason::Unreachable, &innermost(&error)))?;
             let (head, body) = response.into_parts();
             if let Some(date) = head.headers.get(header::DATE).and_then(|date| date.to_str().ok()) {
                 self.clock.learn(date);
@@ -246,15 +246,6 @@ impl Imds {
             Err(_) => Err(unable(Reason::Timeout, &"no answer in time")),
         }
     }
-}
-
-/// The innermost cause says what happened; the layers around it say that something did.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 fn refused(method: &str, path: &str, status: StatusCode) -> Miss {
