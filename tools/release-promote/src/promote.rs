@@ -16,16 +16,15 @@ use crate::tag::Tag;
 use cli::{Console, Interrupts, Output};
 use failure::{Class, Failure};
 use jiff::Timestamp;
-use release::backoff::pause;
 use release::git::Git;
 use release::history::History;
 use release::layout;
 use release::pointer::{self, Pointer};
 use release::record::Promotion;
 use release::settle::{self, Settled};
-use release::store::{Attributes, Condition, Store};
-use release::{Layout, Record, Selector};
-use std::sync::{Arc, OnceLock};
+use release::{Layout, Pauses, Record, Selector};
+use std::sync::OnceLock;
+use store::{Attributes, Condition, Objects};
 
 /// Rounds against others who promote at the same moment.
 const ROUNDS: u32 = 200;
@@ -41,7 +40,7 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
         _ => None,
     };
     let mut interrupts = Interrupts::catch()?;
-    let store = args.store.open().await?;
+    let store = args.store.open().await;
     // Jenkins sets a parameter that was left blank to nothing.
     let tag = match args.tag.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => {
@@ -53,7 +52,7 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
     let run = Run {
         args,
         layout: &args.store.artifact,
-        store: &store,
+        store: store.as_ref(),
         pointer_key: layout::pointer(&args.channel),
         history_key: layout::promotions(&args.channel),
         tag,
@@ -72,7 +71,7 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
 /// # Errors
 /// The store fails or is another artifact's, or stdout fails.
 pub(crate) async fn print_history(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
-    let (store, layout) = (args.store.open().await?, &args.store.artifact);
+    let (store, layout) = (args.store.open().await, &args.store.artifact);
     let standing = pointer::read(store.as_ref(), &layout::pointer(&args.channel)).await?;
     if let Some(pointer) = &standing {
         pointer::check_owner(store.as_ref(), layout, pointer).await?;
@@ -89,7 +88,7 @@ pub(crate) async fn print_history(args: &Args, console: Console, out: Output) ->
 struct Run<'a> {
     args: &'a Args,
     layout: &'a Layout,
-    store: &'a Arc<dyn Store>,
+    store: &'a dyn Objects,
     pointer_key: String,
     history_key: String,
     tag: Option<Tag>,
@@ -102,16 +101,17 @@ impl Run<'_> {
     async fn promote(&self, selector: &Selector, given: Option<&Record>) -> Result<Record, Failure> {
         let mut target: Option<Asked> = None;
         let mut attempted: Option<Record> = None;
-        for round in 0..ROUNDS {
-            let standing = pointer::read(self.store.as_ref(), &self.pointer_key).await?;
+        let mut pauses = Pauses::default();
+        for _ in 0..ROUNDS {
+            let standing = pointer::read(self.store, &self.pointer_key).await?;
             if let Some(pointer) = &standing {
-                pointer::check_owner(self.store.as_ref(), self.layout, pointer).await?;
+                pointer::check_owner(self.store, self.layout, pointer).await?;
                 self.console.step(format!("{} names release {}", self.url(), pointer.record.number()));
             } else {
                 self.console.step(format!("{} does not exist yet", self.url()));
             }
             let Some(history) = self.bring_row_up(standing.as_ref()).await? else {
-                pause(round).await;
+                pauses.pause().await;
                 continue;
             };
             // A lost reply can hide a swap that others have built upon since. Its row is there then, and it counts.
@@ -173,7 +173,7 @@ impl Run<'_> {
                 Settled::Ours(_) => self.console.step(format!("{} names release {number} now", self.url())),
                 Settled::Theirs(_) => {
                     attempted = Some(promoted);
-                    pause(round).await;
+                    pauses.pause().await;
                     continue;
                 }
             }
@@ -215,7 +215,7 @@ impl Run<'_> {
         attributes: &Attributes,
     ) -> Result<Settled, Failure> {
         let when = standing.map_or(Condition::Absent, |pointer| Condition::Unchanged(&pointer.object.tag));
-        settle::put(self.store.as_ref(), &self.pointer_key, &promoted.to_bytes(), when, attributes).await
+        settle::put(self.store, &self.pointer_key, &promoted.to_bytes(), when, attributes).await
     }
 }
 

@@ -7,7 +7,8 @@ use failure::Failure;
 use release::history::History;
 use release::layout;
 use release::pointer::{self, Pointer};
-use release::{Attributes, Record, ReleaseNumber, Selector};
+use release::{Record, ReleaseNumber, Selector};
+use store::Attributes;
 
 /// What is asked for.
 #[derive(Debug)]
@@ -35,8 +36,8 @@ impl Run<'_> {
             Selector::Number(number) => Ok(Asked::by_number(*number)),
             Selector::Pointer(name) => {
                 let key = layout::pointer(name);
-                let found = pointer::read(self.store.as_ref(), &key).await?;
-                let record = found.ok_or_else(|| pointer::missing(self.store.as_ref(), name))?.record;
+                let found = pointer::read(self.store, &key).await?;
+                let record = found.ok_or_else(|| pointer::missing(self.store, name))?.record;
                 Ok(Asked { number: record.number(), named: Some((record, self.store.url(&key))) })
             }
             Selector::Previous => {

@@ -4,10 +4,9 @@ use super::rows::Standings;
 use super::{ROUNDS, Run, stopped};
 use crate::tag::{Push, Standing, Tag, Words};
 use failure::{Class, Failure};
-use release::backoff::pause;
 use release::history::Row;
 use release::pointer::{self, Pointer};
-use release::{Record, Selector};
+use release::{Pauses, Record, Selector};
 
 /// Pushes lost in a row against a tag that does not move.
 const LOSSES: u32 = 10;
@@ -94,10 +93,11 @@ impl Run<'_> {
             failure.with_class(Class::Temporary).context(what)
         };
         let mut stuck: Option<(Standing, u32)> = None;
-        for round in 0..ROUNDS {
+        let mut pauses = Pauses::default();
+        for _ in 0..ROUNDS {
             // The tag first, then the pointer: a lease on an older tag fails, one on a newer can't carry an older pointer.
             let read = tag.read().await.map_err(behind)?;
-            let now = pointer::read(self.store.as_ref(), &self.pointer_key).await.map_err(behind)?;
+            let now = pointer::read(self.store, &self.pointer_key).await.map_err(behind)?;
             let now = now.ok_or_else(|| behind(Failure::temporary("the pointer vanished")))?.record;
             let Some(promotion) = now.promotion() else {
                 return Err(behind(Failure::temporary("an old script moved the pointer meanwhile")));
@@ -132,7 +132,7 @@ impl Run<'_> {
                         return Err(behind(words));
                     }
                     stuck = Some((read, losses));
-                    pause(round).await;
+                    pauses.pause().await;
                 }
             }
         }

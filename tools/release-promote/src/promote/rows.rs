@@ -3,14 +3,13 @@
 use super::{ROUNDS, Run};
 use failure::Failure;
 use jiff::Timestamp;
-use release::Record;
-use release::backoff::pause;
 use release::history::{History, Row};
 use release::pointer::Pointer;
 use release::probe::{self, Verdict};
 use release::record::Promotion;
 use release::settle::{self, Settled};
-use release::store::{Attributes, Condition, Object, Store, Tag};
+use release::{Pauses, Record};
+use store::{Attributes, Condition, Object, Objects, Tag};
 
 impl Run<'_> {
     pub(super) fn next_number(&self, history: &History) -> Result<u64, Failure> {
@@ -20,7 +19,7 @@ impl Run<'_> {
 
     /// Makes sure that the present pointer has its row. `None`: the pointer has moved on meanwhile.
     pub(super) async fn bring_row_up(&self, standing: Option<&Pointer>) -> Result<Option<Standings>, Failure> {
-        let (mut list, object) = read_history(self.store.as_ref(), &self.history_key).await?;
+        let (mut list, object) = read_history(self.store, &self.history_key).await?;
         let Some(pointer) = standing else {
             return Ok(Some(Standings { list, object, repaired: false, current: false }));
         };
@@ -62,7 +61,7 @@ impl Run<'_> {
         if self.proven.get().is_some() {
             return Ok(None);
         }
-        let (store, key) = (self.store.as_ref(), &self.history_key);
+        let (store, key) = (self.store, &self.history_key);
         let mut begun = None;
         let body = match read {
             Some(object) => object.body.clone(),
@@ -100,8 +99,9 @@ impl Run<'_> {
         promotion: &Promotion,
         attributes: &Attributes,
     ) -> Result<History, Failure> {
-        for round in 0..ROUNDS {
-            let (mut list, object) = read_history(self.store.as_ref(), &self.history_key).await?;
+        let mut pauses = Pauses::default();
+        for _ in 0..ROUNDS {
+            let (mut list, object) = read_history(self.store, &self.history_key).await?;
             if list.row(promotion.n).is_some() {
                 return Ok(list);
             }
@@ -112,7 +112,7 @@ impl Run<'_> {
                     self.console.step(format!("{place} has the row of promotion {}", promotion.n));
                     return Ok(list);
                 }
-                Settled::Theirs(_) => pause(round).await,
+                Settled::Theirs(_) => pauses.pause().await,
             }
         }
         Err(Failure::temporary(format!(
@@ -130,7 +130,7 @@ impl Run<'_> {
         let begun = self.prove(read, attributes).await?;
         let standing = read.map(|object| &object.tag).or(begun.as_ref());
         let when = standing.map_or(Condition::Absent, Condition::Unchanged);
-        settle::put(self.store.as_ref(), &self.history_key, &list.to_bytes(), when, attributes).await
+        settle::put(self.store, &self.history_key, &list.to_bytes(), when, attributes).await
     }
 }
 
@@ -166,7 +166,7 @@ pub(super) fn has_row_of(list: &History, record: &Record) -> bool {
     list.row(promotion.n).is_some_and(is_own)
 }
 
-pub(super) async fn read_history(store: &dyn Store, key: &str) -> Result<(History, Option<Object>), Failure> {
+pub(super) async fn read_history(store: &dyn Objects, key: &str) -> Result<(History, Option<Object>), Failure> {
     let Some(object) = store.get(key).await? else { return Ok((History::default(), None)) };
     let list = History::parse(&object.body)
         .map_err(|error| Failure::permanent(format!("{} is not a list of promotions: {error}", store.url(key))))?;
