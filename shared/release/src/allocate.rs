@@ -5,9 +5,9 @@ use crate::layout::Layout;
 use crate::number::ReleaseNumber;
 use crate::probe::{self, Verdict};
 use crate::settle::{self, Settled};
-use crate::store::{Attributes, Condition, Store};
 use crate::sweep::Own;
 use failure::Failure;
+use store::{Attributes, Condition, Objects};
 use uuid::Uuid;
 
 /// Numbers tried in a row before giving up: more builders than that never race.
@@ -22,7 +22,7 @@ const PATIENCE: u64 = 16;
 /// # Errors
 /// The store fails, or ignores conditions (permanent: two builds could take one number).
 pub async fn claim(
-    store: &dyn Store,
+    store: &dyn Objects,
     layout: &Layout,
     first: ReleaseNumber,
     build: Uuid,

@@ -1,5 +1,6 @@
 //! The list of promotions of a channel: one CSV row for each time its pointer moved.
 
+use crate::number::ReleaseNumber;
 use serde::{Deserialize, Serialize};
 
 /// One promotion.
@@ -19,6 +20,27 @@ pub struct Row {
     pub commit: String,
     /// Free text.
     pub reason: String,
+}
+
+impl Row {
+    /// Whether it is of a promotion to that release.
+    #[must_use]
+    pub fn is_to(&self, number: ReleaseNumber) -> bool {
+        self.to.parse() == Ok(number)
+    }
+
+    /// The release before; `None` for the first, and for what a hand wrote that is no number.
+    #[must_use]
+    pub fn before(&self) -> Option<ReleaseNumber> {
+        self.from.parse().ok()
+    }
+
+    /// Whether the release after is another than the one before. One promoted over itself, to renew an old script's
+    /// pointer, left nothing behind.
+    #[must_use]
+    pub fn moved(&self) -> bool {
+        self.before().is_none_or(|before| !self.is_to(before))
+    }
 }
 
 /// All promotions, in order of their number.
@@ -105,6 +127,19 @@ mod tests {
         let text = String::from_utf8(history.to_bytes()).unwrap();
         assert_eq!(text, "n,time,who,from,to,commit,reason\n1,t,me@h,,1,c,\n2,t,me@h,,1,c,\"a, \"\"b\"\"\"\n");
         assert_eq!(History::parse(text.as_bytes()).unwrap(), history);
+    }
+
+    #[test]
+    fn numbers_are_compared_as_numbers() {
+        let [first, again, back] = [("", "41"), ("41", "41"), ("41", "7")].map(|(from, to)| Row {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            ..row(1, "")
+        });
+        let number = |text: &str| text.parse().unwrap();
+        assert!(first.moved() && !again.moved() && back.moved());
+        assert!(back.is_to(number("7")) && !back.is_to(number("70")) && !first.is_to(number("7")));
+        assert_eq!((first.before(), back.before()), (None, Some(number("41"))));
     }
 
     #[test]

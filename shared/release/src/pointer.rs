@@ -1,13 +1,16 @@
 //! Pointers: `latest.txt`, which only moves forward, and the channels' records; resolving what `--release` asks for.
 
-use crate::backoff::pause;
 use crate::layout::{self, Layout};
 use crate::number::ReleaseNumber;
+use crate::pauses::Pauses;
 use crate::record::Record;
 use crate::settle::{self, Settled};
-use crate::store::{Attributes, Condition, Object, Store};
 use archive::Format;
 use failure::Failure;
+use store::{Attributes, Condition, Object, Objects};
+
+/// Tries to move `latest.txt` before giving up: more builders than that never end at the same moment.
+const TRIES: u32 = 100;
 
 /// A pointer as it stands in the store.
 #[derive(Debug)]
@@ -22,11 +25,11 @@ pub struct Pointer {
 ///
 /// # Errors
 /// The store fails, or what is there is no record.
-pub async fn read(store: &dyn Store, key: &str) -> Result<Option<Pointer>, Failure> {
+pub async fn read(store: &dyn Objects, key: &str) -> Result<Option<Pointer>, Failure> {
     store.get(key).await?.map(|object| parse(store, key, object)).transpose()
 }
 
-fn parse(store: &dyn Store, key: &str, object: Object) -> Result<Pointer, Failure> {
+fn parse(store: &dyn Objects, key: &str, object: Object) -> Result<Pointer, Failure> {
     // The old scripts' shell empties a file before it writes it.
     if object.body.is_empty() {
         return Err(Failure::temporary(format!(
@@ -45,7 +48,7 @@ fn parse(store: &dyn Store, key: &str, object: Object) -> Result<Pointer, Failur
 /// # Errors
 /// The store fails, the number is claimed or abandoned, or the record is damaged or another release's.
 pub async fn read_release(
-    store: &dyn Store,
+    store: &dyn Objects,
     layout: &Layout,
     number: ReleaseNumber,
 ) -> Result<Option<Pointer>, Failure> {
@@ -92,7 +95,7 @@ pub fn check(layout: &Layout, record: &Record) -> Result<(), String> {
 ///
 /// # Errors
 /// The pointer names a release of another artifact, or the store fails.
-pub async fn check_owner(store: &dyn Store, layout: &Layout, pointer: &Pointer) -> Result<(), Failure> {
+pub async fn check_owner(store: &dyn Objects, layout: &Layout, pointer: &Pointer) -> Result<(), Failure> {
     let record = &pointer.record;
     let mut fits = check(layout, record);
     let module = record.get("MODULE").filter(|module| !module.is_empty() && *module != layout.artifact());
@@ -106,7 +109,7 @@ pub async fn check_owner(store: &dyn Store, layout: &Layout, pointer: &Pointer) 
 }
 
 /// The failure of asking for what a pointer names when there is no pointer of that name.
-pub fn missing(store: &dyn Store, name: &str) -> Failure {
+pub fn missing(store: &dyn Objects, name: &str) -> Failure {
     let place = store.url(&layout::pointer(name));
     Failure::permanent(match name {
         layout::LATEST | layout::LATEST_STABLE => format!("no release is {name}: {place} does not exist"),
@@ -116,7 +119,7 @@ pub fn missing(store: &dyn Store, name: &str) -> Failure {
 
 /// What is said of a store that no build of the artifact has published in, which a mistyped URL looks like too.
 #[must_use]
-pub fn none_yet(store: &dyn Store, layout: &Layout) -> String {
+pub fn none_yet(store: &dyn Objects, layout: &Layout) -> String {
     format!("no release of {layout} in {} yet", store.url(""))
 }
 
@@ -134,7 +137,7 @@ pub enum Advance {
 /// # Errors
 /// The store fails, the pointer is another artifact's, or it keeps changing (temporary).
 pub async fn advance(
-    store: &dyn Store,
+    store: &dyn Objects,
     layout: &Layout,
     record: &Record,
     attributes: &Attributes,
@@ -142,7 +145,8 @@ pub async fn advance(
     let key = layout::pointer(layout::LATEST);
     let body = record.to_bytes();
     let mut current = store.get(&key).await?;
-    for attempt in 0..100 {
+    let mut pauses = Pauses::default();
+    for _ in 0..TRIES {
         let standing = match current {
             Some(object) if object.body == body => return Ok(Advance::Moved),
             Some(object) => Some(parse(store, &key, object)?),
@@ -161,7 +165,7 @@ pub async fn advance(
             Settled::Ours(_) => return Ok(Advance::Moved),
             Settled::Theirs(found) => current = found,
         }
-        pause(attempt).await;
+        pauses.pause().await;
     }
     Err(Failure::temporary(format!("unable to move {}: others keep moving it", store.url(&key))))
 }

@@ -4,11 +4,11 @@
 //! condition's header and ignore it. Each probe writes what stands under its key anyway, so that a server that does not
 //! refuse it has changed nothing.
 
-use crate::backoff::pause;
-use crate::store::{Attributes, Completion, Condition, PartBody, Put, Store, Tag, Upload};
+use crate::pauses::Pauses;
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
 use failure::Failure;
+use store::{Attributes, Completion, Condition, Objects, PartBody, Put, Store, StoreError, Tag, Upload, Uploads};
 use uuid::Uuid;
 
 /// Tries of a probe that the store does not decide.
@@ -26,7 +26,7 @@ pub enum Verdict {
 
 /// Why nothing is done on a store that ignores `header`: what could come of it, and what is therefore left undone.
 #[must_use]
-pub fn refusal(store: &dyn Store, header: &str, consequence: &str) -> Failure {
+pub fn refusal(store: &dyn Objects, header: &str, consequence: &str) -> Failure {
     Failure::permanent(format!("{} ignores conditional writes ({header}): {consequence}", store.url("")))
 }
 
@@ -35,7 +35,12 @@ pub fn refusal(store: &dyn Store, header: &str, consequence: &str) -> Failure {
 ///
 /// # Errors
 /// The store fails.
-pub async fn writes(store: &dyn Store, key: &str, body: &[u8], attributes: &Attributes) -> Result<Verdict, Failure> {
+pub async fn writes(
+    store: &dyn Objects,
+    key: &str,
+    body: &[u8],
+    attributes: &Attributes,
+) -> Result<Verdict, StoreError> {
     let wrong = Tag::of_nothing();
     for (when, header) in [(Condition::Absent, "If-None-Match"), (Condition::Unchanged(&wrong), "If-Match")] {
         if let Put::Done(_) = store.put(key, body, when, attributes).await? {
@@ -49,7 +54,7 @@ pub async fn writes(store: &dyn Store, key: &str, body: &[u8], attributes: &Attr
 ///
 /// # Errors
 /// The store fails.
-pub async fn begin(store: &dyn Store, key: &str, attributes: &Attributes) -> Result<Upload, Failure> {
+pub async fn begin(store: &dyn Uploads, key: &str, attributes: &Attributes) -> Result<Upload, StoreError> {
     // A build's own id would make this upload the proof of whose archive the object is.
     store.begin(key, Uuid::new_v4(), attributes).await
 }
@@ -69,7 +74,8 @@ pub async fn completions(
 ) -> Result<Verdict, Failure> {
     let crc64nvme = checksum(CrcAlgorithm::Crc64Nvme, body);
     let mut upload = first.clone();
-    for attempt in 0..TRIES {
+    let mut pauses = Pauses::default();
+    for _ in 0..TRIES {
         let part = PartBody { number: 1, offset: 0, bytes: Bytes::copy_from_slice(body), crc64nvme };
         let part = store.send(&upload, part).await?;
         match store.complete(&upload, vec![part], body.len() as u64, crc64nvme).await? {
@@ -78,7 +84,7 @@ pub async fn completions(
             // A conflict, or an upload that is gone, says nothing of the condition.
             Completion::Unclear => {}
         }
-        pause(attempt).await;
+        pauses.pause().await;
         upload = begin(store, &first.key, attributes).await?;
         begun(&upload);
     }

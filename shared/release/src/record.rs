@@ -4,6 +4,8 @@ use crate::number::ReleaseNumber;
 use archive::Format;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
+use store::Head;
+use uuid::Uuid;
 
 /// The keys of the original scripts, in the order in which they write them.
 pub const ORIGINAL_KEYS: [&str; 5] = ["MODULE", "VERSION", "BUILD", "GIT_COMMIT", "TIMESTAMP"];
@@ -40,6 +42,18 @@ pub struct Artifact {
     pub crc64nvme: Option<u64>,
     /// How it is packed.
     pub format: Format,
+}
+
+impl Artifact {
+    /// Whether `head` shows it, whole and as `build` uploaded it.
+    #[must_use]
+    pub fn is_shown_by(&self, head: &Head, build: Uuid) -> bool {
+        let same_sum = match (head.crc64nvme, self.crc64nvme) {
+            (Some(stored), Some(sent)) => stored == sent,
+            _ => true,
+        };
+        head.build == Some(build) && head.size == self.size && same_sum
+    }
 }
 
 /// What the pointer's record says of its promotion.

@@ -1,8 +1,8 @@
 //! Conditional writes whose outcome is certain, although replies get lost and stores answer "conflict".
 
-use crate::backoff::pause;
-use crate::store::{Attributes, Condition, Object, Put, Store, Tag};
+use crate::pauses::Pauses;
 use failure::Failure;
+use store::{Attributes, Condition, Object, Objects, Put, StoreError, Tag};
 
 /// What became of a conditional write, for certain.
 #[derive(Debug)]
@@ -26,22 +26,23 @@ const TRIES: u32 = 40;
 /// # Errors
 /// The store fails and nothing was seen of the write, or it keeps refusing while the condition holds (temporary).
 pub async fn put(
-    store: &dyn Store,
+    store: &dyn Objects,
     key: &str,
     body: &[u8],
     when: Condition<'_>,
     attributes: &Attributes,
 ) -> Result<Settled, Failure> {
-    for attempt in 0..TRIES {
+    let mut pauses = Pauses::default();
+    for _ in 0..TRIES {
         let failed = match store.put(key, body, when, attributes).await {
             Ok(Put::Done(tag)) => return Ok(Settled::Ours(tag)),
             Ok(Put::Refused) => None,
-            Err(failure) if failure.is_temporary() => Some(failure),
-            Err(failure) => return Err(failure),
+            Err(error @ StoreError::Unavailable(_)) => Some(error),
+            Err(error) => return Err(error.into()),
         };
         let found = match store.get(key).await {
             Ok(found) => found,
-            Err(unread) => return Err(failed.unwrap_or(unread)),
+            Err(unread) => return Err(failed.unwrap_or(unread).into()),
         };
         let holds = match (&when, &found) {
             (_, Some(object)) if object.body == body => return Ok(Settled::Ours(object.tag.clone())),
@@ -52,10 +53,10 @@ pub async fn put(
         if !holds {
             return Ok(Settled::Theirs(found));
         }
-        if let Some(failure) = failed {
-            return Err(failure);
+        if let Some(error) = failed {
+            return Err(error.into());
         }
-        pause(attempt).await;
+        pauses.pause().await;
     }
     Err(Failure::temporary(format!(
         "unable to write {}: the store keeps answering that others write it",

@@ -6,11 +6,11 @@ use crate::number::ReleaseNumber;
 use crate::pointer;
 use crate::record::Record;
 use crate::settle::{self, Settled};
-use crate::store::{Attributes, Condition, Object, Store, Tag, Upload};
 use failure::Failure;
 use futures_util::{StreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
+use store::{Attributes, Condition, Object, Objects, Store, StoreError, Tag, Upload, Uploads};
 use uuid::Uuid;
 
 /// Requests under way at once while many small objects are read.
@@ -28,7 +28,7 @@ pub struct Survey {
     /// Numbers used up without a release.
     pub abandoned: Vec<ReleaseNumber>,
     /// What could not be read and only matters for cleaning up. None under [`Look::Audit`], but for parts of uploads.
-    pub troubles: Vec<Failure>,
+    pub troubles: Vec<StoreError>,
     /// The highest sealed number, if `latest.txt` does not name it: its builder is about to, or died before it did.
     ahead: Option<ReleaseNumber>,
 }
@@ -48,12 +48,12 @@ pub enum Look {
 
 impl Look {
     /// What came of a question. A failure ends an audit; for a build it is one more trouble.
-    fn spared<T>(self, asked: Result<T, Failure>, troubles: &mut Vec<Failure>) -> Result<Option<T>, Failure> {
+    fn spared<T>(self, asked: Result<T, StoreError>, troubles: &mut Vec<StoreError>) -> Result<Option<T>, StoreError> {
         match (self, asked) {
             (_, Ok(found)) => Ok(Some(found)),
-            (Self::Audit, Err(failure)) => Err(failure),
-            (Self::Build { .. }, Err(failure)) => {
-                troubles.push(failure);
+            (Self::Audit, Err(error)) => Err(error),
+            (Self::Build { .. }, Err(error)) => {
+                troubles.push(error);
                 Ok(None)
             }
         }
@@ -137,7 +137,7 @@ pub async fn survey(store: &dyn Store, layout: &Layout, look: Look) -> Result<Su
         pointer::check_owner(store, layout, pointer).await?;
     }
     let mut troubles = Vec::new();
-    let mut uploads = Uploads { by_key: begun.is_ok(), found: Vec::new() };
+    let mut uploads = Begun { by_key: begun.is_ok(), found: Vec::new() };
     uploads.found = look.spared(begun, &mut troubles)?.unwrap_or_default();
     let mut numbers: BTreeSet<ReleaseNumber> = latest.iter().map(|pointer| pointer.record.number()).collect();
     let mut archives: BTreeMap<ReleaseNumber, Vec<String>> = BTreeMap::new();
@@ -169,7 +169,7 @@ pub async fn survey(store: &dyn Store, layout: &Layout, look: Look) -> Result<Su
         }
         !clean
     });
-    let read: Vec<(ReleaseNumber, Result<Option<Object>, Failure>)> = stream::iter(unsealed)
+    let read: Vec<(ReleaseNumber, Result<Option<Object>, StoreError>)> = stream::iter(unsealed)
         .map(|(number, _)| async move { (number, store.get(&layout.record(number)).await) })
         .buffer_unordered(AT_ONCE)
         .collect()
@@ -207,7 +207,7 @@ pub async fn survey(store: &dyn Store, layout: &Layout, look: Look) -> Result<Su
     for upload in uploads.found {
         let Some(number) = number_of(layout, &upload) else { continue };
         // Its parts tell no more than its age, and it can be aborted without them.
-        let last_seen = store.last_part(&upload).await.map_err(|failure| troubles.push(failure)).ok();
+        let last_seen = store.last_part(&upload).await.map_err(|error| troubles.push(error)).ok();
         match claims.iter_mut().find(|claim| claim.number == number) {
             Some(claim) => {
                 claim.last_seen = claim.last_seen.zip(last_seen).map(|(claim, part)| claim.max(part));
@@ -228,24 +228,24 @@ pub async fn survey(store: &dyn Store, layout: &Layout, look: Look) -> Result<Su
 }
 
 /// Uploads that are known to have begun.
-struct Uploads {
+struct Begun {
     /// Whether it is any use to ask for them key by key: not where the store lists none at all.
     by_key: bool,
     found: Vec<Upload>,
 }
 
-impl Uploads {
+impl Begun {
     /// Adds those of these numbers, asked for by their keys: some servers list no uploads but those of one key.
     async fn add_of(
         &mut self,
-        store: &dyn Store,
+        store: &dyn Uploads,
         layout: &Layout,
         numbers: impl Iterator<Item = ReleaseNumber>,
         look: Look,
-        troubles: &mut Vec<Failure>,
-    ) -> Result<(), Failure> {
+        troubles: &mut Vec<StoreError>,
+    ) -> Result<(), StoreError> {
         let keys: Vec<String> = numbers.filter(|_| self.by_key).flat_map(|number| layout.keys(number)).collect();
-        let asked: Vec<Result<Vec<Upload>, Failure>> = stream::iter(keys)
+        let asked: Vec<Result<Vec<Upload>, StoreError>> = stream::iter(keys)
             .map(|key| async move { store.uploads(&key).await })
             .buffer_unordered(AT_ONCE)
             .collect()
@@ -272,10 +272,10 @@ pub struct Swept {
 }
 
 impl Swept {
-    fn note(&mut self, step: Result<Option<String>, Failure>) {
+    fn note(&mut self, step: Result<Option<String>, impl Into<Failure>>) {
         match step {
             Ok(done) => self.done.extend(done),
-            Err(failure) => self.failed.push(failure),
+            Err(error) => self.failed.push(error.into()),
         }
     }
 }
@@ -296,7 +296,7 @@ pub async fn make_room(store: &dyn Store, survey: &Survey, orphan_age: Duration)
     swept
 }
 
-async fn end_orphan(store: &dyn Store, orphan: &Orphan, orphan_age: Duration) -> Result<Option<String>, Failure> {
+async fn end_orphan(store: &dyn Store, orphan: &Orphan, orphan_age: Duration) -> Result<Option<String>, StoreError> {
     match orphan {
         Orphan::Upload { upload, fate, last_seen } => {
             if *fate == Fate::Unknown && !is_silent(*last_seen, orphan_age) {
@@ -386,7 +386,12 @@ pub struct Own {
 ///
 /// # Errors
 /// The store fails.
-pub async fn abandon(store: &dyn Store, layout: &Layout, own: &Own, attributes: &Attributes) -> Result<bool, Failure> {
+pub async fn abandon(
+    store: &dyn Objects,
+    layout: &Layout,
+    own: &Own,
+    attributes: &Attributes,
+) -> Result<bool, Failure> {
     let body = Claim::Abandoned { build: own.build }.to_bytes();
     let key = layout.record(own.number);
     let settled = settle::put(store, &key, &body, Condition::Unchanged(&own.tag), attributes).await?;
@@ -412,7 +417,7 @@ pub async fn give_up(
     for upload in held {
         done = done.and(store.abort(upload).await);
     }
-    done.and(give_number_up(store, layout, number, build, attributes).await)
+    done.map_err(Failure::from).and(give_number_up(store, layout, number, build, attributes).await)
 }
 
 async fn give_number_up(
@@ -458,14 +463,14 @@ async fn give_number_up(
 }
 
 /// Uploads of a number, whose ids a lost reply may have kept from their builder.
-async fn uploads_of(store: &dyn Store, layout: &Layout, number: ReleaseNumber) -> Result<Vec<Upload>, Failure> {
+async fn uploads_of(store: &dyn Uploads, layout: &Layout, number: ReleaseNumber) -> Result<Vec<Upload>, StoreError> {
     let keys = layout.keys(number);
     let asked = futures_util::future::try_join_all(keys.iter().map(|key| store.uploads(key))).await?;
     Ok(asked.into_iter().flatten().collect())
 }
 
 /// Removes an archive if that build uploaded it: an old script may have put one of its own under the same number.
-async fn remove_archive_of(store: &dyn Store, key: &str, build: Uuid) -> Result<bool, Failure> {
+async fn remove_archive_of(store: &dyn Store, key: &str, build: Uuid) -> Result<bool, StoreError> {
     let own = store.head(key).await?.is_some_and(|head| head.build == Some(build));
     if own {
         store.delete(key).await?;
@@ -497,7 +502,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("file://{}", dir.path().display());
         let line = Line::try_parse_from(["test", "--artifact", "a", "--store", &url]).unwrap();
-        let store = line.store.open().await.unwrap();
+        let store = line.store.open().await;
         let (store, layout) = (store.as_ref(), &line.store.artifact);
         store.prepare().await.unwrap();
         let build = Uuid::new_v4();

@@ -1,7 +1,6 @@
 //! One pass over an archive in the store: downloaded, hashed and consumed at the same time, on bounded memory.
 
 use crate::record::Artifact;
-use crate::store::{Head, Store};
 use bytes::{Buf, Bytes};
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use failure::Failure;
@@ -9,9 +8,9 @@ use futures_util::{StreamExt, stream};
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
+use store::{Head, Objects};
 use tokio::sync::mpsc;
 
 /// Bytes asked for at once.
@@ -46,7 +45,7 @@ impl Sums {
 /// # Errors
 /// The store fails, or threads can't be had.
 pub async fn read_through<T: Send + 'static>(
-    store: &Arc<dyn Store>,
+    store: &dyn Objects,
     key: &str,
     head: &Head,
     arrived: impl Fn(u64),

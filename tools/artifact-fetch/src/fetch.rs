@@ -10,12 +10,11 @@ use cli::{Console, Interrupts, Output};
 use failure::Failure;
 use release::layout::LATEST;
 use release::record::Artifact;
-use release::store::{Head, Store};
 use release::transfer::{Sums, read_through};
 use release::{Record, ReleaseNumber, Selector};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
+use store::{Head, Objects};
 
 /// Times that other runs may take the release off the shelf again before the switch to it, when many share a small one.
 const TRIES: u32 = 5;
@@ -104,7 +103,7 @@ async fn find(args: &Args, shelf: &Shelf, console: Console) -> Result<(Wanted, O
     {
         return Ok((Wanted::here(&record), Some(record)));
     }
-    let store = args.store.open().await?;
+    let store = args.store.open().await;
     let wanted = match channel(&args.release, store.as_ref()) {
         Some(channel) => promoted(args, shelf, store.as_ref(), channel, console).await?,
         None => ask(args, store.as_ref(), console).await?,
@@ -131,12 +130,12 @@ async fn find(args: &Args, shelf: &Shelf, console: Console) -> Result<(Wanted, O
     Ok((wanted, here))
 }
 
-async fn ask(args: &Args, store: &dyn Store, console: Console) -> Result<Wanted, Failure> {
+async fn ask(args: &Args, store: &dyn Objects, console: Console) -> Result<Wanted, Failure> {
     resolve(store, &args.store.artifact, &args.release, args.without_checksum(), console).await
 }
 
 /// The channel whose promotions count. The newest build is no promotion, and a record on stdin names no channel.
-fn channel(selector: &Selector, store: &dyn Store) -> Option<Channel> {
+fn channel(selector: &Selector, store: &dyn Objects) -> Option<Channel> {
     match selector {
         Selector::Pointer(name) if name != LATEST => Some(Channel::new(name, &store.url(""))),
         _ => None,
@@ -147,7 +146,7 @@ fn channel(selector: &Selector, store: &dyn Store) -> Option<Channel> {
 async fn promoted(
     args: &Args,
     shelf: &Shelf,
-    store: &dyn Store,
+    store: &dyn Objects,
     channel: Channel,
     console: Console,
 ) -> Result<Wanted, Failure> {
@@ -186,20 +185,20 @@ async fn promoted(
 /// Downloads, verifies and unpacks a release, and puts it on the shelf.
 async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) -> Result<Record, Failure> {
     shelf.prepare().await?;
-    let store = args.store.open().await?;
+    let store = args.store.open().await;
     let key = wanted.key(&args.store.artifact);
     let artifact = wanted.record.as_ref().and_then(Record::artifact);
-    let head = look(&store, &key, artifact).await?;
+    let head = look(store.as_ref(), &key, artifact).await?;
     check_space(args, head.size)?;
     // One fresh download settles whether the network or the store has the damage.
     let mut draft = shelf.draft().await?;
     let mut written = Writeback::start(&draft.dir)?;
-    let (mut sums, mut unpacked) = pass(args, &store, &key, &head, wanted, (&draft, &written), console).await?;
+    let (mut sums, mut unpacked) = pass(args, store.as_ref(), &key, &head, wanted, (&draft, &written), console).await?;
     if let Some(artifact) = artifact.filter(|artifact| !sums.are_of(artifact)) {
         console.step(format!("{key} does not match its record, downloading it once more"));
         draft = shelf.draft().await?;
         written = Writeback::start(&draft.dir)?;
-        (sums, unpacked) = pass(args, &store, &key, &head, wanted, (&draft, &written), console).await?;
+        (sums, unpacked) = pass(args, store.as_ref(), &key, &head, wanted, (&draft, &written), console).await?;
         if !sums.are_of(artifact) {
             let url = store.url(&key);
             return Err(Failure::permanent(format!(
@@ -218,7 +217,7 @@ async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) 
     Ok(record)
 }
 
-async fn look(store: &Arc<dyn Store>, key: &str, artifact: Option<&Artifact>) -> Result<Head, Failure> {
+async fn look(store: &dyn Objects, key: &str, artifact: Option<&Artifact>) -> Result<Head, Failure> {
     let url = store.url(key);
     let head = store.head(key).await?.ok_or_else(|| Failure::permanent(format!("{url} does not exist")))?;
     match artifact {
@@ -232,7 +231,7 @@ async fn look(store: &Arc<dyn Store>, key: &str, artifact: Option<&Artifact>) ->
 
 async fn pass(
     args: &Args,
-    store: &Arc<dyn Store>,
+    store: &dyn Objects,
     key: &str,
     head: &Head,
     wanted: &Wanted,

@@ -6,7 +6,8 @@ use cli::Console;
 use failure::Failure;
 use release::pointer;
 use release::record::MAX_BYTES;
-use release::{Layout, Record, ReleaseNumber, Selector, Store, layout};
+use release::{Layout, Record, ReleaseNumber, Selector, layout};
+use store::Objects;
 
 /// What to fetch.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Wanted {
 /// The store fails; there is no such release; it is not sealed, or has no checksum and `without` refuses that; its record
 /// is damaged, or is not what the pointer says.
 pub(crate) async fn resolve(
-    store: &dyn Store,
+    store: &dyn Objects,
     layout: &Layout,
     selector: &Selector,
     without: WithoutChecksum,
@@ -92,7 +93,7 @@ pub(crate) async fn resolve(
     Ok(wanted)
 }
 
-async fn from_record(store: &dyn Store, layout: &Layout, record: &Record, origin: &str) -> Result<Wanted, Failure> {
+async fn from_record(store: &dyn Objects, layout: &Layout, record: &Record, origin: &str) -> Result<Wanted, Failure> {
     pointer::check(layout, record)
         .map_err(|why| Failure::permanent(format!("{origin} is not a record of {layout}: {why}")))?;
     let (number, promotion) = (record.number(), record.promotion().map_or(0, |promotion| promotion.n));
@@ -112,7 +113,7 @@ async fn from_record(store: &dyn Store, layout: &Layout, record: &Record, origin
     }
 }
 
-async fn by_number(store: &dyn Store, layout: &Layout, number: ReleaseNumber) -> Result<Wanted, Failure> {
+async fn by_number(store: &dyn Objects, layout: &Layout, number: ReleaseNumber) -> Result<Wanted, Failure> {
     if let Some(found) = pointer::read_release(store, layout, number).await? {
         return Ok(Wanted::of(&found.record, 0));
     }

@@ -5,10 +5,10 @@ use archive::Format;
 use clap::{Parser, ValueEnum};
 use cli::Verbosity;
 use failure::Failure;
-use release::store::Encryption;
-use release::{Attributes, Layout, Record, ReleaseNumber, StoreArgs};
+use release::{Layout, Record, ReleaseNumber, StoreArgs};
 use std::path::PathBuf;
 use std::time::Duration;
+use store::{Attributes, Encryption, StoreUrl};
 
 const LONG_ABOUT: &str = "\
 Pack files into the next numbered release of an artifact and print its record
@@ -107,7 +107,7 @@ impl Args {
     /// Checks what clap can't.
     pub(crate) fn job(&self) -> Result<Job, Failure> {
         let attributes = Attributes { storage_class: self.storage_class.clone(), encryption: self.sse.clone() };
-        if !attributes.is_default() && matches!(self.store.store, release::store::StoreUrl::Files { .. }) {
+        if !attributes.is_default() && matches!(self.store.store, StoreUrl::Files { .. }) {
             return Err(Failure::usage("--storage-class and --sse need a store on s3://"));
         }
         // clap lets -0 pass where PATHs stand, since they rule out what it requires.

@@ -1,8 +1,8 @@
 //! The uploads that this run has begun and not ended, by their ids: whatever ends the run can abort them without asking
 //! the store which ones there are.
 
-use release::store::Upload;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use store::Upload;
 
 /// Uploads on their way.
 #[derive(Debug, Default)]

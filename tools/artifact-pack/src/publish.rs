@@ -13,11 +13,12 @@ use release::layout::{self, Key};
 use release::pointer::{self, Advance};
 use release::record::Artifact;
 use release::settle::{self, Settled};
-use release::store::{Condition, Listed, Store, StoreUrl};
 use release::sweep::{self, Look, Survey, Swept};
 use release::{Record, ReleaseNumber, allocate};
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use store::{Condition, Listed, Store, StoreUrl};
 use uuid::Uuid;
 
 /// Longest time that a signal leaves to a write that decides whose a number is, or whether a release is published.
@@ -63,7 +64,7 @@ pub(crate) async fn run(args: &Args, job: Job, console: Console, out: Output) ->
             holds.members, holds.bytes, most.members, most.bytes
         ));
     }
-    let store = args.store.open().await?;
+    let store = args.store.open().await;
     let build = Build {
         args,
         job: &job,
@@ -153,8 +154,8 @@ impl Build<'_> {
     /// Looks at what is in the store, and removes what can never become a release.
     async fn survey_and_make_room(&self) -> Result<Survey, Failure> {
         let store = self.store.as_ref();
-        for failure in store.prepare().await? {
-            self.leave(&failure);
+        for error in store.prepare().await? {
+            self.leave(error);
         }
         let survey = self.survey().await?;
         self.tell(sweep::make_room(store, &survey, self.args.orphan_age).await);
@@ -176,7 +177,7 @@ impl Build<'_> {
     }
 
     /// Cleaning up after others failed: that is no failure of this build.
-    fn leave(&self, failure: &Failure) {
+    fn leave(&self, failure: impl Display) {
         self.console.warn(format!("{failure}; this build goes on and leaves the cleaning up to a later one"));
     }
 
@@ -185,7 +186,8 @@ impl Build<'_> {
     async fn check_number(&self, sealed: &Record) -> Result<(), Failure> {
         let (store, layout, number) = (self.store.as_ref(), &self.args.store.artifact, sealed.number());
         let (prefix, latest) = (format!("{}.", layout.name(number)), layout::pointer(layout::LATEST));
-        let (listed, latest) = tokio::try_join!(store.list(&prefix), pointer::read(store, &latest))?;
+        let listed = async { store.list(&prefix).await.map_err(Failure::from) };
+        let (listed, latest) = tokio::try_join!(listed, pointer::read(store, &latest))?;
         let is_own =
             |entry: &Listed| sealed.artifact().is_some_and(|own| own.file == entry.key && own.size == entry.size);
         let strange = listed
@@ -208,9 +210,9 @@ impl Build<'_> {
     /// What may still be done once the record is sealed; the release exists whatever becomes of it.
     async fn finish(&self, sealed: &Record) -> Result<(), Failure> {
         if let Some(artifact) = sealed.artifact()
-            && let Err(failure) = self.store.settled(&artifact.file, self.id).await
+            && let Err(error) = self.store.settled(&artifact.file, self.id).await
         {
-            self.leave(&failure);
+            self.leave(error);
         }
         match pointer::advance(self.store.as_ref(), &self.args.store.artifact, sealed, &self.job.attributes).await? {
             Advance::Moved => self.console.step(format!("latest.txt names release {}", sealed.number())),

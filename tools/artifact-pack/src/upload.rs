@@ -4,13 +4,12 @@ use crate::held::Held;
 use crate::stream::{Packing, Piece, Sums};
 use cli::{Console, Interrupts, Progress};
 use failure::Failure;
-use release::backoff::pause;
 use release::probe::{self, Verdict};
 use release::record::Artifact;
-use release::store::{Completion, Part, PartBody, Store, Upload, is_upload_of};
-use release::{Attributes, Claim, Layout, ReleaseNumber};
+use release::{Claim, Layout, Pauses, ReleaseNumber};
 use std::sync::Arc;
 use std::time::Duration;
+use store::{Attributes, Completion, Part, PartBody, Store, StoreError, Upload};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -60,7 +59,8 @@ pub(crate) async fn run(
     let key = target.layout.archive(target.number, packing.format);
     let url = target.store.url(&key);
     let mut condition = Condition::Untried;
-    for pass in 0..PASSES {
+    let mut pauses = Pauses::default();
+    for _ in 0..PASSES {
         let progress = console.progress(packing.total());
         let mut attempt = Pass { target, key: &key, packing, condition, console };
         let (sums, sent) = attempt.run(&progress, interrupts).await?;
@@ -77,7 +77,7 @@ pub(crate) async fn run(
         }
         // Parts are read back in any case: servers that keep the condition one by one let two of them pass at once.
         match target.store.head(&key).await? {
-            Some(head) if is_upload_of(&head, target.build, &artifact) => return Ok(artifact),
+            Some(head) if artifact.is_shown_by(&head, target.build) => return Ok(artifact),
             Some(_) => {
                 return Err(Failure::temporary(format!("{url} was written by somebody else, who claimed no number")));
             }
@@ -86,7 +86,7 @@ pub(crate) async fn run(
             }
             None => console.step(format!("{key}: the store asks for all parts again")),
         }
-        pause(pass).await;
+        pauses.pause().await;
     }
     Err(Failure::temporary(format!("unable to complete {url}: the store keeps asking for all parts again")))
 }
@@ -112,7 +112,7 @@ impl Pass<'_> {
         let second = match interrupts.or(next(&mut pieces)).await? {
             Piece::Part(part) => part,
             Piece::End(sums) => {
-                let sending = store.send_whole(self.key, first, build, attributes);
+                let sending = async { Ok(store.send_whole(self.key, first, build, attributes).await?) };
                 return Ok((sums, Sent::Whole(interrupts.or(sending).await?)));
             }
             Piece::Failed(failure) => return Err(failure),
@@ -126,7 +126,7 @@ impl Pass<'_> {
         self.condition = Condition::Kept;
         // May be dropped like any other step, and must be: it can take minutes. Should the archive appear all the same, its
         // number is abandoned by then, and the clean-up or the next build removes it.
-        let completing = store.complete(&upload, parts, sums.size, sums.crc64nvme);
+        let completing = async { Ok(store.complete(&upload, parts, sums.size, sums.crc64nvme).await?) };
         let completion = interrupts.or(completing).await?;
         if completion == Completion::Done {
             held.ended(&upload);
@@ -139,7 +139,7 @@ impl Pass<'_> {
     /// Begins the upload of the archive, and that of the trial, if it is still to come.
     async fn begin(&self) -> Result<(Upload, Option<Upload>), Failure> {
         let Target { store, layout, number, build, attributes, held } = *self.target;
-        let noted = |upload: Result<Upload, Failure>| upload.inspect(|upload| held.begun(upload));
+        let noted = |upload: Result<Upload, StoreError>| upload.inspect(|upload| held.begun(upload));
         let archive = async { noted(store.begin(self.key, build, attributes).await) };
         let trial = async {
             if self.condition == Condition::Kept || !store.completes_apart() {
@@ -177,7 +177,7 @@ impl Pass<'_> {
     async fn abort(&self, upload: &Upload) {
         match self.target.store.abort(upload).await {
             Ok(()) => self.target.held.ended(upload),
-            Err(failure) => self.console.warn(format!("{failure}; the next build cleans up after this one")),
+            Err(error) => self.console.warn(format!("{error}; the next build cleans up after this one")),
         }
     }
 }
@@ -191,7 +191,7 @@ async fn send_all(
     progress: &Progress,
 ) -> Result<(Sums, Vec<Part>), Failure> {
     // Dropping the set ends the requests under way.
-    let mut sending: JoinSet<Result<Part, Failure>> = JoinSet::new();
+    let mut sending: JoinSet<Result<Part, StoreError>> = JoinSet::new();
     let mut sent = Vec::new();
     let mut sums = None;
     let start = |sending: &mut JoinSet<_>, part: PartBody| {

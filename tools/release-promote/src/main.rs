@@ -1,7 +1,12 @@
 //! release-promote: makes a release the stable one, keeps the history of promotions and moves the git tag along.
 
 mod args;
+mod channel;
+mod choice;
+mod follower;
+mod ledger;
 mod promote;
+mod rehearsal;
 mod seal;
 mod tag;
 

@@ -3,32 +3,25 @@
 //! The pointer is the truth. It is swapped first and carries the promotion's number; the list of promotions and the tag
 //! follow it. A run that finds them behind brings them up before it does anything of its own.
 
-mod choice;
-mod follow;
-mod rehearsal;
-mod rows;
-
-use self::choice::{Asked, same_release};
-use self::rows::{has_row_of, read_history};
 use crate::args::Args;
-use crate::seal::{self, Candidate};
+use crate::channel::{Channel, ROUNDS};
+use crate::choice::{Asked, Choice};
+use crate::follower::Follower;
+use crate::ledger::{Ledger, Standings};
+use crate::rehearsal::Rehearsal;
+use crate::seal::{self, Candidate, Known};
 use crate::tag::Tag;
 use cli::{Console, Interrupts, Output};
 use failure::{Class, Failure};
 use jiff::Timestamp;
-use release::backoff::pause;
 use release::git::Git;
 use release::history::History;
 use release::layout;
 use release::pointer::{self, Pointer};
 use release::record::Promotion;
-use release::settle::{self, Settled};
-use release::store::{Attributes, Condition, Store};
-use release::{Layout, Record, Selector};
-use std::sync::{Arc, OnceLock};
-
-/// Rounds against others who promote at the same moment.
-const ROUNDS: u32 = 200;
+use release::settle::Settled;
+use release::{Pauses, Record, Selector};
+use store::Attributes;
 
 /// Promotes what `selector` asks for.
 ///
@@ -41,7 +34,7 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
         _ => None,
     };
     let mut interrupts = Interrupts::catch()?;
-    let store = args.store.open().await?;
+    let store = args.store.open().await;
     // Jenkins sets a parameter that was left blank to nothing.
     let tag = match args.tag.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => {
@@ -50,18 +43,18 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
         }
         None => None,
     };
+    let (dry_run, channel) = (args.dry_run, &Channel::new(store.as_ref(), &args.store.artifact, &args.channel));
     let run = Run {
-        args,
-        layout: &args.store.artifact,
-        store: &store,
-        pointer_key: layout::pointer(&args.channel),
-        history_key: layout::promotions(&args.channel),
-        tag,
-        proven: OnceLock::new(),
+        channel,
+        choice: Choice { channel, selector, given },
+        ledger: Ledger::new(channel, dry_run, console),
+        follower: tag.map(|tag| Follower { channel, tag, dry_run, console }),
+        reason: &args.reason,
+        dry_run,
         console,
     };
-    let promoted = interrupts.or(run.promote(&selector, given.as_ref())).await?;
-    if args.dry_run {
+    let promoted = interrupts.or(run.promote()).await?;
+    if dry_run {
         return out.write_and_close(&promoted.to_bytes());
     }
     out.report(&promoted.to_bytes(), &format!("release {} is {}", promoted.number(), args.channel))
@@ -72,159 +65,211 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
 /// # Errors
 /// The store fails or is another artifact's, or stdout fails.
 pub(crate) async fn print_history(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
-    let (store, layout) = (args.store.open().await?, &args.store.artifact);
-    let standing = pointer::read(store.as_ref(), &layout::pointer(&args.channel)).await?;
-    if let Some(pointer) = &standing {
-        pointer::check_owner(store.as_ref(), layout, pointer).await?;
-    }
-    let key = layout::promotions(&args.channel);
-    let (history, object) = read_history(store.as_ref(), &key).await?;
+    let store = args.store.open().await;
+    let channel = Channel::new(store.as_ref(), &args.store.artifact, &args.channel);
+    let standing = channel.own_pointer().await?;
+    let (history, object) = Ledger::new(&channel, args.dry_run, console).read().await?;
     let latest = layout::pointer(layout::LATEST);
-    if standing.is_none() && object.is_none() && pointer::read(store.as_ref(), &latest).await?.is_none() {
-        console.warn(pointer::none_yet(store.as_ref(), layout));
+    if standing.is_none() && object.is_none() && pointer::read(channel.store, &latest).await?.is_none() {
+        console.warn(pointer::none_yet(channel.store, channel.layout));
     }
     out.write_and_close(&history.to_bytes())
 }
 
+/// One run of the tool.
 struct Run<'a> {
-    args: &'a Args,
-    layout: &'a Layout,
-    store: &'a Arc<dyn Store>,
-    pointer_key: String,
-    history_key: String,
-    tag: Option<Tag>,
-    /// Set once the store has shown to keep conditions.
-    proven: OnceLock<()>,
+    channel: &'a Channel<'a>,
+    choice: Choice<'a>,
+    ledger: Ledger<'a>,
+    /// If a tag is to be moved.
+    follower: Option<Follower<'a>>,
+    reason: &'a str,
+    dry_run: bool,
     console: Console,
 }
 
+/// What the rounds before have settled.
+#[derive(Default)]
+struct Settlement {
+    /// Settled once: `previous` must not come to mean another release because somebody else promoted meanwhile.
+    asked: Option<Asked>,
+    /// The record of a swap that seemed to be lost.
+    attempted: Option<Record>,
+}
+
 impl Run<'_> {
-    async fn promote(&self, selector: &Selector, given: Option<&Record>) -> Result<Record, Failure> {
-        let mut target: Option<Asked> = None;
-        let mut attempted: Option<Record> = None;
-        for round in 0..ROUNDS {
-            let standing = pointer::read(self.store.as_ref(), &self.pointer_key).await?;
-            if let Some(pointer) = &standing {
-                pointer::check_owner(self.store.as_ref(), self.layout, pointer).await?;
-                self.console.step(format!("{} names release {}", self.url(), pointer.record.number()));
-            } else {
-                self.console.step(format!("{} does not exist yet", self.url()));
-            }
-            let Some(history) = self.bring_row_up(standing.as_ref()).await? else {
-                pause(round).await;
-                continue;
-            };
-            // A lost reply can hide a swap that others have built upon since. Its row is there then, and it counts.
-            if let Some(mine) = attempted.take().filter(|mine| has_row_of(&history.list, mine)) {
-                if self.tag.is_none() {
-                    self.console
-                        .warn(format!("overtaken: another release was promoted after release {}", mine.number()));
-                }
-                return self.follow_tag(mine).await;
-            }
-            let finished = match self.finish_tag(selector, standing.as_ref(), &history).await {
-                Ok(finished) => finished,
-                Err(failure) => return Err(self.not_promoted(selector, given, &history, failure).await),
-            };
-            if let Some(unfinished) = finished.filter(|_| *selector == Selector::Previous) {
-                if self.args.dry_run {
-                    self.foretell_end(standing.as_ref(), &unfinished).await?;
-                }
-                return Ok(unfinished);
-            }
-            if let (true, Selector::Previous, Some(pointer)) = (history.repaired, selector, &standing) {
-                if self.args.dry_run {
-                    self.foretell_end(standing.as_ref(), &pointer.record).await?;
-                    return Ok(pointer.record.clone());
-                }
-                let number = pointer.record.number();
-                self.console.warn(format!(
-                    "finished the promotion of release {number}, which had been cut off{}",
-                    stopped(selector)
-                ));
-                return Ok(pointer.record.clone());
-            }
-            // Settled once: `previous` must not come to mean another release because somebody else promoted meanwhile.
-            let asked = match &target {
-                Some(asked) => asked,
-                None => target.insert(self.resolve(selector, given, &history.list).await?),
-            };
-            let number = asked.number;
-            let candidate = self.candidate(asked, standing.as_ref(), &history).await?;
-            self.console.step(format!("release {number} is there and fits its record"));
-            let stands = |pointer: &&Pointer| history.current && same_release(&pointer.record, &candidate.record);
-            if let Some(pointer) = standing.as_ref().filter(stands) {
-                self.console.step(format!("release {number} is {} already", self.args.channel));
-                if self.args.dry_run {
-                    self.foretell(Some(pointer), &pointer.record).await?;
-                }
-                return self.follow_tag(pointer.record.clone()).await;
-            }
-            if let (Some(tag), Some(commit)) = (&self.tag, candidate.record.git_commit()) {
-                tag.rehearse(commit).await?;
-            }
-            let promoted = self.next_pointer(&candidate, &history.list)?;
-            if self.args.dry_run {
-                self.foretell(standing.as_ref(), &promoted).await?;
+    /// Promotes, and returns the record that the pointer carries then.
+    async fn promote(&self) -> Result<Record, Failure> {
+        let mut settled = Settlement::default();
+        let mut pauses = Pauses::default();
+        for _ in 0..ROUNDS {
+            if let Some(promoted) = self.round(&mut settled).await? {
                 return Ok(promoted);
             }
-            self.prove(history.object.as_ref(), &candidate.attributes).await?;
-            match self.swap(standing.as_ref(), &promoted, &candidate.attributes).await? {
-                Settled::Ours(_) => self.console.step(format!("{} names release {number} now", self.url())),
-                Settled::Theirs(_) => {
-                    attempted = Some(promoted);
-                    pause(round).await;
-                    continue;
-                }
-            }
-            let moved = |failure: Failure| {
-                let what = format!(
-                    "release {number} is {} now, but its promotion is not finished; run again with --release {number} to finish it",
-                    self.args.channel
-                );
-                failure.with_class(Class::Temporary).context(what)
-            };
-            if let Some(promotion) = promoted.promotion() {
-                self.add_row(&promoted, &promotion, &candidate.attributes).await.map_err(moved)?;
-            }
-            return self.follow_tag(promoted).await;
+            pauses.pause().await;
         }
-        Err(Failure::temporary(format!("unable to move {}: others keep moving it", self.url())))
+        Err(Failure::temporary(format!("unable to move {}: others keep moving it", self.channel.url())))
     }
 
-    /// The pointer's place, for messages.
-    fn url(&self) -> String {
-        self.store.url(&self.pointer_key)
+    /// One round against others. `None`: somebody moved the pointer meanwhile.
+    async fn round(&self, settled: &mut Settlement) -> Result<Option<Record>, Failure> {
+        let standing = self.standing().await?;
+        let Some(history) = self.ledger.bring_up(standing.as_ref()).await? else { return Ok(None) };
+        // A lost reply can hide a swap that others have built upon since. Its row is there then, and it counts.
+        if let Some(mine) = settled.attempted.take().filter(|mine| history.has_row_of(mine)) {
+            if self.follower.is_none() {
+                self.console.warn(format!("overtaken: another release was promoted after release {}", mine.number()));
+            }
+            return self.follow(mine).await.map(Some);
+        }
+        if let Some(unfinished) = self.finish(standing.as_ref(), &history).await? {
+            return Ok(Some(unfinished));
+        }
+        let asked = match &settled.asked {
+            Some(asked) => asked,
+            None => settled.asked.insert(self.choice.resolve(&history.list).await?),
+        };
+        let number = asked.number;
+        let candidate = self.candidate(asked, standing.as_ref(), &history).await?;
+        self.console.step(format!("release {number} is there and fits its record"));
+        let stands = |pointer: &&Pointer| history.current && same_release(&pointer.record, &candidate.record);
+        if let Some(pointer) = standing.as_ref().filter(stands) {
+            self.console.step(format!("release {number} is {} already", self.channel.name));
+            if self.dry_run {
+                self.rehearsal().foretell(Some(pointer), &pointer.record).await?;
+            }
+            return self.follow(pointer.record.clone()).await.map(Some);
+        }
+        if let (Some(follower), Some(commit)) = (&self.follower, candidate.record.git_commit()) {
+            follower.tag.rehearse(commit).await?;
+        }
+        let (promoted, promotion) = self.next_pointer(&candidate, &history.list)?;
+        if self.dry_run {
+            self.rehearsal().foretell(standing.as_ref(), &promoted).await?;
+            return Ok(Some(promoted));
+        }
+        self.ledger.prove(history.object.as_ref(), &candidate.attributes).await?;
+        if let Settled::Theirs(_) = self.channel.swap(standing.as_ref(), &promoted, &candidate.attributes).await? {
+            settled.attempted = Some(promoted);
+            return Ok(None);
+        }
+        self.console.step(format!("{} names release {number} now", self.channel.url()));
+        self.ledger.add(&promoted, &promotion, &candidate.attributes).await.map_err(|failure| {
+            let what = format!(
+                "release {number} is {} now, but its promotion is not finished; run again with --release {number} to finish it",
+                self.channel.name
+            );
+            failure.with_class(Class::Temporary).context(what)
+        })?;
+        self.follow(promoted).await.map(Some)
     }
 
-    fn next_pointer(&self, candidate: &Candidate, history: &History) -> Result<Record, Failure> {
+    async fn standing(&self) -> Result<Option<Pointer>, Failure> {
+        let standing = self.channel.own_pointer().await?;
+        let url = self.channel.url();
+        self.console.step(match &standing {
+            Some(pointer) => format!("{url} names release {}", pointer.record.number()),
+            None => format!("{url} does not exist yet"),
+        });
+        Ok(standing)
+    }
+
+    /// Ends a promotion that was cut off. Whoever asks for the release before gets no more than that: the record of what
+    /// was finished.
+    async fn finish(&self, standing: Option<&Pointer>, history: &Standings) -> Result<Option<Record>, Failure> {
+        let finished = match &self.follower {
+            Some(follower) => follower.finish(&self.choice, standing, history).await,
+            None => Ok(None),
+        };
+        let finished = match finished {
+            Ok(finished) => finished,
+            Err(failure) => return Err(self.not_promoted(history, failure).await),
+        };
+        if !self.choice.is_previous() {
+            return Ok(None);
+        }
+        let repaired = standing.filter(|_| history.repaired).map(|pointer| &pointer.record);
+        let Some(unfinished) = finished.as_ref().or(repaired) else { return Ok(None) };
+        if self.dry_run {
+            self.rehearsal().foretell_end(standing, unfinished).await?;
+        } else if finished.is_none() {
+            self.console.warn(format!(
+                "finished the promotion of release {}, which had been cut off{}",
+                unfinished.number(),
+                self.choice.stopped()
+            ));
+        }
+        Ok(Some(unfinished.clone()))
+    }
+
+    /// What kept an earlier promotion from being finished kept the one that was asked for from being begun, which its
+    /// message alone does not tell.
+    async fn not_promoted(&self, history: &Standings, failure: Failure) -> Failure {
+        let Some(standing) = history.list.last() else { return failure };
+        match self.choice.resolve(&history.list).await {
+            Ok(asked) if standing.is_to(asked.number) => failure,
+            Ok(asked) => failure.context(format!("release {} was not promoted", asked.number)),
+            Err(_) => failure.context("nothing was promoted"),
+        }
+    }
+
+    /// The release that is asked for, if it may be promoted.
+    async fn candidate(
+        &self,
+        asked: &Asked,
+        standing: Option<&Pointer>,
+        history: &Standings,
+    ) -> Result<Candidate, Failure> {
+        let Channel { store, layout, .. } = *self.channel;
+        let number = asked.number;
+        let artifact = [asked.record(), standing.map(|pointer| &pointer.record)].into_iter().flatten();
+        let known = Known {
+            promoted: history.list.rows().iter().any(|row| row.is_to(number)),
+            artifact: artifact.filter(|record| record.number() == number).find_map(Record::artifact),
+        };
+        let ready =
+            async |attributes: &Attributes| self.ledger.prove(history.object.as_ref(), attributes).await.map(drop);
+        let candidate = seal::candidate(store, layout, number, known, self.dry_run, ready, self.console).await?;
+        asked.check(self.channel, &candidate.record)?;
+        if let Some(follower) = &self.follower {
+            let commit = candidate.record.git_commit();
+            let commit =
+                commit.ok_or_else(|| Failure::permanent(format!("release {number} names no commit to tag")))?;
+            follower.tag.check(commit).await?;
+        }
+        Ok(candidate)
+    }
+
+    /// The record that the pointer is to carry, and what it says of its promotion.
+    fn next_pointer(&self, candidate: &Candidate, history: &History) -> Result<(Record, Promotion), Failure> {
         let promotion = Promotion {
-            n: self.next_number(history)?,
+            n: self.ledger.next_number(history)?,
             at: Timestamp::now().to_string(),
             by: who(),
-            reason: self.args.reason.clone(),
+            reason: self.reason.to_owned(),
         };
         let promoted = candidate.record.promoted(&promotion);
-        promoted.map_err(|error| Failure::usage(format!("unable to record this promotion: {error}")))
+        let promoted = promoted.map_err(|error| Failure::usage(format!("unable to record this promotion: {error}")))?;
+        Ok((promoted, promotion))
     }
 
-    async fn swap(
-        &self,
-        standing: Option<&Pointer>,
-        promoted: &Record,
-        attributes: &Attributes,
-    ) -> Result<Settled, Failure> {
-        let when = standing.map_or(Condition::Absent, |pointer| Condition::Unchanged(&pointer.object.tag));
-        settle::put(self.store.as_ref(), &self.pointer_key, &promoted.to_bytes(), when, attributes).await
+    /// Lets the tag follow, if there is one and anything may be changed.
+    async fn follow(&self, promoted: Record) -> Result<Record, Failure> {
+        if let Some(follower) = self.follower.as_ref().filter(|_| !self.dry_run) {
+            follower.follow(&promoted).await?;
+        }
+        Ok(promoted)
+    }
+
+    fn rehearsal(&self) -> Rehearsal<'_> {
+        let tag = self.follower.as_ref().map(|follower| &follower.tag);
+        Rehearsal { channel: self.channel.name, tag, console: self.console }
     }
 }
 
-/// What a person who asked for the release before must know of a run that finished another promotion instead.
-fn stopped(selector: &Selector) -> &'static str {
-    match selector {
-        Selector::Previous => "; this run did not go back: run it again to do so",
-        _ => "",
-    }
+/// Whether both records speak of the same release and the same bytes.
+fn same_release(a: &Record, b: &Record) -> bool {
+    a.artifact().is_some() && a.artifact() == b.artifact() && a.number() == b.number()
 }
 
 /// user@host, as people look for it in the history.

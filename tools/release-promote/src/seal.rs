@@ -6,10 +6,9 @@ use failure::Failure;
 use release::pointer;
 use release::record::{Artifact, MAX_BYTES};
 use release::settle::{self, Settled};
-use release::store::{Attributes, Condition, Head, Store};
 use release::transfer::{Sums, read_through};
 use release::{Layout, Record, ReleaseNumber};
-use std::sync::Arc;
+use store::{Attributes, Condition, Head, Objects};
 
 /// A release that may be promoted, and how its record is kept.
 #[derive(Debug)]
@@ -46,7 +45,7 @@ pub(crate) struct Known<'a> {
 /// # Errors
 /// There is no such release, it is not whole, or artifact-fetch would refuse it.
 pub(crate) async fn candidate(
-    store: &Arc<dyn Store>,
+    store: &dyn Objects,
     layout: &Layout,
     number: ReleaseNumber,
     known: Known<'_>,
@@ -54,7 +53,7 @@ pub(crate) async fn candidate(
     ready: impl AsyncFnOnce(&Attributes) -> Result<(), Failure>,
     console: Console,
 ) -> Result<Candidate, Failure> {
-    let Some(found) = pointer::read_release(store.as_ref(), layout, number).await? else {
+    let Some(found) = pointer::read_release(store, layout, number).await? else {
         return seal_old(store, layout, number, known.artifact, dry_run, ready, console).await;
     };
     let artifact =
@@ -83,7 +82,7 @@ pub(crate) async fn candidate(
 /// Seals a release of the old scripts: its archive is read once, and verified from then on. If it is not what `artifact`
 /// says, its record was no old script's: it had one, which is gone, and its archive is another now.
 async fn seal_old(
-    store: &Arc<dyn Store>,
+    store: &dyn Objects,
     layout: &Layout,
     number: ReleaseNumber,
     artifact: Option<&Artifact>,
@@ -117,10 +116,10 @@ async fn seal_old(
     ready(&candidate.attributes).await?;
     let body = candidate.record.to_bytes();
     let record_key = layout.record(number);
-    match settle::put(store.as_ref(), &record_key, &body, Condition::Absent, &candidate.attributes).await? {
+    match settle::put(store, &record_key, &body, Condition::Absent, &candidate.attributes).await? {
         Settled::Ours(_) => Ok(candidate),
         // Another promote sealed it from the same bytes, or somebody claimed it: the record tells.
-        Settled::Theirs(_) => match pointer::read_release(store.as_ref(), layout, number).await? {
+        Settled::Theirs(_) => match pointer::read_release(store, layout, number).await? {
             Some(found) => Ok(Candidate { record: found.record, attributes: found.object.attributes }),
             None => Err(Failure::temporary(format!("{} comes and goes", store.url(&record_key)))),
         },
@@ -131,7 +130,7 @@ type Inside = Result<Option<Vec<u8>>, UnpackError>;
 
 /// Reads an archive from end to end: its checksums, whether a host would unpack it, and the `RELEASE` inside.
 async fn read_release_file(
-    store: &Arc<dyn Store>,
+    store: &dyn Objects,
     key: &str,
     head: &Head,
     format: Format,
@@ -143,7 +142,7 @@ async fn read_release_file(
     read_through(store, key, head, |bytes| progress.add(bytes), consume).await
 }
 
-async fn look(store: &Arc<dyn Store>, layout: &Layout, number: ReleaseNumber, key: &str) -> Result<Head, Failure> {
+async fn look(store: &dyn Objects, layout: &Layout, number: ReleaseNumber, key: &str) -> Result<Head, Failure> {
     let head = store.head(key).await?;
     head.ok_or_else(|| {
         Failure::permanent(format!("there is no release {number} of {layout}: {} does not exist", store.url(key)))
@@ -151,10 +150,10 @@ async fn look(store: &Arc<dyn Store>, layout: &Layout, number: ReleaseNumber, ke
 }
 
 /// What no host could fetch, no host is pointed at.
-fn refused(store: &Arc<dyn Store>, key: &str, error: &UnpackError) -> Failure {
+fn refused(store: &dyn Objects, key: &str, error: &UnpackError) -> Failure {
     Failure::permanent(format!("{}: no host would unpack it: {error}", store.url(key)))
 }
 
-fn mismatch(store: &Arc<dyn Store>, artifact: &Artifact, why: &str) -> Failure {
+fn mismatch(store: &dyn Objects, artifact: &Artifact, why: &str) -> Failure {
     Failure::permanent(format!("{} does not match its record: {why}", store.url(&artifact.file)))
 }

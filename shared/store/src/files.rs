@@ -4,12 +4,17 @@
 //! milliseconds of a write, and `.uploads/<key>.<build>`, the growing archive of a build. A complete archive is a second
 //! hard link to its upload, so that the upload's name goes on telling whose archive it is until its record is sealed.
 
-use super::{Attributes, Completion, Condition, Head, Listed, Object, Part, PartBody, Put, Store, Tag, Upload};
-use crate::record::{hex, sha256};
+use crate::{
+    Attributes, Completion, Condition, Head, Listed, Object, Objects, Part, PartBody, Put, StoreError, Tag, Upload,
+    Uploads,
+};
 use async_trait::async_trait;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use durable::Lock;
 use failure::Failure;
+use sha2::{Digest, Sha256};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -22,7 +27,7 @@ const UPLOADS: &str = ".uploads";
 const LOCK: &str = ".lock";
 
 #[derive(Clone, Debug)]
-pub(super) struct FileStore {
+pub(crate) struct FileStore {
     dir: PathBuf,
     lock_limit: Duration,
     /// Held by every write to an upload: one that was given up goes on, and its bytes take room although their name is gone.
@@ -30,7 +35,7 @@ pub(super) struct FileStore {
 }
 
 impl FileStore {
-    pub(super) fn new(dir: PathBuf, lock_limit: Duration) -> Self {
+    pub(crate) fn new(dir: PathBuf, lock_limit: Duration) -> Self {
         Self { dir, lock_limit, writes: Arc::default() }
     }
 
@@ -42,30 +47,30 @@ impl FileStore {
         self.dir.join(UPLOADS).join(format!("{key}.{id}"))
     }
 
-    fn lock(&self) -> Result<Lock, Failure> {
-        Lock::acquire(&self.dir.join(LOCK), self.lock_limit)
+    fn lock(&self) -> Result<Lock, StoreError> {
+        Lock::acquire(&self.dir.join(LOCK), self.lock_limit).map_err(StoreError::of)
     }
 
     /// Runs file work where it may block.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(Self) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
+        work: impl FnOnce(Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let store = self.clone();
         let done = tokio::task::spawn_blocking(move || work(store)).await;
-        done.map_err(|error| Failure::temporary(format!("file work was given up: {error}")))?
+        done.map_err(|error| StoreError::unavailable(format!("file work was given up: {error}")))?
     }
 
-    fn put_now(&self, key: &str, body: &[u8], when: Option<&Tag>) -> Result<Put, Failure> {
+    fn put_now(&self, key: &str, body: &[u8], when: Option<&Tag>) -> Result<Put, StoreError> {
         let path = self.path(key);
         let _lock = self.lock()?;
         let written = match when {
-            None => durable::create(&path, body)?,
+            None => durable::create(&path, body).map_err(StoreError::of)?,
             Some(tag) => {
                 let current = read_if_there(&path)?;
                 let holds = current.is_some_and(|current| tag_of(&current) == *tag);
                 if holds {
-                    durable::replace(&path, body)?;
+                    durable::replace(&path, body).map_err(StoreError::of)?;
                 }
                 holds
             }
@@ -73,7 +78,7 @@ impl FileStore {
         Ok(if written { Put::Done(tag_of(body)) } else { Put::Refused })
     }
 
-    fn uploads_now(&self, prefix: &str) -> Result<Vec<Upload>, Failure> {
+    fn uploads_now(&self, prefix: &str) -> Result<Vec<Upload>, StoreError> {
         let mut uploads = Vec::new();
         for (name, meta) in entries(&self.dir.join(UPLOADS))? {
             let Some((key, id)) = name.rsplit_once('.') else { continue };
@@ -85,8 +90,8 @@ impl FileStore {
         Ok(uploads)
     }
 
-    /// Leaves an upload that is complete: its name proves whose archive it is, until [`Store::settled`].
-    fn abort_now(&self, upload: &Upload) -> Result<(), Failure> {
+    /// Leaves an upload that is complete: its name proves whose archive it is, until [`Uploads::settled`].
+    fn abort_now(&self, upload: &Upload) -> Result<(), StoreError> {
         let path = self.upload_path(&upload.key, &upload.id);
         let _lock = self.lock()?;
         let inode = |path: &Path| fs::metadata(path).map(|meta| meta.ino()).ok();
@@ -95,13 +100,14 @@ impl FileStore {
     }
 
     /// Gives a complete upload the name it is for. A sweep may have taken it up to the moment that the lock is ours.
-    fn publish_now(&self, from: &Path, to: &Path) -> Result<Completion, Failure> {
+    fn publish_now(&self, from: &Path, to: &Path) -> Result<Completion, StoreError> {
         let _lock = self.lock()?;
         fs::metadata(from).map_err(|error| swept_or("write", from, error))?;
-        Ok(if durable::create_from(from, to)? { Completion::Done } else { Completion::Taken })
+        let made = durable::create_from(from, to).map_err(StoreError::of)?;
+        Ok(if made { Completion::Done } else { Completion::Taken })
     }
 
-    fn prepare_now(&self) -> Result<Vec<Failure>, Failure> {
+    fn prepare_now(&self) -> Result<Vec<StoreError>, StoreError> {
         let uploads = self.dir.join(UPLOADS);
         fs::create_dir_all(&uploads).map_err(|error| unable("write", &uploads, error))?;
         let _lock = self.lock()?;
@@ -113,21 +119,12 @@ impl FileStore {
 }
 
 #[async_trait]
-impl Store for FileStore {
+impl Objects for FileStore {
     fn url(&self, key: &str) -> String {
         format!("file://{}", self.path(key).display())
     }
 
-    fn has_attributes(&self) -> bool {
-        false
-    }
-
-    /// A link under the same lock as every other write.
-    fn completes_apart(&self) -> bool {
-        false
-    }
-
-    async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
+    async fn get(&self, key: &str) -> Result<Option<Object>, StoreError> {
         let path = self.path(key);
         self.blocking(move |_| {
             let Some(body) = read_if_there(&path)? else { return Ok(None) };
@@ -138,7 +135,7 @@ impl Store for FileStore {
         .await
     }
 
-    async fn head(&self, key: &str) -> Result<Option<Head>, Failure> {
+    async fn head(&self, key: &str) -> Result<Option<Head>, StoreError> {
         let key = key.to_owned();
         self.blocking(move |store| {
             let path = store.path(&key);
@@ -166,7 +163,7 @@ impl Store for FileStore {
         .await
     }
 
-    async fn put(&self, key: &str, body: &[u8], when: Condition<'_>, _: &Attributes) -> Result<Put, Failure> {
+    async fn put(&self, key: &str, body: &[u8], when: Condition<'_>, _: &Attributes) -> Result<Put, StoreError> {
         let (key, body) = (key.to_owned(), body.to_vec());
         let when = match when {
             Condition::Absent => None,
@@ -175,12 +172,12 @@ impl Store for FileStore {
         self.blocking(move |store| store.put_now(&key, &body, when.as_ref())).await
     }
 
-    async fn delete(&self, key: &str) -> Result<(), Failure> {
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let path = self.path(key);
         self.blocking(move |_| remove(&path)).await
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Failure> {
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         let prefix = prefix.to_owned();
         self.blocking(move |store| {
             let named = entries(&store.dir)?.into_iter().filter(|(name, _)| name.starts_with(&prefix));
@@ -190,35 +187,44 @@ impl Store for FileStore {
         .await
     }
 
-    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, Failure> {
+    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, StoreError> {
         let (path, tag) = (self.path(key), tag.clone());
         self.blocking(move |_| {
+            let unable = |error| unable("read", &path, error);
+            let file = File::open(&path).map_err(unable)?;
+            if state_of(&file.metadata().map_err(unable)?) != tag {
+                let what = format!("unable to read {}: it was replaced while it was read", path.display());
+                return Err(StoreError::Changed(Failure::temporary(what)));
+            }
             let read = || -> io::Result<Vec<u8>> {
-                let file = File::open(&path)?;
-                if state_of(&file.metadata()?) != tag {
-                    return Err(io::Error::other("it was replaced while it was read"));
-                }
-                let size = usize::try_from(length).map_err(io::Error::other)?;
-                let mut bytes = vec![0; size];
+                let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
                 file.read_exact_at(&mut bytes, offset)?;
                 Ok(bytes)
             };
-            read().map(|bytes| vec![bytes.into()]).map_err(|error| unable("read", &path, error))
+            Ok(vec![read().map_err(unable)?.into()])
         })
         .await
     }
+}
 
-    async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, Failure> {
+#[async_trait]
+impl Uploads for FileStore {
+    /// A link under the same lock as every other write.
+    fn completes_apart(&self) -> bool {
+        false
+    }
+
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, StoreError> {
         let prefix = prefix.to_owned();
         self.blocking(move |store| store.uploads_now(&prefix)).await
     }
 
-    async fn last_part(&self, upload: &Upload) -> Result<SystemTime, Failure> {
+    async fn last_part(&self, upload: &Upload) -> Result<SystemTime, StoreError> {
         // Listed uploads carry the time of their last write already.
         Ok(upload.started)
     }
 
-    async fn begin(&self, key: &str, build: Uuid, _: &Attributes) -> Result<Upload, Failure> {
+    async fn begin(&self, key: &str, build: Uuid, _: &Attributes) -> Result<Upload, StoreError> {
         let upload = Upload { key: key.to_owned(), id: build.to_string(), started: SystemTime::now() };
         let path = self.upload_path(&upload.key, &upload.id);
         self.blocking(move |_| {
@@ -229,7 +235,7 @@ impl Store for FileStore {
         .await
     }
 
-    async fn send(&self, upload: &Upload, part: PartBody) -> Result<Part, Failure> {
+    async fn send(&self, upload: &Upload, part: PartBody) -> Result<Part, StoreError> {
         let path = self.upload_path(&upload.key, &upload.id);
         self.blocking(move |store| {
             let _writing = store.writes.read().unwrap_or_else(PoisonError::into_inner);
@@ -240,7 +246,7 @@ impl Store for FileStore {
         .await
     }
 
-    async fn complete(&self, upload: &Upload, _: Vec<Part>, size: u64, _: u64) -> Result<Completion, Failure> {
+    async fn complete(&self, upload: &Upload, _: Vec<Part>, size: u64, _: u64) -> Result<Completion, StoreError> {
         let (from, to) = (self.upload_path(&upload.key, &upload.id), self.path(&upload.key));
         self.blocking(move |store| {
             let synced = || -> io::Result<u64> {
@@ -251,14 +257,14 @@ impl Store for FileStore {
             let length = synced().map_err(|error| swept_or("write", &from, error))?;
             if length != size {
                 let what = format!("unable to write {}: {length} of {size} bytes arrived", from.display());
-                return Err(Failure::temporary(what));
+                return Err(StoreError::unavailable(what));
             }
             store.publish_now(&from, &to)
         })
         .await
     }
 
-    async fn abort(&self, upload: &Upload) -> Result<(), Failure> {
+    async fn abort(&self, upload: &Upload) -> Result<(), StoreError> {
         let upload = upload.clone();
         self.blocking(move |store| {
             store.abort_now(&upload)?;
@@ -275,7 +281,7 @@ impl Store for FileStore {
         body: PartBody,
         build: Uuid,
         attributes: &Attributes,
-    ) -> Result<Completion, Failure> {
+    ) -> Result<Completion, StoreError> {
         let size = body.bytes.len() as u64;
         let crc64nvme = body.crc64nvme;
         let upload = self.begin(key, build, attributes).await?;
@@ -283,19 +289,19 @@ impl Store for FileStore {
         self.complete(&upload, vec![part], size, crc64nvme).await
     }
 
-    async fn settled(&self, key: &str, build: Uuid) -> Result<(), Failure> {
+    async fn settled(&self, key: &str, build: Uuid) -> Result<(), StoreError> {
         let path = self.upload_path(key, &build.to_string());
         self.blocking(move |_| remove(&path)).await
     }
 
-    async fn prepare(&self) -> Result<Vec<Failure>, Failure> {
+    async fn prepare(&self) -> Result<Vec<StoreError>, StoreError> {
         self.blocking(|store| store.prepare_now()).await
     }
 }
 
 /// Small objects are told apart by their content, so that the tag says the same to whoever reads it.
 fn tag_of(body: &[u8]) -> Tag {
-    Tag(hex(&sha256(body)))
+    Tag(BASE64_STANDARD.encode(Sha256::digest(body)))
 }
 
 /// Archives are written once; inode, length and time tell one from a later one without reading it.
@@ -307,7 +313,7 @@ fn modified(meta: &Metadata) -> SystemTime {
     meta.modified().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -315,7 +321,7 @@ fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
     }
 }
 
-fn remove(path: &Path) -> Result<(), Failure> {
+fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(unable("remove", path, error)),
         _ => Ok(()),
@@ -323,7 +329,7 @@ fn remove(path: &Path) -> Result<(), Failure> {
 }
 
 /// Plain files of a directory with a UTF-8 name; an absent directory has none.
-fn entries(dir: &Path) -> Result<Vec<(String, Metadata)>, Failure> {
+fn entries(dir: &Path) -> Result<Vec<(String, Metadata)>, StoreError> {
     let found = match fs::read_dir(dir) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -342,32 +348,68 @@ fn entries(dir: &Path) -> Result<Vec<(String, Metadata)>, Failure> {
     Ok(entries)
 }
 
-/// An upload that is gone was swept: the build is over, a new one may succeed.
-fn swept_or(verb: &str, path: &Path, error: io::Error) -> Failure {
-    if error.kind() == ErrorKind::NotFound {
-        return Failure::temporary(format!("unable to {verb} {}: another build swept this upload", path.display()));
+fn swept_or(verb: &str, path: &Path, error: io::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::NotFound => StoreError::swept(format!("unable to {verb} {}", path.display())),
+        _ => unable(verb, path, error),
     }
-    unable(verb, path, error)
 }
 
-fn unable(verb: &str, path: &Path, error: io::Error) -> Failure {
-    Failure::io(format!("unable to {verb} {}", path.display()), error)
+fn unable(verb: &str, path: &Path, error: io::Error) -> StoreError {
+    StoreError::of(Failure::io(format!("unable to {verb} {}", path.display()), error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_upload_swept_at_the_last_moment_is_temporary() {
+    fn store() -> (tempfile::TempDir, FileStore) {
         let dir = tempfile::tempdir().unwrap();
         let store = FileStore::new(dir.path().to_owned(), Duration::from_secs(30));
         store.prepare_now().unwrap();
+        (dir, store)
+    }
+
+    #[test]
+    fn an_upload_swept_at_the_last_moment_is_known_as_that() {
+        let (_dir, store) = store();
         let (from, to) = (store.upload_path("a-1.tar", "x"), store.path("a-1.tar"));
-        let failure = store.publish_now(&from, &to).unwrap_err();
-        assert!(failure.is_temporary() && failure.to_string().contains("swept"), "{failure}");
+        let swept = store.publish_now(&from, &to).unwrap_err();
+        assert!(matches!(swept, StoreError::Swept(_)), "{swept:?}");
+        assert!(Failure::from(swept).is_temporary(), "the next build may succeed");
         fs::write(&from, "x").unwrap();
         assert_eq!(store.publish_now(&from, &to).unwrap(), Completion::Done);
         assert_eq!(store.publish_now(&from, &to).unwrap(), Completion::Taken);
+    }
+
+    #[tokio::test]
+    async fn an_object_replaced_between_two_reads_is_known_as_that() {
+        let (_dir, store) = store();
+        fs::write(store.path("a-1.tar"), "one").unwrap();
+        let seen = store.head("a-1.tar").await.unwrap().unwrap();
+        assert_eq!(store.read("a-1.tar", &seen.tag, 1, 2).await.unwrap(), ["ne"]);
+        fs::write(store.path("new"), "two").unwrap();
+        fs::rename(store.path("new"), store.path("a-1.tar")).unwrap();
+        let changed = store.read("a-1.tar", &seen.tag, 1, 2).await.unwrap_err();
+        assert!(matches!(changed, StoreError::Changed(_)), "{changed:?}");
+    }
+
+    #[tokio::test]
+    async fn what_no_retry_mends_is_refused() {
+        let store = FileStore::new("/dev/null/x".into(), Duration::ZERO);
+        let plain = Attributes::default();
+        let refused = store.put("a", b"", Condition::Absent, &plain).await.unwrap_err();
+        assert!(matches!(refused, StoreError::Refused(_)), "{refused:?}");
+        assert!(!Failure::from(refused).is_temporary());
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_others_hold_is_no_refusal() {
+        let (_dir, held) = store();
+        let _lock = held.lock().unwrap();
+        let store = FileStore::new(held.dir.clone(), Duration::ZERO);
+        let plain = Attributes::default();
+        let unavailable = store.put("a", b"", Condition::Absent, &plain).await.unwrap_err();
+        assert!(matches!(unavailable, StoreError::Unavailable(_)), "{unavailable:?}");
     }
 }

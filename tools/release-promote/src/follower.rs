@@ -1,28 +1,40 @@
 //! The git tag, which follows the pointer.
 
-use super::rows::Standings;
-use super::{ROUNDS, Run, stopped};
+use crate::channel::{Channel, ROUNDS};
+use crate::choice::Choice;
+use crate::ledger::Standings;
 use crate::tag::{Push, Standing, Tag, Words};
+use cli::Console;
 use failure::{Class, Failure};
-use release::backoff::pause;
 use release::history::Row;
-use release::pointer::{self, Pointer};
-use release::{Record, Selector};
+use release::pointer::Pointer;
+use release::{Pauses, Record};
 
 /// Pushes lost in a row against a tag that does not move.
 const LOSSES: u32 = 10;
 
-impl Run<'_> {
+/// A tag that shows what a channel's pointer names.
+#[derive(Debug)]
+pub(crate) struct Follower<'a> {
+    pub(crate) channel: &'a Channel<'a>,
+    pub(crate) tag: Tag,
+    pub(crate) dry_run: bool,
+    pub(crate) console: Console,
+}
+
+impl Follower<'_> {
     /// Brings the tag up to the present pointer, if it is behind; the pointer's record if there was something to do.
-    pub(super) async fn finish_tag(
+    ///
+    /// # Errors
+    /// The remote does not answer, or the tag can't be moved.
+    pub(crate) async fn finish(
         &self,
-        selector: &Selector,
+        choice: &Choice<'_>,
         standing: Option<&Pointer>,
         history: &Standings,
     ) -> Result<Option<Record>, Failure> {
-        let Some(tag) = &self.tag else { return Ok(None) };
         // Also tells that the remote answers, while nothing is changed yet.
-        let read = tag.read().await?;
+        let read = self.tag.read().await?;
         let (Some(pointer), Some(row)) = (standing, history.list.last()) else { return Ok(None) };
         if pointer.record.git_commit().is_none() {
             return Ok(None);
@@ -30,74 +42,58 @@ impl Run<'_> {
         // A tag that shows no promotion yet is one of the old job's, or none: the next promotion moves it. Only the
         // row of this promotion missing as well says that somebody was cut off.
         let behind = history.current && read.promotion.map_or(history.repaired, |shown| shown < row.n);
-        if behind && self.args.dry_run {
+        if behind && self.dry_run {
             return Ok(Some(pointer.record.clone()));
         }
         if behind {
-            let record = self.follow_tag(pointer.record.clone()).await?;
+            self.follow(&pointer.record).await?;
             self.console.warn(format!(
                 "finished the promotion of release {}, whose tag had not been moved{}",
-                record.number(),
-                stopped(selector)
+                pointer.record.number(),
+                choice.stopped()
             ));
-            return Ok(Some(record));
+            return Ok(Some(pointer.record.clone()));
         }
-        if read.promotion.is_none() && *selector == Selector::Previous && !self.args.dry_run {
-            self.mark(tag, &read, pointer, row).await?;
+        if read.promotion.is_none() && choice.is_previous() && !self.dry_run {
+            self.mark(&read, pointer, row).await?;
         }
         Ok(None)
     }
 
-    /// What kept an earlier promotion from being finished kept the one that was asked for from being begun, which its
-    /// message alone does not tell.
-    pub(super) async fn not_promoted(
-        &self,
-        selector: &Selector,
-        given: Option<&Record>,
-        history: &Standings,
-        failure: Failure,
-    ) -> Failure {
-        let Some(standing) = history.list.last() else { return failure };
-        match self.resolve(selector, given, &history.list).await {
-            Ok(asked) if asked.number.to_string() == standing.to => failure,
-            Ok(asked) => failure.context(format!("release {} was not promoted", asked.number)),
-            Err(_) => failure.context("nothing was promoted"),
-        }
-    }
-
     /// Lets a tag that shows no promotion show the present one before `previous` leaves it. Cut off after that, it is
     /// seen to be behind; a tag that shows nothing would let the same `previous`, run again, go back to what it left.
-    pub(super) async fn mark(&self, tag: &Tag, read: &Standing, pointer: &Pointer, row: &Row) -> Result<(), Failure> {
+    async fn mark(&self, read: &Standing, pointer: &Pointer, row: &Row) -> Result<(), Failure> {
         let Some(commit) = pointer.record.git_commit() else { return Ok(()) };
-        if let Err(failure) = tag.check(commit).await {
-            self.console.step(format!("the tag {} can't show the present release: {failure}", tag.name));
+        if let Err(failure) = self.tag.check(commit).await {
+            self.console.step(format!("the tag {} can't show the present release: {failure}", self.tag.name));
             return Ok(());
         }
-        let release = format!("{}-{}", self.layout, row.to);
+        let release = format!("{}-{}", self.channel.layout, row.to);
         let words = Words { commit, promotion: row.n, release, promoted_at: &row.time, reason: &row.reason };
         // Overtaken: somebody else made it show a promotion.
-        tag.push(read, &words).await.map(drop)
+        self.tag.push(read, &words).await.map(drop)
     }
 
     /// Moves the tag until it names the pointer's promotion, whoever moved the pointer last.
-    pub(super) async fn follow_tag(&self, promoted: Record) -> Result<Record, Failure> {
-        let Some(tag) = &self.tag else { return Ok(promoted) };
-        if self.args.dry_run {
-            return Ok(promoted);
-        }
+    ///
+    /// # Errors
+    /// The tag is not moved, and the message says how to move it (temporary).
+    pub(crate) async fn follow(&self, promoted: &Record) -> Result<(), Failure> {
+        let (channel, tag) = (self.channel, &self.tag);
         let behind = |failure: Failure| {
             // By number: where the end of a push could not be seen, `previous` may mean another release by now.
-            let (number, channel, tag) = (promoted.number(), &self.args.channel, &tag.name);
+            let (number, channel, tag) = (promoted.number(), channel.name, &tag.name);
             let what = format!(
                 "release {number} is {channel}, but the tag {tag} was not moved; run again with --release {number} to move it"
             );
             failure.with_class(Class::Temporary).context(what)
         };
         let mut stuck: Option<(Standing, u32)> = None;
-        for round in 0..ROUNDS {
+        let mut pauses = Pauses::default();
+        for _ in 0..ROUNDS {
             // The tag first, then the pointer: a lease on an older tag fails, one on a newer can't carry an older pointer.
             let read = tag.read().await.map_err(behind)?;
-            let now = pointer::read(self.store.as_ref(), &self.pointer_key).await.map_err(behind)?;
+            let now = channel.pointer().await.map_err(behind)?;
             let now = now.ok_or_else(|| behind(Failure::temporary("the pointer vanished")))?.record;
             let Some(promotion) = now.promotion() else {
                 return Err(behind(Failure::temporary("an old script moved the pointer meanwhile")));
@@ -114,12 +110,12 @@ impl Run<'_> {
                         promoted.number()
                     ));
                 }
-                return Ok(promoted);
+                return Ok(());
             }
             let words = Words {
                 commit: &full,
                 promotion: promotion.n,
-                release: format!("{}-{}", self.layout, now.number()),
+                release: channel.layout.name(now.number()),
                 promoted_at: &promotion.at,
                 reason: &promotion.reason,
             };
@@ -132,7 +128,7 @@ impl Run<'_> {
                         return Err(behind(words));
                     }
                     stuck = Some((read, losses));
-                    pause(round).await;
+                    pauses.pause().await;
                 }
             }
         }

@@ -1,14 +1,25 @@
 //! What a run would change, said and not done.
 
-use super::Run;
+use crate::tag::Tag;
+use cli::Console;
 use failure::Failure;
 use release::Record;
 use release::pointer::Pointer;
 
-impl Run<'_> {
+/// A dry run's words.
+pub(crate) struct Rehearsal<'a> {
+    pub(crate) channel: &'a str,
+    pub(crate) tag: Option<&'a Tag>,
+    pub(crate) console: Console,
+}
+
+impl Rehearsal<'_> {
     /// Says exactly what a run would change on the way to a pointer with the record `next`.
-    pub(super) async fn foretell(&self, standing: Option<&Pointer>, next: &Record) -> Result<(), Failure> {
-        let (channel, number) = (&self.args.channel, next.number());
+    ///
+    /// # Errors
+    /// The tag or its commit can't be looked at.
+    pub(crate) async fn foretell(&self, standing: Option<&Pointer>, next: &Record) -> Result<(), Failure> {
+        let (channel, number) = (self.channel, next.number());
         let now = standing.map(|pointer| &pointer.record);
         let stays = now.is_some_and(|now| now.promotion() == next.promotion());
         if stays {
@@ -17,7 +28,7 @@ impl Run<'_> {
             let now = now.map_or_else(|| "no release".to_owned(), |now| now.number().to_string());
             self.console.warn(format!("dry run: {channel} would change from {now} to {number}"));
         }
-        let (Some(tag), Some(commit)) = (&self.tag, next.git_commit()) else { return Ok(()) };
+        let (Some(tag), Some(commit)) = (self.tag, next.git_commit()) else { return Ok(()) };
         let (commit, read) = (tag.check(commit).await?, tag.read().await?);
         let shown = next.promotion().is_some_and(|promotion| read.promotion == Some(promotion.n));
         self.console.warn(match read.place() {
@@ -29,7 +40,10 @@ impl Run<'_> {
     }
 
     /// The same of `previous` where a promotion is not finished.
-    pub(super) async fn foretell_end(&self, standing: Option<&Pointer>, unfinished: &Record) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// As [`Rehearsal::foretell`].
+    pub(crate) async fn foretell_end(&self, standing: Option<&Pointer>, unfinished: &Record) -> Result<(), Failure> {
         let number = unfinished.number();
         self.console.warn(format!(
             "dry run: the promotion of release {number} is not finished: a run would finish it and not go back"

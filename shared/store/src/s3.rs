@@ -1,9 +1,9 @@
 //! A store in an S3 bucket, on AWS or on any server that keeps S3's rules for conditional writes.
 
-use super::{
-    Attributes, Completion, Condition, Encryption, Head, Listed, Object, Part, PartBody, Put, Store, Tag, Upload,
+use crate::{
+    Attributes, Completion, Condition, Encryption, Head, Listed, Object, Objects, Part, PartBody, Put, StoreError, Tag,
+    Upload, Uploads,
 };
-use crate::backoff::pause;
 use async_trait::async_trait;
 use aws::AwsArgs;
 use aws_sdk_s3::Client;
@@ -20,7 +20,9 @@ use aws_sdk_s3::types::{
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use failure::Failure;
+use retry::Backoff;
+use std::error::Error;
+use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
@@ -32,11 +34,14 @@ const LARGEST_SMALL: i64 = 64 << 20;
 const SLOWEST_LINK: u64 = 64 << 10;
 /// Tries of one range whose answer breaks off.
 const TRIES: u32 = 6;
+/// Pauses between them.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// S3 may take minutes to join the parts of a large object.
 const LONGEST_JOIN: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
-pub(super) struct S3Store {
+pub(crate) struct S3Store {
     client: Client,
     bucket: String,
     prefix: String,
@@ -46,7 +51,7 @@ pub(super) struct S3Store {
 }
 
 impl S3Store {
-    pub(super) async fn new(args: &AwsArgs, bucket: String, prefix: String) -> Self {
+    pub(crate) async fn new(args: &AwsArgs, bucket: String, prefix: String) -> Self {
         let shared = args.sdk_config().await;
         let own_endpoint = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
         let checksums = shared.request_checksum_calculation() != Some(RequestChecksumCalculation::WhenRequired);
@@ -60,15 +65,15 @@ impl S3Store {
     }
 
     /// What is wrong with a HEAD, whose answer has no body to say so: a read of one byte fails for the same reason.
-    async fn why_not(&self, key: &str, error: SdkError<HeadObjectError, HttpResponse>) -> Failure {
+    async fn why_not(&self, key: &str, error: SdkError<HeadObjectError, HttpResponse>) -> StoreError {
         let what = format!("unable to look at {}", self.url(key));
         if let (SdkError::ServiceError(_), None) = (&error, error.code()) {
             let request = self.client.get_object().bucket(&self.bucket).key(self.key(key)).range("bytes=0-0");
             if let Err(told @ SdkError::ServiceError(_)) = request.send().await {
-                return aws::failure(what, told);
+                return failed(what, told);
             }
         }
-        aws::failure(what, error)
+        failed(what, error)
     }
 
     fn own_key(&self, key: Option<&str>) -> Option<String> {
@@ -103,40 +108,33 @@ fn limited(attempt: Duration) -> Builder {
 }
 
 #[async_trait]
-impl Store for S3Store {
+impl Objects for S3Store {
     fn url(&self, key: &str) -> String {
         format!("s3://{}/{}{key}", self.bucket, self.prefix)
     }
 
-    fn has_attributes(&self) -> bool {
-        true
-    }
-
-    fn completes_apart(&self) -> bool {
-        true
-    }
-
-    async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
+    async fn get(&self, key: &str) -> Result<Option<Object>, StoreError> {
         let what = || format!("unable to read {}", self.url(key));
         let sent = self.client.get_object().bucket(&self.bucket).key(self.key(key)).send().await;
         let answer = match sent {
             Ok(answer) => answer,
             Err(error) if code_is(&error, &["NoSuchKey"]) => return Ok(None),
-            Err(error) => return Err(aws::failure(what(), error)),
+            Err(error) => return Err(failed(what(), error)),
         };
         if answer.content_length().is_some_and(|length| length > LARGEST_SMALL) {
-            return Err(Failure::permanent(format!("{}: it is too large to be a record", what())));
+            return Err(StoreError::refused(format!("{}: it is too large to be a record", what())));
         }
         let tag = Tag(answer.e_tag().unwrap_or_default().to_owned());
         let attributes = attributes_of(answer.storage_class(), answer.server_side_encryption(), answer.ssekms_key_id());
         let modified = time_of(answer.last_modified());
         let body = tokio::time::timeout(self.timeout, answer.body.collect()).await;
-        let body = body.map_err(|_| Failure::temporary(format!("{}: no answer in time", what())))?;
-        let body = body.map_err(|error| Failure::temporary(format!("{}: the answer broke off: {error}", what())))?;
+        let body = body.map_err(|_| StoreError::unavailable(format!("{}: no answer in time", what())))?;
+        let body =
+            body.map_err(|error| StoreError::unavailable(format!("{}: the answer broke off: {error}", what())))?;
         Ok(Some(Object { body: body.to_vec(), tag, attributes, modified }))
     }
 
-    async fn head(&self, key: &str) -> Result<Option<Head>, Failure> {
+    async fn head(&self, key: &str) -> Result<Option<Head>, StoreError> {
         let request = self.client.head_object().bucket(&self.bucket).key(self.key(key));
         let answer = match request.checksum_mode(ChecksumMode::Enabled).send().await {
             Ok(answer) => answer,
@@ -155,7 +153,13 @@ impl Store for S3Store {
         }))
     }
 
-    async fn put(&self, key: &str, body: &[u8], when: Condition<'_>, attributes: &Attributes) -> Result<Put, Failure> {
+    async fn put(
+        &self,
+        key: &str,
+        body: &[u8],
+        when: Condition<'_>,
+        attributes: &Attributes,
+    ) -> Result<Put, StoreError> {
         let (class, sse, kms_key) = headers_of(attributes);
         let mut request = self
             .client
@@ -180,21 +184,21 @@ impl Store for S3Store {
         match request.send().await {
             Ok(answer) => Ok(Put::Done(Tag(answer.e_tag().unwrap_or_default().to_owned()))),
             Err(error) if code_is(&error, &refusals) => Ok(Put::Refused),
-            Err(error) => Err(aws::failure(format!("unable to write {}", self.url(key)), error)),
+            Err(error) => Err(failed(format!("unable to write {}", self.url(key)), error)),
         }
     }
 
-    async fn delete(&self, key: &str) -> Result<(), Failure> {
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let sent = self.client.delete_object().bucket(&self.bucket).key(self.key(key)).send().await;
-        sent.map(drop).map_err(|error| aws::failure(format!("unable to remove {}", self.url(key)), error))
+        sent.map(drop).map_err(|error| failed(format!("unable to remove {}", self.url(key)), error))
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, Failure> {
+    async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(self.key(prefix));
         let mut pages = request.into_paginator().send();
         let mut listed = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| aws::failure(format!("unable to list {}", self.url(prefix)), error))?;
+            let page = page.map_err(|error| failed(format!("unable to list {}", self.url(prefix)), error))?;
             for object in page.contents() {
                 if let Some(key) = self.own_key(object.key()) {
                     let size = object.size().and_then(|size| size.try_into().ok()).unwrap_or(0);
@@ -208,15 +212,22 @@ impl Store for S3Store {
         Ok(listed)
     }
 
-    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, Failure> {
+    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, StoreError> {
         let what = || format!("unable to read {}", self.url(key));
         let range = format!("bytes={offset}-{}", offset + length - 1);
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut attempt = 0;
         loop {
             let request =
                 self.client.get_object().bucket(&self.bucket).key(self.key(key)).range(&range).if_match(&tag.0);
             let sent = request.customize().config_override(self.first_byte(length)).send().await;
-            let mut body = sent.map_err(|error| aws::failure(what(), error))?.body;
+            let mut body = match sent {
+                Ok(answer) => answer.body,
+                Err(error) if code_is(&error, &["PreconditionFailed"]) => {
+                    return Err(StoreError::Changed(aws::failure(what(), error)));
+                }
+                Err(error) => return Err(failed(what(), error)),
+            };
             let (mut pieces, mut came) = (Vec::new(), 0);
             let broken = loop {
                 match body.next().await {
@@ -224,7 +235,7 @@ impl Store for S3Store {
                         came += piece.len() as u64;
                         if came > length {
                             // Else an archive would stand in memory once for every range.
-                            return Err(Failure::permanent(format!("{}: the store ignores ranges", what())));
+                            return Err(StoreError::refused(format!("{}: the store ignores ranges", what())));
                         }
                         pieces.push(piece);
                     }
@@ -236,13 +247,20 @@ impl Store for S3Store {
             // The SDK tries again until an answer begins; one that breaks off is ours to ask for again.
             attempt += 1;
             if attempt == TRIES {
-                return Err(Failure::temporary(format!("{}: {broken}", what())));
+                return Err(StoreError::unavailable(format!("{}: {broken}", what())));
             }
-            pause(attempt).await;
+            tokio::time::sleep(backoff.pause()).await;
         }
     }
+}
 
-    async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, Failure> {
+#[async_trait]
+impl Uploads for S3Store {
+    fn completes_apart(&self) -> bool {
+        true
+    }
+
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, StoreError> {
         let what = || format!("unable to list the uploads of {}", self.url(prefix));
         let mut uploads = Vec::new();
         let (mut key_marker, mut id_marker): (Option<String>, Option<String>) = (None, None);
@@ -254,7 +272,7 @@ impl Store for S3Store {
                 // A server without this listing has nothing to sweep either, as far as anybody can tell. One that knows
                 // no upload in the bucket may say so by an error.
                 Err(error) if code_is(&error, &["NotImplemented", "NoSuchUpload"]) => return Ok(uploads),
-                Err(error) => return Err(aws::failure(what(), error)),
+                Err(error) => return Err(failed(what(), error)),
             };
             for upload in page.uploads() {
                 if let (Some(key), Some(id)) = (self.own_key(upload.key()), upload.upload_id()) {
@@ -273,7 +291,7 @@ impl Store for S3Store {
         }
     }
 
-    async fn last_part(&self, upload: &Upload) -> Result<SystemTime, Failure> {
+    async fn last_part(&self, upload: &Upload) -> Result<SystemTime, StoreError> {
         let request = self.client.list_parts().bucket(&self.bucket).key(self.key(&upload.key)).upload_id(&upload.id);
         let mut pages = request.into_paginator().send();
         let mut last = upload.started;
@@ -282,7 +300,7 @@ impl Store for S3Store {
                 Ok(page) => page,
                 Err(error) if code_is(&error, &["NoSuchUpload"]) => break,
                 Err(error) => {
-                    return Err(aws::failure(format!("unable to list the parts of {}", self.url(&upload.key)), error));
+                    return Err(failed(format!("unable to list the parts of {}", self.url(&upload.key)), error));
                 }
             };
             if page.is_truncated() == Some(true) && page.next_part_number_marker().is_none() {
@@ -294,7 +312,7 @@ impl Store for S3Store {
         Ok(last)
     }
 
-    async fn begin(&self, key: &str, build: Uuid, attributes: &Attributes) -> Result<Upload, Failure> {
+    async fn begin(&self, key: &str, build: Uuid, attributes: &Attributes) -> Result<Upload, StoreError> {
         let (class, sse, kms_key) = headers_of(attributes);
         let mut request = self.client.create_multipart_upload().bucket(&self.bucket).key(self.key(key));
         if self.checksums {
@@ -303,12 +321,13 @@ impl Store for S3Store {
         let request = request.metadata(BUILD, build.to_string()).set_storage_class(class);
         let sent = request.set_server_side_encryption(sse).set_ssekms_key_id(kms_key).send().await;
         let unable = || format!("unable to begin the upload of {}", self.url(key));
-        let answer = sent.map_err(|error| aws::failure(unable(), error))?;
-        let id = answer.upload_id().ok_or_else(|| Failure::temporary(format!("{}: no upload id came", unable())))?;
+        let answer = sent.map_err(|error| failed(unable(), error))?;
+        let id =
+            answer.upload_id().ok_or_else(|| StoreError::unavailable(format!("{}: no upload id came", unable())))?;
         Ok(Upload { key: key.to_owned(), id: id.to_owned(), started: SystemTime::now() })
     }
 
-    async fn send(&self, upload: &Upload, part: PartBody) -> Result<Part, Failure> {
+    async fn send(&self, upload: &Upload, part: PartBody) -> Result<Part, StoreError> {
         let number = i32::try_from(part.number).unwrap_or(i32::MAX);
         let length = part.bytes.len() as u64;
         let request = self
@@ -323,12 +342,11 @@ impl Store for S3Store {
         // The checksum guards the bytes; a signature over them would hash them once more.
         let sent = request.customize().disable_payload_signing().config_override(self.transfer(length)).send().await;
         let what = || format!("unable to send part {number} of {}", self.url(&upload.key));
-        let answer = sent.map_err(|error| {
-            if code_is(&error, &["NoSuchUpload"]) {
-                return Failure::temporary(format!("{}: another build swept this upload", what()));
-            }
-            aws::failure(what(), error)
-        })?;
+        let answer = match sent {
+            Ok(answer) => answer,
+            Err(error) if code_is(&error, &["NoSuchUpload"]) => return Err(StoreError::swept(what())),
+            Err(error) => return Err(failed(what(), error)),
+        };
         let tag = answer.e_tag().unwrap_or_default().to_owned();
         Ok(Part { number: part.number, tag, crc64nvme: part.crc64nvme })
     }
@@ -339,7 +357,7 @@ impl Store for S3Store {
         mut parts: Vec<Part>,
         size: u64,
         crc64nvme: u64,
-    ) -> Result<Completion, Failure> {
+    ) -> Result<Completion, StoreError> {
         parts.sort_by_key(|part| part.number);
         let parts = parts.into_iter().map(|part| {
             CompletedPart::builder()
@@ -367,16 +385,16 @@ impl Store for S3Store {
             Ok(_) => Ok(Completion::Done),
             Err(error) if code_is(&error, &["PreconditionFailed"]) => Ok(Completion::Taken),
             Err(error) if code_is(&error, &["ConditionalRequestConflict", "NoSuchUpload"]) => Ok(Completion::Unclear),
-            Err(error) => Err(aws::failure(format!("unable to complete {}", self.url(&upload.key)), error)),
+            Err(error) => Err(failed(format!("unable to complete {}", self.url(&upload.key)), error)),
         }
     }
 
-    async fn abort(&self, upload: &Upload) -> Result<(), Failure> {
+    async fn abort(&self, upload: &Upload) -> Result<(), StoreError> {
         let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(self.key(&upload.key));
         match request.upload_id(&upload.id).send().await {
             Ok(_) => Ok(()),
             Err(error) if code_is(&error, &["NoSuchUpload"]) => Ok(()),
-            Err(error) => Err(aws::failure(format!("unable to abort the upload of {}", self.url(&upload.key)), error)),
+            Err(error) => Err(failed(format!("unable to abort the upload of {}", self.url(&upload.key)), error)),
         }
     }
 
@@ -386,7 +404,7 @@ impl Store for S3Store {
         body: PartBody,
         build: Uuid,
         attributes: &Attributes,
-    ) -> Result<Completion, Failure> {
+    ) -> Result<Completion, StoreError> {
         let (class, sse, kms_key) = headers_of(attributes);
         let length = body.bytes.len() as u64;
         let request = self
@@ -406,17 +424,25 @@ impl Store for S3Store {
             Ok(_) => Ok(Completion::Done),
             Err(error) if code_is(&error, &["PreconditionFailed"]) => Ok(Completion::Taken),
             Err(error) if code_is(&error, &["ConditionalRequestConflict"]) => Ok(Completion::Unclear),
-            Err(error) => Err(aws::failure(format!("unable to write {}", self.url(key)), error)),
+            Err(error) => Err(failed(format!("unable to write {}", self.url(key)), error)),
         }
     }
 
-    async fn settled(&self, _: &str, _: Uuid) -> Result<(), Failure> {
+    async fn settled(&self, _: &str, _: Uuid) -> Result<(), StoreError> {
         Ok(())
     }
 
-    async fn prepare(&self) -> Result<Vec<Failure>, Failure> {
+    async fn prepare(&self) -> Result<Vec<StoreError>, StoreError> {
         Ok(Vec::new())
     }
+}
+
+/// The failure of one request; `what` says verb and object.
+fn failed<E>(what: impl Display, error: SdkError<E, HttpResponse>) -> StoreError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    StoreError::of(aws::failure(what, error))
 }
 
 fn code_is<E, R>(error: &SdkError<E, R>, codes: &[&str]) -> bool
@@ -431,8 +457,8 @@ fn crc64nvme(bytes: &[u8]) -> u64 {
 }
 
 /// Half a listing must not look like the whole, and asking for the same page again brings no other.
-fn no_end(what: String) -> Failure {
-    Failure::temporary(format!("{what}: the store says that there is more, and not where"))
+fn no_end(what: String) -> StoreError {
+    StoreError::unavailable(format!("{what}: the store says that there is more, and not where"))
 }
 
 /// A time that a store leaves out must make nothing look old.

@@ -1,0 +1,33 @@
+//! Which releases, as every release tool takes it on its command line.
+
+use crate::layout::Layout;
+use aws::AwsArgs;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{Store, StoreUrl};
+
+/// An artifact and the store of its releases.
+#[derive(clap::Args, Clone, Debug)]
+pub struct StoreArgs {
+    /// Name of the artifact
+    #[arg(long, env = "ARTIFACT", value_name = "NAME")]
+    pub artifact: Layout,
+    /// Store of the releases: s3://bucket/prefix or file:///directory
+    #[arg(long, value_name = "URL")]
+    pub store: StoreUrl,
+    #[command(flatten)]
+    aws: AwsArgs,
+}
+
+impl StoreArgs {
+    /// Longest wait for one answer.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.aws.access.timeout
+    }
+
+    /// The store, ready for requests; nothing has been asked of it yet.
+    pub async fn open(&self) -> Arc<dyn Store> {
+        store::open(&self.store, &self.aws).await
+    }
+}
