@@ -20,6 +20,9 @@ pub(crate) struct Memory {
     /// Where everything that is acknowledged was sent to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) topic: Option<String>,
+    /// In which cluster that is: its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cluster: Option<String>,
     /// The files.
     pub(crate) files: Vec<Remembered>,
 }
@@ -239,21 +242,23 @@ mod tests {
         };
         let (positions, none) = Positions::open(dir.path()).unwrap();
         assert!(none.is_none());
-        positions.save(Memory { since: 9, topic: Some("t".into()), files: vec![file.clone()] });
+        let (topic, cluster) = (Some("t".to_owned()), Some("c".to_owned()));
+        positions.save(Memory { since: 9, topic: topic.clone(), cluster: cluster.clone(), files: vec![file.clone()] });
         positions.wait().unwrap();
         assert!(Positions::open(dir.path()).unwrap_err().is_temporary());
         drop(positions);
         let (_, memory) = Positions::open(dir.path()).unwrap();
         let memory = memory.unwrap();
-        assert_eq!((memory.since, memory.topic.as_deref(), memory.files), (9, Some("t"), vec![file]));
+        assert_eq!((memory.since, memory.topic, memory.cluster, memory.files), (9, topic, cluster, vec![file]));
     }
 
-    /// What earlier versions wrote: it belongs to no topic yet, and no file knows its pattern.
+    /// What earlier versions wrote: it belongs to no topic and no cluster yet, and no file knows its pattern.
     #[test]
     fn state_of_an_earlier_version() {
         let file = r#"{"id":"0000000000000abc","path":"/a","place":"/a","inode":1,"born":2,"acked":3,"sent":4,"seen":5,
             "head":"","mark":{"at":3,"length":0,"crc":0},"hours":[]}"#;
         let memory: Memory = serde_json::from_str(&format!(r#"{{"since":9,"files":[{file}]}}"#)).unwrap();
-        assert_eq!((memory.topic, memory.files[0].asked.as_deref(), memory.files[0].acked), (None, None, 3));
+        assert_eq!((memory.topic, memory.cluster), (None, None));
+        assert_eq!((memory.files[0].asked.as_deref(), memory.files[0].acked), (None, 3));
     }
 }

@@ -205,6 +205,17 @@ impl Sender {
         }
     }
 
+    /// Id of the cluster, once a broker has told it.
+    pub(crate) fn cluster(&self) -> Option<String> {
+        self.producer.client().fetch_cluster_id(Duration::ZERO)
+    }
+
+    /// Waits at most `wait` until a broker has answered.
+    pub(crate) fn meet(&self, wait: Duration) {
+        // What is wrong with the broker is said when lines wait for it.
+        drop(self.producer.client().fetch_metadata(Some(&self.topic), wait));
+    }
+
     /// Lines that wait for the broker.
     pub(crate) fn waiting(&self) -> usize {
         self.slots.len()

@@ -1,5 +1,6 @@
 //! The work: lines from files or stdin to the broker, positions to the disk.
 
+mod cluster;
 mod saving;
 mod silence;
 mod start;
@@ -15,6 +16,7 @@ use crate::spool::{Damage, Spool};
 use crate::stats::Counters;
 use crate::watch::Watch;
 use cli::{Console, Stream};
+use cluster::Cluster;
 use failure::Failure;
 use jiff::Timestamp;
 use rdkafka::error::RDKafkaErrorCode as Code;
@@ -50,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let first = memory.is_none();
     let memory = match memory {
         Some(memory) => memory,
-        None => Memory { since: positions.file_time()?, topic: None, files: Vec::new() },
+        None => Memory { since: positions.file_time()?, topic: None, cluster: None, files: Vec::new() },
     };
     check_topic(args, memory.topic.as_deref())?;
     let follow = Follow::new(patterns, sender.host(), console, memory.since);
@@ -68,6 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         follow,
         cutter,
         window: usize::try_from(args.max_in_flight.as_u64()).unwrap_or(usize::MAX),
+        cluster: memory.cluster.map_or(Cluster::Unknown, Cluster::Remembered),
         spool: None,
         damage: Damage::default(),
         buffer: Vec::new(),
@@ -112,6 +115,7 @@ struct Ship<'a> {
     follow: Follow,
     cutter: Cutter,
     window: usize,
+    cluster: Cluster,
     spool: Option<(u32, Spool)>,
     /// What earlier runs took from stdin, and the disk has lost.
     damage: Damage,
@@ -145,12 +149,14 @@ impl Ship<'_> {
         let mut sweep = true;
         loop {
             if let Some(signal) = self.watch.signal() {
-                self.leave();
+                self.leave()?;
                 self.say_stats(stream.as_ref());
                 return Err(Failure::interrupted(signal));
             }
             let sent = self.pump();
             let settled = self.settle(Duration::ZERO);
+            // Before anything is saved that a cluster has acknowledged.
+            self.know_cluster()?;
             self.end_records();
             self.take_saved();
             self.save_if_due();

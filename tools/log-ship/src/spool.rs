@@ -1,9 +1,10 @@
 //! Lines from stdin on disk, until the broker has them: one file of plain bytes that loses its acknowledged beginning, and
-//! one with the checksums of what was written together.
+//! one with the checksums of what was written together. At the beginning of that stands how far the stream was finished, so
+//! that an end which is gone is missed.
 
 mod recovery;
 
-pub(crate) use recovery::{Recovered, aside_path, recover, set_aside};
+pub(crate) use recovery::{Recovered, aside_path, finished, recover, set_aside};
 
 use crate::source::Progress;
 use crate::watch::Waker;
@@ -28,6 +29,12 @@ use std::time::Duration;
 const GROUP: usize = 1 << 20;
 /// Offset, length and checksum of a group, 8 bytes each.
 const SUM: usize = 24;
+/// Length of the head before them: as long as some of them, so that they are found without it, too.
+const HEAD: usize = 3 * SUM;
+/// Length of the head itself, which is there twice.
+const COPY: usize = 32;
+/// Of the format: tells a checksum from those of earlier versions, which wrote no head.
+const VERSION: u64 = 0x6c6f_672d_7368_6970;
 /// Space is given back in steps of this size.
 const STEP: u64 = 64 * 1024;
 /// Between two tries on a disk that takes nothing, and two looks for room.
@@ -110,7 +117,7 @@ impl Spool {
             room,
             console,
             waker,
-            summed: 0,
+            summed: HEAD as u64,
         };
         thread::spawn(move || writer.run());
         Ok(Self { progress, released, steps, data, sums, punched: 0 })
@@ -125,7 +132,7 @@ impl Spool {
             steps.pop_front();
             last = steps.front().copied();
         }
-        let mut step = last.or_else(|| steps.front().copied()).unwrap_or(Step { data: 0, sums: 0 });
+        let mut step = last.or_else(|| steps.front().copied()).unwrap_or(Step { data: 0, sums: HEAD as u64 });
         drop(steps);
         if acked >= self.progress.synced.load(Ordering::Acquire) {
             // All that was written is acknowledged: of the last group nothing is needed either. On a disk that holds no two
@@ -136,7 +143,8 @@ impl Spool {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             // Where the file system has no holes, the space comes back with the end of the stream.
             let _ = fallocate(&self.data, flags, 0, step.data);
-            let _ = (step.sums > 0).then(|| fallocate(&self.sums, flags, 0, step.sums));
+            let sums = step.sums - HEAD as u64;
+            let _ = (sums > 0).then(|| fallocate(&self.sums, flags, HEAD as u64, sums));
             self.punched = step.data;
         }
         self.released.store(acked, Ordering::Release);
@@ -254,41 +262,80 @@ impl Writer {
 
 /// Writes and syncs the group of `bytes` at `offset`, and its checksum at `summed`.
 ///
-/// Behind that stands a group of no bytes, which the next one overwrites: it tells a group that was damaged since from one that
-/// was under way when the machine stopped. Before the sync it counts until the next boot only, since up to then nothing that
-/// was written can be missing.
+/// The head is there before the first byte, and says of every group that it is finished at the latest when the next one is
+/// synced. So a crash leaves what the head tells, at most one group more that is whole, and a piece of the one under way.
 fn write_group(data: &File, sums: &File, summed: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    if offset == 0 {
+        sums.write_all_at(&Head::new(0, 0).pack(), 0)?;
+        sums.sync_data()?;
+    }
     data.write_all_at(bytes, offset)?;
     let end = offset + bytes.len() as u64;
-    let written = [sum_of(offset, bytes), end_mark(end, boot())];
-    sums.write_all_at(written.as_flattened(), summed)?;
+    sums.write_all_at(&sum_of(offset, bytes, VERSION), summed)?;
+    sums.write_all_at(&Head::new(offset, end).pack(), 0)?;
     data.sync_data()?;
     sums.sync_data()?;
-    // Where it can't be written, a damaged group is taken for one that was under way.
-    let _ = sums.write_all_at(&end_mark(end, 0), summed + SUM as u64);
+    // Where it can't be written, it is with the next group.
+    let _ = sums.write_all_at(&Head::new(end, end).pack(), 0);
     Ok(())
 }
 
-fn sum_of(offset: u64, bytes: &[u8]) -> [u8; SUM] {
-    pack([offset, bytes.len() as u64, crc_of(offset, bytes)])
+/// How far a stream was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head {
+    /// Everything before this offset was synced.
+    synced: u64,
+    /// Everything before this one was written.
+    written: u64,
+    /// In this boot: until the next one, nothing that was written can be missing.
+    boot: u64,
 }
 
-/// What stands behind the last group, if that ends at `end`.
-fn end_mark(end: u64, boot: u64) -> [u8; SUM] {
-    pack([end, 0, crc_of(end, &[]) ^ boot])
+impl Head {
+    fn new(synced: u64, written: u64) -> Self {
+        Self { synced, written, boot: boot() }
+    }
+
+    /// Where what is missing, or not whole, was finished and is damaged since.
+    fn finished(&self) -> u64 {
+        if self.boot == boot() { self.written } else { self.synced }
+    }
+
+    fn pack(&self) -> [u8; HEAD] {
+        let mut copy: [u8; COPY] = pack([self.synced, self.written, self.boot, 0]);
+        let crc = checksum(CrcAlgorithm::Crc64Nvme, &copy) ^ VERSION;
+        copy[COPY - 8..].copy_from_slice(&crc.to_le_bytes());
+        let mut head = [0; HEAD];
+        head[..COPY].copy_from_slice(&copy);
+        head[COPY..2 * COPY].copy_from_slice(&copy);
+        head
+    }
+
+    /// From the copy that is whole; none if neither is, or an earlier version wrote no head.
+    fn unpack(bytes: &[u8]) -> Option<Self> {
+        bytes.as_chunks::<COPY>().0.iter().take(2).find_map(|copy| {
+            let [synced, written, boot, _] = unpack(copy);
+            let head = Self { synced, written, boot };
+            head.pack().starts_with(copy).then_some(head)
+        })
+    }
 }
 
-fn pack(numbers: [u64; 3]) -> [u8; SUM] {
-    let mut sum = [0; SUM];
-    for (place, number) in sum.as_chunks_mut().0.iter_mut().zip(numbers) {
+fn sum_of(offset: u64, bytes: &[u8], version: u64) -> [u8; SUM] {
+    pack([offset, bytes.len() as u64, crc_of(offset, bytes) ^ version])
+}
+
+fn pack<const N: usize, const BYTES: usize>(numbers: [u64; N]) -> [u8; BYTES] {
+    let mut packed = [0; BYTES];
+    for (place, number) in packed.as_chunks_mut().0.iter_mut().zip(numbers) {
         *place = number.to_le_bytes();
     }
-    sum
+    packed
 }
 
-fn unpack(sum: &[u8; SUM]) -> [u64; 3] {
-    let mut numbers = [0; 3];
-    for (number, place) in numbers.iter_mut().zip(sum.as_chunks().0) {
+fn unpack<const N: usize>(packed: &[u8]) -> [u64; N] {
+    let mut numbers = [0; N];
+    for (number, place) in numbers.iter_mut().zip(packed.as_chunks().0) {
         *number = u64::from_le_bytes(*place);
     }
     numbers

@@ -45,7 +45,8 @@ impl Ship<'_> {
     pub(super) fn save(&mut self, reach: u64) {
         let known = self.follow.sources.values().map(|source| source.remembered(reach));
         let files = known.chain(self.follow.unseen.iter().cloned()).chain(self.follow.away.iter().cloned()).collect();
-        self.positions.save(Memory { since: self.follow.since, topic: Some(self.args.kafka.topic.clone()), files });
+        let (since, topic) = (self.follow.since, Some(self.args.kafka.topic.clone()));
+        self.positions.save(Memory { since, topic, cluster: self.cluster.id().map(str::to_owned), files });
         let mut acked = Vec::with_capacity(self.follow.sources.len());
         for (key, source) in &mut self.follow.sources {
             acked.push((*key, source.memory.acked));
@@ -112,6 +113,7 @@ impl Ship<'_> {
 
     /// Everything is acknowledged: the positions are saved once more, and streams are removed.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
+        self.meet_cluster()?;
         for source in self.follow.sources.values().filter(|source| source.standing != Standing::Stream) {
             let left = source.size.saturating_sub(source.read);
             if left > 0 && source.file.is_some() {
@@ -152,12 +154,17 @@ impl Ship<'_> {
     }
 
     /// A signal came: what is under way gets a little time, then positions are saved.
-    pub(super) fn leave(&mut self) {
+    ///
+    /// # Errors
+    /// It was another cluster that took it.
+    pub(super) fn leave(&mut self) -> Result<(), Failure> {
         let limit = Instant::now() + GRACE;
         while self.sender.waiting() > 0 && Instant::now() < limit {
             self.settle(BEAT);
         }
+        self.know_cluster()?;
         let clean = self.sender.waiting() == 0;
         self.save_now(if clean { 0 } else { self.reach() });
+        Ok(())
     }
 }

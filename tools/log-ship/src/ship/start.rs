@@ -61,8 +61,9 @@ impl Ship<'_> {
             let mut memory = known.unwrap_or_else(|| stream(id, spool::data_path(&dir, id)));
             let path = spool::data_path(&dir, id);
             let unreadable = |error| Failure::io(format!("unable to read {}", path.display()), error);
-            let acked = memory.acked;
-            let Recovered { data, progress, lost, unfinished } = spool::recover(&dir, id, acked).map_err(unreadable)?;
+            let (acked, seen) = (memory.acked, memory.seen);
+            let found = spool::recover(&dir, id, acked, seen).map_err(unreadable)?;
+            let Recovered { data, progress, lost, unfinished } = found;
             if unfinished > 0 {
                 let path = path.display();
                 self.console
@@ -75,10 +76,11 @@ impl Ship<'_> {
             self.note_damage(id, &source.lost)?;
             self.follow.insert(source, None);
         }
-        for memory in remembered.iter().filter(|memory| memory.seen > memory.acked) {
+        for memory in remembered {
             let gone = self.follow.sources.values().all(|source| source.memory.id != memory.id);
-            if gone {
-                let (bytes, path) = (memory.seen - memory.acked, spool::data_path(&dir, memory.id));
+            let bytes = memory.seen.max(spool::finished(&dir, memory.id)).saturating_sub(memory.acked);
+            if gone && bytes > 0 {
+                let path = spool::data_path(&dir, memory.id);
                 self.console.warn(format!("{bytes} bytes of stdin are lost: {} is gone", path.display()));
                 self.follow.destroyed += bytes;
                 self.damage.add(bytes, path);

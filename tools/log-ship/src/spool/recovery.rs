@@ -1,9 +1,10 @@
 //! What an earlier run left of a stream: which of its groups are whole, and which lines the others take with them.
 //!
 //! Groups lie next to each other and their checksums are found by position, so a damaged group hides none behind it. The
-//! offset and the length of a damaged checksum follow from its neighbours.
+//! offset and the length of a damaged checksum follow from its neighbours. What was finished is known besides: of that nothing
+//! can be missing but by damage, and behind it at most one group can have been under way.
 
-use super::{GROUP, SUM, boot, crc_of, data_path, sums_path, unpack};
+use super::{GROUP, HEAD, Head, SUM, VERSION, crc_of, data_path, sums_path, unpack};
 use crate::source::Progress;
 use memchr::{memchr, memrchr};
 use records::FileId;
@@ -29,17 +30,30 @@ pub(crate) struct Recovered {
     pub(crate) unfinished: u64,
 }
 
-/// Opens the stream and finds out what of it is whole behind `acked`.
+/// Opens the stream and finds out what of it is whole behind `acked`; up to `seen` it was finished, if not farther.
 ///
 /// # Errors
 /// It can't be read.
-pub(crate) fn recover(dir: &Path, id: FileId, acked: u64) -> io::Result<Recovered> {
+pub(crate) fn recover(dir: &Path, id: FileId, acked: u64, seen: u64) -> io::Result<Recovered> {
     let data = File::open(data_path(dir, id))?;
-    let sums = durable::if_there(File::open(sums_path(dir, id)))?.map(read_sums).transpose()?;
-    let survey = Survey::of(&data, sums.as_deref(), acked)?;
-    let lost = lines_of(&data, acked, survey.end, &survey.damaged);
-    let progress = Progress { synced: survey.end.into(), ended: true.into(), ..Progress::default() };
-    Ok(Recovered { data, progress: Arc::new(progress), lost, unfinished: survey.unfinished })
+    let sums = durable::if_there(File::open(sums_path(dir, id)))?;
+    let sums = sums.map(|file| Sums::read(BufReader::with_capacity(SUM * 1024, file))).transpose()?.unwrap_or_default();
+    Recovered::of(data, sums, acked, seen)
+}
+
+impl Recovered {
+    fn of(data: File, sums: Sums, acked: u64, seen: u64) -> io::Result<Self> {
+        let survey = Survey::of(&data, sums, acked, seen)?;
+        let lost = lines_of(&data, acked, survey.end, &survey.damaged);
+        let progress = Progress { synced: survey.end.into(), ended: true.into(), ..Progress::default() };
+        Ok(Self { data, progress: Arc::new(progress), lost, unfinished: survey.unfinished })
+    }
+}
+
+/// How far a stream was finished whose bytes are gone, as far as its checksums tell.
+pub(crate) fn finished(dir: &Path, id: FileId) -> u64 {
+    let sums = File::open(sums_path(dir, id)).and_then(|file| Sums::read(BufReader::new(file)));
+    sums.ok().and_then(|sums| sums.head).map_or(0, |head| head.finished())
 }
 
 /// Where a damaged stream is kept; its checksums are beside it.
@@ -85,20 +99,71 @@ impl Sum {
     }
 }
 
-/// All checksums, without those that were given back to the file system.
-fn read_sums(file: File) -> io::Result<Vec<Sum>> {
-    let mut reader = BufReader::with_capacity(SUM * 1024, file);
-    let mut sums = Vec::new();
-    let mut bytes = [0; SUM];
-    loop {
-        match reader.read_exact(&mut bytes) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(sums),
-            other => other?,
+/// What stands in a file of checksums.
+#[derive(Debug, Default)]
+struct Sums {
+    head: Option<Head>,
+    /// Without those that were given back to the file system.
+    sums: Vec<Sum>,
+}
+
+impl Sums {
+    fn read(mut reader: impl Read) -> io::Result<Self> {
+        let mut first = Vec::new();
+        reader.by_ref().take(HEAD as u64).read_to_end(&mut first)?;
+        let mut found = Self { head: Head::unpack(&first), sums: Vec::new() };
+        if found.head.is_none() {
+            // As an earlier version wrote them.
+            first.as_chunks().0.iter().for_each(|bytes| found.add(bytes));
         }
-        if bytes != [0; SUM] {
-            let [offset, length, crc] = unpack(&bytes);
-            sums.push(Sum { offset, length, crc });
+        let mut bytes = [0; SUM];
+        loop {
+            match reader.read_exact(&mut bytes) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(found),
+                other => other?,
+            }
+            found.add(&bytes);
         }
+    }
+
+    fn add(&mut self, bytes: &[u8; SUM]) {
+        if *bytes != [0; SUM] {
+            let [offset, length, crc] = unpack(bytes);
+            self.sums.push(Sum { offset, length, crc });
+        }
+    }
+
+    /// What each says, and up to where the stream of `size` bytes was finished.
+    fn judge(&mut self, data: &File, size: u64, acked: u64) -> (Vec<State>, u64) {
+        let finished = if let Some(head) = self.head {
+            head.finished()
+        } else {
+            let states = judge(data, &self.sums, acked, None);
+            let finished = finished_before(&self.sums, &states, size);
+            if states.iter().any(|state| matches!(state, State::Whole(_))) {
+                return (states, finished);
+            }
+            // The head, which is gone, was there before the first byte.
+            finished.max(size)
+        };
+        self.sums.iter_mut().for_each(|sum| sum.crc ^= VERSION);
+        (judge(data, &self.sums, acked, Some(finished)), finished)
+    }
+}
+
+/// Up to where an earlier version had finished a stream: behind its last group stood one of no bytes, if nothing went wrong,
+/// or a piece of that. Without it, the last group may have been under way.
+fn finished_before(sums: &[Sum], states: &[State], size: u64) -> u64 {
+    let sums = match sums.split_last().zip(states.last()) {
+        Some(((mark, _), State::Whole(_))) if mark.length == 0 => return mark.offset,
+        // It counted until the next boot.
+        Some(((mark, before), _)) if mark.length == 0 => before,
+        _ => sums,
+    };
+    match sums {
+        [.., before, last] if before.end() == Some(last.offset) => last.offset,
+        [.., last] => last.offset.min(size),
+        [] => 0,
     }
 }
 
@@ -123,40 +188,28 @@ struct Survey {
 }
 
 impl Survey {
-    fn of(data: &File, sums: Option<&[Sum]>, acked: u64) -> io::Result<Self> {
+    fn of(data: &File, mut sums: Sums, acked: u64, seen: u64) -> io::Result<Self> {
         let size = data.metadata()?.len();
-        let states = judge(data, sums.unwrap_or_default(), acked);
-        // Of a boot before this one: it tells nothing any more.
-        let is_old_mark = |(sum, state): (&Sum, &State)| sum.length == 0 && *state == State::Damaged;
-        let sums = sums.map(|sums| match sums.split_last().zip(states.last()) {
-            Some(((last, before), state)) if is_old_mark((last, state)) => before,
-            _ => sums,
-        });
+        let (states, finished) = sums.judge(data, size, acked);
         let mut survey = Self { damaged: Vec::new(), end: acked, unfinished: 0 };
-        let mut last = None;
-        for (number, state) in states.iter().enumerate() {
-            match state {
-                State::Whole(group) => {
-                    survey.lose_to(group.start);
-                    survey.end = survey.end.max(group.end);
-                    last = Some(number);
-                }
-                State::Acknowledged { .. } => last = Some(number),
-                State::Damaged => {}
+        for state in states {
+            if let State::Whole(group) = state {
+                survey.lose_to(group.start);
+                survey.end = survey.end.max(group.end);
             }
         }
-        let sums = sums.map(|sums| sums.split_at(last.map_or(0, |last| last + 1)));
-        match sums {
-            // Without checksums nothing can be told to be whole.
-            None => survey.lose_to(size),
-            Some((before, [])) => survey.cut_short(before, &states, size),
-            Some((_, behind)) => survey.leave_last(behind, size),
+        survey.lose_to(finished.max(seen));
+        // A group is begun when the one before it is finished.
+        let behind = sums.sums.iter().filter(|sum| sum.offset >= survey.end);
+        let begun = behind.flat_map(|sum| [Some(sum.offset), sum.end()]).flatten().filter(|at| *at < size);
+        if let Some(begun) = begun.max() {
+            survey.lose_to(begun);
         }
-        // More than the one group that can have been under way.
-        if size.saturating_sub(survey.end) > LONGEST {
+        // More than a group was never under way.
+        if size.saturating_sub(survey.end) > GROUP as u64 {
             survey.lose_to(size);
         }
-        survey.unfinished = survey.unfinished.max(size.saturating_sub(survey.end));
+        survey.unfinished = size.saturating_sub(survey.end);
         Ok(survey)
     }
 
@@ -170,33 +223,10 @@ impl Survey {
             self.end = start;
         }
     }
-
-    /// All checksums are whole. Of a file that ends within its last group, that one was never finished: disks flip bits, but
-    /// only a crash makes a file shorter.
-    fn cut_short(&mut self, sums: &[Sum], states: &[State], size: u64) {
-        let [.., sum, _] = sums else { return };
-        let [.., State::Damaged, _] = states else { return };
-        let Some(last) = self.damaged.last_mut().filter(|last| last.end == self.end && size < last.end) else { return };
-        let start = sum.offset.clamp(last.start, last.end);
-        self.unfinished = self.end - start;
-        self.end = start;
-        last.end = start;
-        if last.is_empty() {
-            self.damaged.pop();
-        }
-    }
-
-    /// The last ones are damaged, and nothing behind them says that they were finished: the very last was not.
-    fn leave_last(&mut self, sums: &[Sum], size: u64) {
-        if let [.., before, last] = sums {
-            let known = before.end().filter(|end| *end == last.offset);
-            self.lose_to(known.unwrap_or(last.offset.min(size)));
-        }
-    }
 }
 
-/// What each checksum says.
-fn judge(data: &File, sums: &[Sum], acked: u64) -> Vec<State> {
+/// What each checksum says. The last group ends at `finished`, most likely.
+fn judge(data: &File, sums: &[Sum], acked: u64, finished: Option<u64>) -> Vec<State> {
     let mut buffer = Vec::new();
     let mut holds = |range: &Range<u64>, crc: u64| {
         let length = range.end.saturating_sub(range.start);
@@ -209,7 +239,6 @@ fn judge(data: &File, sums: &[Sum], acked: u64) -> Vec<State> {
         .map(|sum| match sum.end() {
             Some(end) if end <= acked => State::Acknowledged { end },
             Some(end) if holds(&(sum.offset..end), sum.crc) => State::Whole(sum.offset..end),
-            Some(end) if sum.length == 0 && holds(&(end..end), sum.crc ^ boot()) => State::Whole(end..end),
             _ => State::Damaged,
         })
         .collect();
@@ -221,7 +250,8 @@ fn judge(data: &File, sums: &[Sum], acked: u64) -> Vec<State> {
         };
         let after = match states.get(number + 1) {
             Some(State::Whole(group)) => Some(group.start),
-            _ => None,
+            Some(_) => None,
+            None => finished,
         };
         let candidates = match (&states[number], before, after) {
             // A checksum that says too little of itself.
@@ -300,20 +330,22 @@ fn window(data: &File, range: Range<u64>) -> Option<Vec<u8>> {
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "one lost range is what is meant")]
 mod tests {
-    use super::super::{end_mark, write_group};
+    use super::super::{boot, sum_of, write_group};
     use super::*;
     use std::fs::OpenOptions;
 
-    /// Whether something stands behind the last group that says that it was finished.
-    #[derive(Clone, Copy, PartialEq, Eq)]
+    /// What is known of the last group.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum End {
         Finished,
         /// Not synced, in this boot.
         Written,
         /// Not synced, in an earlier boot.
         Lost,
-        /// By an earlier version.
-        Unknown,
+        /// By an earlier version, which had synced it.
+        Marked,
+        /// By an earlier version, which may not have.
+        Bare,
     }
 
     struct Stream {
@@ -321,6 +353,10 @@ mod tests {
         data: Vec<u8>,
         sums: Vec<u8>,
         groups: Vec<Range<u64>>,
+        /// Where the checksum of the first group stands.
+        first: usize,
+        /// Nothing before this offset can have been under way.
+        finished: u64,
     }
 
     const ID: FileId = FileId(7);
@@ -330,37 +366,74 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let open = |path| OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap();
             let (data, sums) = (open(data_path(dir.path(), ID)), open(sums_path(dir.path(), ID)));
+            let old = matches!(end, End::Marked | End::Bare);
+            let first = if old { 0 } else { HEAD };
             let (mut offset, mut ranges) = (0, Vec::new());
             for (number, group) in groups.iter().enumerate() {
-                write_group(&data, &sums, (number * SUM) as u64, offset, group.as_bytes()).unwrap();
+                let summed = (first + number * SUM) as u64;
+                if old {
+                    data.write_all_at(group.as_bytes(), offset).unwrap();
+                    sums.write_all_at(&sum_of(offset, group.as_bytes(), 0), summed).unwrap();
+                } else {
+                    write_group(&data, &sums, summed, offset, group.as_bytes()).unwrap();
+                }
                 ranges.push(offset..offset + group.len() as u64);
                 offset += group.len() as u64;
             }
-            let behind = (groups.len() * SUM) as u64;
+            let synced = ranges.last().unwrap().start;
+            let head = |boot| Head { synced, written: offset, boot }.pack();
             match end {
-                End::Finished => {}
-                End::Written => sums.write_all_at(&end_mark(offset, boot()), behind).unwrap(),
-                End::Lost => sums.write_all_at(&end_mark(offset, boot() ^ 8), behind).unwrap(),
-                End::Unknown => sums.set_len(behind).unwrap(),
+                End::Finished | End::Bare => {}
+                End::Written => sums.write_all_at(&head(boot()), 0).unwrap(),
+                End::Lost => sums.write_all_at(&head(boot() ^ 8), 0).unwrap(),
+                End::Marked => sums.write_all_at(&sum_of(offset, &[], 0), (groups.len() * SUM) as u64).unwrap(),
             }
+            let finished = if matches!(end, End::Lost | End::Bare) { synced } else { offset };
             let read = |path| fs::read(path).unwrap();
             let (data, sums) = (read(data_path(dir.path(), ID)), read(sums_path(dir.path(), ID)));
-            Self { dir, data, sums, groups: ranges }
+            Self { dir, data, sums, groups: ranges, first, finished }
         }
 
         /// What is recovered of these bytes.
         fn recover(&self, data: &[u8], sums: &[u8], acked: u64) -> (Vec<Range<u64>>, u64, u64) {
             fs::write(data_path(self.dir.path(), ID), data).unwrap();
             fs::write(sums_path(self.dir.path(), ID), sums).unwrap();
-            let found = recover(self.dir.path(), ID, acked).unwrap();
+            let found = recover(self.dir.path(), ID, acked, 0).unwrap();
             let end = found.progress.synced.load(std::sync::atomic::Ordering::Relaxed);
             (found.lost, end, found.unfinished)
+        }
+
+        /// Of a stream that was finished, nothing is left out: each byte is what it was, or counted as lost.
+        fn nothing_is_silent(&self, (data, file): &(Vec<u8>, File), sums: &[u8], what: &str) {
+            let found = Recovered::of(file.try_clone().unwrap(), Sums::read(sums).unwrap(), 0, 0).unwrap();
+            let Recovered { lost, unfinished, progress, .. } = found;
+            let end = progress.synced.load(std::sync::atomic::Ordering::Relaxed);
+            // Without a head nobody knows how much there was.
+            let size = if Head::unpack(sums).is_none() { data.len() } else { self.data.len() };
+            assert_eq!((end, unfinished), (size as u64, 0), "{what}");
+            for at in 0..size {
+                let is_lost = lost.iter().any(|lost| lost.contains(&(at as u64)));
+                assert!(is_lost || data.get(at) == Some(&self.data[at]), "{what}: byte {at} of {lost:?}");
+            }
         }
 
         /// Which group holds an offset.
         fn group_of(&self, offset: u64) -> usize {
             self.groups.iter().position(|group| group.contains(&offset)).unwrap()
         }
+    }
+
+    fn on_disk(data: Vec<u8>) -> (Vec<u8>, File) {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&data, 0).unwrap();
+        (data, file)
+    }
+
+    /// The first bytes of a file, and zeros up to its old length.
+    fn blank(bytes: &[u8], from: usize) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        bytes[from..].fill(0);
+        bytes
     }
 
     fn flipped(bytes: &[u8], bit: usize) -> Vec<u8> {
@@ -374,7 +447,7 @@ mod tests {
 
     #[test]
     fn what_is_whole_is_there() {
-        for end in [End::Finished, End::Written, End::Lost, End::Unknown] {
+        for end in [End::Finished, End::Written, End::Lost, End::Marked, End::Bare] {
             let stream = Stream::new(&LINES, end);
             let size = stream.data.len() as u64;
             for acked in [0, 4, 8, size] {
@@ -386,7 +459,7 @@ mod tests {
     /// Each bit of the bytes in turn: the lines of its group are lost, and counted, and no other.
     #[test]
     fn a_flipped_bit_takes_its_group() {
-        for end in [End::Finished, End::Written] {
+        for end in [End::Finished, End::Written, End::Marked] {
             each_bit(&Stream::new(&LINES, end));
         }
     }
@@ -421,14 +494,20 @@ mod tests {
     /// takes its group with it.
     #[test]
     fn a_flipped_bit_of_a_checksum() {
-        let stream = Stream::new(&LINES, End::Finished);
+        for end in [End::Finished, End::Written, End::Marked] {
+            each_bit_of_a_checksum(&Stream::new(&LINES, end));
+        }
+    }
+
+    fn each_bit_of_a_checksum(stream: &Stream) {
         let size = stream.data.len() as u64;
         for acked in [0, 8] {
             for bit in 0..stream.sums.len() * 8 {
-                let (lost, end, _) = stream.recover(&stream.data, &flipped(&stream.sums, bit), acked);
-                assert_eq!(end, size, "bit {bit}");
-                let (number, field) = (bit / 8 / SUM, bit / 8 % SUM / 8);
-                let group = stream.groups.get(number).filter(|group| field == 2 && group.end > acked);
+                let (lost, end, unfinished) = stream.recover(&stream.data, &flipped(&stream.sums, bit), acked);
+                assert_eq!((end, unfinished), (size, 0), "bit {bit}");
+                let number = (bit / 8).checked_sub(stream.first).map(|behind| behind / SUM);
+                let group = number.and_then(|number| stream.groups.get(number));
+                let group = group.filter(|group| bit / 8 % SUM / 8 == 2 && group.end > acked);
                 assert_eq!(lost.len(), usize::from(group.is_some()), "bit {bit}: {lost:?}");
                 if let (Some(group), Some(lost)) = (group, lost.first()) {
                     assert!(
@@ -454,60 +533,135 @@ mod tests {
         assert_eq!(hit(&[2, 4]).0, [14..24, 28..34]);
         assert_eq!(hit(&[0, 1, 2, 3, 4]), (vec![0..size], size, 0));
         let mut sums = stream.sums.clone();
-        sums[SUM..3 * SUM].fill(0xff);
+        sums[HEAD + SUM..HEAD + 3 * SUM].fill(0xff);
         assert_eq!(stream.recover(&stream.data, &sums, 0).0, [8..24], "two checksums");
+        let mut sums = stream.sums.clone();
+        [3, 4].iter().for_each(|group| sums[HEAD + group * SUM + 20] ^= 1);
+        assert_eq!(stream.recover(&stream.data, &sums, 0), (vec![19..size], size, 0), "the last two");
     }
 
     /// A crash while the last group is written: it is as if it had never been read, and nothing is damaged.
     #[test]
     fn a_torn_end_is_no_damage() {
-        for end in [End::Finished, End::Written, End::Lost, End::Unknown] {
+        for end in [End::Lost, End::Bare] {
             let stream = Stream::new(&LINES, end);
             let last = stream.groups[4].clone();
-            for cut in last.start..last.end {
-                let (lost, end, unfinished) = stream.recover(&stream.data[..cut as usize], &stream.sums, 0);
-                assert_eq!((lost, end), (vec![], last.start), "cut at {cut}");
-                assert!(unfinished > 0 || cut == last.start, "cut at {cut}");
+            let sum = stream.first + 4 * SUM;
+            // In whatever order the disk took them: a piece of it, zeros for the rest, and as much of its checksum.
+            for to in usize::try_from(last.start).unwrap()..stream.data.len() {
+                for at in (sum..=sum + SUM).step_by(8) {
+                    for sums in [stream.sums[..at].to_vec(), blank(&stream.sums, at)] {
+                        let cut = stream.recover(&stream.data[..to], &sums, 0);
+                        assert_eq!(cut, (vec![], last.start, to as u64 - last.start), "{end:?}: to {to}, {at}");
+                        let blank = stream.recover(&blank(&stream.data, to), &sums, 0);
+                        assert_eq!(blank, (vec![], last.start, last.end - last.start), "{end:?}: to {to}, {at}");
+                    }
+                }
             }
-        }
-        for end in [End::Lost, End::Unknown] {
-            let stream = Stream::new(&LINES, end);
-            let last = stream.groups[4].clone();
-            for cut in 4 * SUM..5 * SUM {
-                let (lost, end, unfinished) = stream.recover(&stream.data, &stream.sums[..cut], 0);
-                assert_eq!((lost, end, unfinished), (vec![], last.start, last.end - last.start), "cut at {cut}");
+            for cut in sum..sum + SUM {
+                let found = stream.recover(&stream.data, &stream.sums[..cut], 0);
+                assert_eq!(found, (vec![], last.start, last.end - last.start), "{end:?}: checksum cut at {cut}");
             }
             for bit in last.start * 8..last.end * 8 {
                 let data = flipped(&stream.data, usize::try_from(bit).unwrap());
-                assert_eq!(stream.recover(&data, &stream.sums, 0).0, [], "bit {bit}");
+                assert_eq!(stream.recover(&data, &stream.sums, 0).0, [], "{end:?}: bit {bit}");
             }
         }
-        let stream = Stream::new(&LINES, End::Unknown);
-        let last = stream.groups[4].clone();
-        let mut more = stream.data.clone();
-        more.extend_from_slice(b"never sync");
-        assert_eq!(stream.recover(&more, &stream.sums, 0), (vec![], last.end, 10));
+        for end in [End::Finished, End::Written, End::Lost, End::Marked, End::Bare] {
+            let stream = Stream::new(&LINES, end);
+            let size = stream.data.len() as u64;
+            let mut more = stream.data.clone();
+            more.extend_from_slice(b"never sync");
+            assert_eq!(stream.recover(&more, &stream.sums, 0), (vec![], size, 10), "{end:?}");
+            more.resize(stream.data.len() + GROUP, b'x');
+            assert_eq!(stream.recover(&more, &stream.sums, 0), (vec![], size, GROUP as u64), "{end:?}");
+            more.push(b'x');
+            let all = more.len() as u64;
+            assert_eq!(stream.recover(&more, &stream.sums, 0), (vec![size..all], all, 0), "{end:?}: more than a group");
+        }
+        // The machine stopped while nothing was written yet.
+        let stream = Stream::new(&LINES, End::Finished);
+        assert_eq!(stream.recover(&[], &[], 0), (vec![], 0, 0));
+        assert_eq!(stream.recover(&[], &stream.sums[..HEAD], 0).0, [0..34], "the head knows better");
+        let nothing = Head::new(0, 0).pack();
+        assert_eq!(stream.recover(b"one\ntw", &nothing, 0), (vec![], 0, 6));
     }
 
-    /// Shorter by more than the group that can have been under way.
+    /// Behind a group of which the head does not know yet stands something: so it was finished.
+    #[test]
+    fn what_stands_behind_a_group_tells_that_it_was_finished() {
+        let stream = Stream::new(&LINES, End::Lost);
+        let last = stream.groups[4].clone();
+        let data = [&flipped(&stream.data, 8 * 28)[..], b"eight"].concat();
+        assert_eq!(stream.recover(&data, &stream.sums, 0), (vec![28..34], 34, 5), "bytes");
+        let sums = [&stream.sums[..], &sum_of(last.end, b"eight\n", VERSION)].concat();
+        let data = [&flipped(&stream.data, 8 * 28)[..], b"eight\n"].concat();
+        assert_eq!(stream.recover(&data, &sums, 0), (vec![28..34], 40, 0), "another group");
+    }
+
+    /// Shorter than what was finished.
     #[test]
     fn what_was_finished_and_is_gone() {
-        for end in [End::Finished, End::Written, End::Lost, End::Unknown] {
+        for end in [End::Finished, End::Written, End::Lost, End::Marked, End::Bare] {
             let stream = Stream::new(&LINES, end);
-            for cut in 0..stream.groups[4].start {
-                let (lost, _, _) = stream.recover(&stream.data[..cut as usize], &stream.sums, 0);
-                let group = &stream.groups[stream.group_of(cut)];
-                assert!(lost[0].start <= group.start && lost[0].end == 28, "cut at {cut}: {lost:?}");
+            for cut in 0..stream.finished {
+                let (lost, to, unfinished) = stream.recover(&stream.data[..cut as usize], &stream.sums, 0);
+                assert_eq!((to, unfinished), (stream.finished, 0), "{end:?}: cut at {cut}");
                 let before: Vec<u64> = stream.groups.iter().map(|group| group.end).filter(|end| *end <= cut).collect();
                 let whole = before.last().copied().unwrap_or(0);
                 let lines =
                     stream.data[..whole as usize].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-                assert_eq!(lost[0].start, lines as u64, "cut at {cut}");
+                assert_eq!(lost, [lines as u64..stream.finished], "{end:?}: cut at {cut}");
             }
         }
         let stream = Stream::new(&LINES, End::Finished);
         fs::remove_file(sums_path(stream.dir.path(), ID)).unwrap();
-        assert_eq!(recover(stream.dir.path(), ID, 8).unwrap().lost, [8..34], "no checksums at all");
+        assert_eq!(recover(stream.dir.path(), ID, 8, 0).unwrap().lost, [8..34], "no checksums at all");
+        stream.recover(&[], &[], 0);
+        assert_eq!(recover(stream.dir.path(), ID, 0, 34).unwrap().lost, [0..34], "nothing but what was seen of it");
+        stream.recover(&[], &stream.sums, 0);
+        assert_eq!(finished(stream.dir.path(), ID), 34);
+    }
+
+    /// Each length of the bytes with each length of the checksums, both cut or blank behind it.
+    #[test]
+    fn no_end_is_left_out() {
+        for end in [End::Finished, End::Written] {
+            let stream = Stream::new(&LINES, end);
+            for to in 0..=stream.data.len() {
+                for data in [on_disk(stream.data[..to].to_vec()), on_disk(blank(&stream.data, to))] {
+                    for at in 0..=stream.sums.len() {
+                        let what = format!("{end:?}: to {to}, checksums to {at}");
+                        stream.nothing_is_silent(&data, &stream.sums[..at], &what);
+                        stream.nothing_is_silent(&data, &blank(&stream.sums, at), &what);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sectors of zeros, in the bytes, in the checksums and in both.
+    #[test]
+    fn no_hole_is_left_out() {
+        const SECTOR: usize = 512;
+        let lines: Vec<String> = (0..100).map(|line| format!("line {line:03} and what it says\n")).collect();
+        let stream = Stream::new(&lines.iter().map(String::as_str).collect::<Vec<_>>(), End::Finished);
+        let holes = |bytes: &[u8]| -> Vec<Vec<u8>> {
+            let sectors = bytes.len().div_ceil(SECTOR);
+            let each = (0..sectors).flat_map(|from| (from..sectors + 1).map(move |to| (from * SECTOR, to * SECTOR)));
+            let hole = |(from, to): (usize, usize)| {
+                let mut bytes = bytes.to_vec();
+                let to = to.min(bytes.len());
+                bytes[from..to].fill(0);
+                bytes
+            };
+            each.map(hole).collect()
+        };
+        for data in holes(&stream.data).into_iter().map(on_disk) {
+            for sums in holes(&stream.sums) {
+                stream.nothing_is_silent(&data, &sums, "a hole");
+            }
+        }
     }
 
     #[test]

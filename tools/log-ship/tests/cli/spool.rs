@@ -1,12 +1,17 @@
 //! A spool that its disk has damaged: what is whole is sent under the ids it has, the rest is counted, kept aside, and the exit
 //! code says so.
 
-use crate::harness::{Harness, LIMIT, check_stats};
+use crate::harness::{Harness, LIMIT, append, check_stats};
 use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use testkit::{Link, LinkMode, wait_until};
+
+/// Length of the head before the checksums.
+const HEAD: usize = 72;
+/// Length of a checksum.
+const SUM: usize = 24;
 
 /// Lines of a thousand bytes, some of which end where a group does.
 fn lines(count: usize) -> Vec<String> {
@@ -46,8 +51,8 @@ fn sums(state: &Path) -> Option<PathBuf> {
 fn groups(sums: &Path) -> Vec<Range<u64>> {
     let bytes = fs::read(sums).unwrap_or_default();
     let number = |sum: &[u8], at: usize| u64::from_le_bytes(sum[at..at + 8].try_into().unwrap());
-    let groups = bytes.chunks_exact(24).map(|sum| number(sum, 0)..number(sum, 0) + number(sum, 8));
-    groups.filter(|group| !group.is_empty()).collect()
+    let sums = bytes.get(HEAD..).unwrap_or_default().chunks_exact(SUM);
+    sums.map(|sum| number(sum, 0)..number(sum, 0) + number(sum, 8)).collect()
 }
 
 /// Flips a bit of a file.
@@ -128,6 +133,10 @@ fn a_spool_that_is_lost_altogether() {
         .run()
         .fails_with(1)
         .stderr_contains(&format!("8 bytes of stdin are lost: {} is gone", data.display()));
+    // The checksums tell how much it was, beyond what the position does.
+    let data = left_behind(&harness, &(lines(1500).join("\n") + "\n"));
+    fs::remove_file(&data).unwrap();
+    harness.tool().run().fails_with(1).stderr_contains("1500000 bytes of stdin are lost");
     harness.tool().stdin("three\n").run().succeeds().stderr_is_empty();
     assert_eq!(harness.values(), ["three"]);
 }
@@ -157,17 +166,62 @@ fn damage_outlives_the_run_that_found_it() {
     assert_eq!(harness.shipped().len(), count, "nothing is sent again");
 }
 
+/// Whatever becomes of the end of the checksums, or of both files: each line is shipped, or counted as lost.
+#[test]
+fn a_damaged_end_is_counted() {
+    type Damage = fn(&Path, &Path);
+    let cases: [(&str, Damage); 7] = [
+        ("the last sector of the checksums is zeros", |_, sums| {
+            let length = fs::metadata(sums).unwrap().len();
+            fs::File::options().write(true).open(sums).unwrap().write_all_at(&[0; 512], length - 512).unwrap();
+        }),
+        ("the checksums are a sector shorter", |_, sums| shorten(sums, |length| length - 512)),
+        ("half of the checksums", |_, sums| shorten(sums, |length| length / 2)),
+        ("no checksums", |_, sums| shorten(sums, |_| 0)),
+        ("the last two are damaged", |_, sums| {
+            let length = fs::metadata(sums).unwrap().len();
+            (1..=2).for_each(|last| flip(sums, length - last * SUM as u64 + 20));
+        }),
+        ("half of both", |data, sums| {
+            shorten(data, |length| length / 2);
+            shorten(sums, |length| length / 2);
+        }),
+        ("no bytes", |data, _| shorten(data, |_| 0)),
+    ];
+    for (name, damage) in cases {
+        let harness = Harness::new();
+        let truth = lines(1500);
+        let data = left_behind(&harness, &(truth.join("\n") + "\n"));
+        let groups = groups(&data.with_extension("sums"));
+        assert!(groups.len() >= 22, "{name}: {groups:?}");
+        damage(&data, &data.with_extension("sums"));
+        let run = harness.tool().args(["--stats", "1h"]).run().fails_with(1).stderr_contains("bytes of stdin are lost");
+        let stats = check_stats(&run.stdout);
+        let shipped = harness.values();
+        let bytes = 1000 * (truth.len() - shipped.len()) as u64;
+        assert_eq!(stats["destroyed_bytes"].as_u64(), Some(bytes), "{name}: {stats}");
+        assert!(shipped == truth[..shipped.len()], "{name}: {} shipped", shipped.len());
+        let kept = ["damaged", "sums.damaged"].map(|kind| data.with_extension(kind));
+        assert!(kept.iter().all(|path| path.exists()), "{name}");
+        harness.tool().stdin("later\n").run().succeeds().stderr_is_empty();
+    }
+}
+
+/// Makes a file shorter.
+fn shorten(path: &Path, to: fn(u64) -> u64) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_len(to(file.metadata().unwrap().len())).unwrap();
+}
+
 /// As a crash leaves it: what was being written is left out, and that is no damage.
 #[test]
 fn an_unfinished_end_is_no_damage() {
     let harness = Harness::new();
     let truth = lines(3000);
     let data = left_behind(&harness, &(truth.join("\n") + "\n"));
-    let groups = groups(&data.with_extension("sums"));
-    let last = groups.last().unwrap();
-    fs::File::options().write(true).open(&data).unwrap().set_len(last.end - 10).unwrap();
+    append(&data, &truth[..50].join("\n"));
     let run = harness.tool().run().succeeds().stderr_is_one_line();
-    run.stderr_contains(&format!("the last {} bytes of {}", last.end - last.start, data.display()));
-    assert!(harness.values().len() as u64 >= last.start / 1000);
+    run.stderr_contains(&format!("the last 49999 bytes of {}", data.display()));
+    assert!(harness.values() == truth);
     assert_eq!(fs::read_dir(data.parent().unwrap()).unwrap().count(), 0);
 }

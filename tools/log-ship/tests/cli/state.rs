@@ -1,7 +1,8 @@
-//! What a state directory is for: one topic, and files that are remembered whether they are asked for or not.
+//! What a state directory is for: one topic of one cluster, and files that are remembered whether they are asked for or not.
 
-use crate::harness::{Harness, append, check_stats};
+use crate::harness::{Harness, LIMIT, append, check_stats};
 use std::fs;
+use testkit::{Broker, Finished, Link, LinkMode, wait_until};
 
 #[test]
 fn a_state_directory_belongs_to_a_topic() {
@@ -26,6 +27,42 @@ fn a_state_directory_belongs_to_a_topic() {
     }
     harness.once(&path);
     assert_eq!(harness.values(), ["one", "two"]);
+}
+
+/// What one cluster has is missing from another: with or without something new to send, nothing is taken for shipped there.
+#[test]
+fn a_state_directory_belongs_to_a_cluster() {
+    let harness = Harness::new();
+    let place = tempfile::tempdir().unwrap();
+    let other = Broker::start(place.path());
+    let path = harness.log("a.log");
+    append(&path, "one\n");
+    harness.once(&path);
+    let refused = |run: Finished| {
+        let run = run.fails_with(1).stderr_is_one_line().stderr_contains("unable to ship to cluster ");
+        let run = run.stderr_contains(&format!(": {} holds the positions of cluster ", harness.state().display()));
+        run.stderr_contains("; give each cluster its own --state-dir");
+    };
+    let to_other = || harness.tool_via(&other.address());
+    wait_until("the answer of the other cluster", LIMIT, || {
+        // A run that has nothing to send waits no longer than a second for it.
+        let run = to_other().arg("--once").arg(&path).run();
+        if run.code == Some(0) { Err(run.report()) } else { Ok(refused(run)) }
+    });
+    append(&path, "two\n");
+    refused(to_other().arg("--once").arg(&path).run());
+    refused(to_other().arg(&path).run());
+    // A broker that is away refuses nothing.
+    let link = Link::to(&other.address());
+    link.set(LinkMode::Cut);
+    append(&path, "three\n");
+    let run = harness.tool_via(&link.address()).arg(&path).start();
+    link.set(LinkMode::Up);
+    refused(run.wait());
+    harness.once(&path);
+    assert_eq!(harness.values(), ["one", "two", "three"]);
+    link.set(LinkMode::Cut);
+    harness.tool_via(&link.address()).arg("--once").arg(&path).run().succeeds().stderr_is_empty();
 }
 
 /// One PATH, then another one: neither is lost, and nothing is said to be destroyed that is there.
