@@ -46,7 +46,7 @@ fn sums(state: &Path) -> Option<PathBuf> {
 }
 
 /// The groups that a file of checksums lists.
-fn groups(sums: &Path) -> Vec<Range<u64>> {
+pub(crate) fn groups(sums: &Path) -> Vec<Range<u64>> {
     let bytes = fs::read(sums).unwrap_or_default();
     let number = |sum: &[u8], at: usize| u64::from_le_bytes(sum[at..at + 8].try_into().unwrap());
     let sums = bytes.get(HEAD..).unwrap_or_default().chunks_exact(SUM);
