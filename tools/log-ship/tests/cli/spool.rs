@@ -32,6 +32,12 @@ fn left_behind(harness: &Harness, input: &str) -> PathBuf {
             other => Err(format!("{other:?} of {}", input.len())),
         }
     });
+    let id = data.file_name().and_then(|name| name.to_str()).unwrap();
+    let slots = [0, 1].map(|number| harness.state().join(format!("positions.{number}")));
+    wait_until("its position on disk", LIMIT, || {
+        let knows = |slot: &PathBuf| fs::read_to_string(slot).is_ok_and(|text| text.contains(id));
+        if slots.iter().any(knows) { Ok(()) } else { Err("none yet".to_owned()) }
+    });
     run.kill();
     data
 }
@@ -48,7 +54,7 @@ fn sums(state: &Path) -> Option<PathBuf> {
 }
 
 /// The groups that a file of checksums lists.
-fn groups(sums: &Path) -> Vec<Range<u64>> {
+pub(crate) fn groups(sums: &Path) -> Vec<Range<u64>> {
     let bytes = fs::read(sums).unwrap_or_default();
     let number = |sum: &[u8], at: usize| u64::from_le_bytes(sum[at..at + 8].try_into().unwrap());
     let sums = bytes.get(HEAD..).unwrap_or_default().chunks_exact(SUM);
@@ -173,9 +179,11 @@ fn a_damaged_end_is_counted() {
     let cases: [(&str, Damage); 7] = [
         ("the last sector of the checksums is zeros", |_, sums| {
             let length = fs::metadata(sums).unwrap().len();
-            fs::File::options().write(true).open(sums).unwrap().write_all_at(&[0; 512], length - 512).unwrap();
+            let sector = length.min(512);
+            let file = fs::File::options().write(true).open(sums).unwrap();
+            file.write_all_at(&[0; 512][..sector as usize], length - sector).unwrap();
         }),
-        ("the checksums are a sector shorter", |_, sums| shorten(sums, |length| length - 512)),
+        ("the checksums are a sector shorter", |_, sums| shorten(sums, |length| length.saturating_sub(512))),
         ("half of the checksums", |_, sums| shorten(sums, |length| length / 2)),
         ("no checksums", |_, sums| shorten(sums, |_| 0)),
         ("the last two are damaged", |_, sums| {
@@ -190,10 +198,10 @@ fn a_damaged_end_is_counted() {
     ];
     for (name, damage) in cases {
         let harness = Harness::new();
-        let truth = lines(1500);
+        let truth = lines(6000);
         let data = left_behind(&harness, &(truth.join("\n") + "\n"));
         let groups = groups(&data.with_extension("sums"));
-        assert!(groups.len() >= 22, "{name}: {groups:?}");
+        assert!(groups.len() >= 5, "{name}: {groups:?}");
         damage(&data, &data.with_extension("sums"));
         let run = harness.tool().args(["--stats", "1h"]).run().fails_with(1).stderr_contains("bytes of stdin are lost");
         let stats = check_stats(&run.stdout);

@@ -1,6 +1,7 @@
 //! Lines on stdin: on disk before they are sent, and there until the broker has them.
 
 use crate::harness::{Harness, LIMIT, account, check_stats};
+use crate::spool;
 use std::fs;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -29,9 +30,9 @@ fn what_the_spool_holds_outlives_the_process() {
     let truth: Vec<String> = (0..5000).map(|line| format!("line {line}")).collect();
     let input = truth.join("\n") + "\n";
     let mut run = harness.tool_via(&link.address()).stdin(input.clone()).start();
-    let spool = harness.state().join("spool");
+    let dir = harness.state().join("spool");
     wait_until("the spool's checksums", LIMIT, || {
-        let files = fs::read_dir(&spool).into_iter().flatten().flatten();
+        let files = fs::read_dir(&dir).into_iter().flatten().flatten();
         let sums: Vec<_> = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "sums")).collect();
         let held: u64 = sums.iter().map(|file| groups(&file.path())).sum();
         if held == input.len() as u64 { Ok(()) } else { Err(format!("{held} of {}", input.len())) }
@@ -52,9 +53,9 @@ fn a_torn_end_of_the_spool_is_cut_off() {
     let link = Link::to(&harness.brokers);
     link.set(LinkMode::Cut);
     let mut run = harness.tool_via(&link.address()).stdin("one\ntwo\n").start();
-    let spool = harness.state().join("spool");
+    let dir = harness.state().join("spool");
     let data = wait_until("the spool", LIMIT, || {
-        let files = fs::read_dir(&spool).into_iter().flatten().flatten().map(|file| file.path());
+        let files = fs::read_dir(&dir).into_iter().flatten().flatten().map(|file| file.path());
         let sums = files.filter(|path| path.extension().is_some()).find(|path| groups(path) == 8);
         sums.map(|path| path.with_extension("")).ok_or_else(|| "none".to_owned())
     });
@@ -86,9 +87,9 @@ fn a_full_spool_holds_the_writer_up() {
         .stdin(writer.stdout.take().unwrap())
         .spawn()
         .unwrap();
-    let spool = harness.state().join("spool");
+    let dir = harness.state().join("spool");
     let held = || {
-        let files = fs::read_dir(&spool).into_iter().flatten().flatten().map(|file| file.path());
+        let files = fs::read_dir(&dir).into_iter().flatten().flatten().map(|file| file.path());
         files.filter(|path| path.extension().is_some()).map(|path| groups(&path)).sum::<u64>()
     };
     wait_until("a spool that is full", LIMIT, || if held() > 2 << 20 { Ok(()) } else { Err(format!("{}", held())) });
@@ -116,7 +117,5 @@ fn a_stdin_that_can_not_be_read() {
 
 /// Bytes in the groups that a file of checksums lists.
 fn groups(path: &std::path::Path) -> u64 {
-    let sums = fs::read(path).unwrap_or_default();
-    let lengths = sums.chunks_exact(24).map(|sum| u64::from_le_bytes(sum[8..16].try_into().unwrap()));
-    lengths.sum()
+    spool::groups(path).iter().map(|group| group.end - group.start).sum()
 }
