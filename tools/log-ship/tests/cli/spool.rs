@@ -26,9 +26,7 @@ fn left_behind(harness: &Harness, input: &str) -> PathBuf {
     let data = wait_until("the spool", LIMIT, || {
         let held = sums(&harness.state()).map(|sums| (groups(&sums).iter().map(|group| group.end).max(), sums));
         match held {
-            Some((Some(end), sums)) if end == input.len() as u64 && is_known(&harness.state()) => {
-                Ok(sums.with_extension(""))
-            }
+            Some((Some(end), sums)) if end == input.len() as u64 => Ok(sums.with_extension("")),
             other => Err(format!("{other:?} of {}", input.len())),
         }
     });
@@ -40,12 +38,6 @@ fn left_behind(harness: &Harness, input: &str) -> PathBuf {
     });
     run.kill();
     data
-}
-
-/// Whether a position is on disk: it is written beside the spool, not with it.
-fn is_known(state: &Path) -> bool {
-    let positions = ["positions.0", "positions.1"].map(|name| fs::metadata(state.join(name)));
-    positions.into_iter().flatten().any(|slot| slot.len() > 0)
 }
 
 fn sums(state: &Path) -> Option<PathBuf> {
