@@ -8,11 +8,10 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use testkit::{Broker, Link, LinkMode, Seed, figure, side_by_side};
+use testkit::{Broker, Link, LinkMode, Seed, figure};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
@@ -29,74 +28,39 @@ enum Rotation {
     InodeReuse,
 }
 
+const TROUBLES: [Trouble; 4] = [Trouble::None, Trouble::Frozen, Trouble::Cut, Trouble::Restarted];
 const ROTATIONS: [Rotation; 3] = [Rotation::Rename, Rotation::CopyTruncate, Rotation::InodeReuse];
 
 /// The most lines that a kill may cause to be sent again: what fits into the window, and half as much that was acknowledged.
 const WINDOW_LINES: usize = (8 + 4) * 1024 * 1024 / 640;
 
-/// What one run was and what came of it.
-fn checked(seed: Seed, number: u64, trouble: Trouble, broker: Option<&mut Broker>) -> Sums {
-    let mut rng = seed.part(number).rng();
-    let rotation = ROTATIONS[usize::try_from(number).unwrap() % ROTATIONS.len()];
-    let harness = broker.as_ref().map_or_else(Harness::new, |broker| Harness::on(broker.address()));
-    let harness = Harness { topic: format!("{}-run-{number}", harness.topic), ..harness };
-    let link = Link::to(&harness.brokers);
-    let kills = rng.random_range(1..=3);
-    let truth = run(&harness, &link, broker, &mut rng, trouble, rotation, kills);
-    let found = account(&truth, &read_topic(&harness.brokers, &harness.topic));
-    let what = format!("run {number} of {seed:?}: {trouble:?} {rotation:?} {kills} kills: {}", short(&found));
-    assert!(found.lost.is_empty() && found.doubled.is_empty() && found.clashes == 0, "{what}");
-    assert!(found.resent <= kills * WINDOW_LINES, "{what}");
-    Sums { lines: truth.len(), kills, resent: found.resent }
-}
-
-#[derive(Default)]
-struct Sums {
-    lines: usize,
-    kills: usize,
-    resent: usize,
-}
-
-impl Sums {
-    fn add(&mut self, more: &Self) {
-        self.lines += more.lines;
-        self.kills += more.kills;
-        self.resent += more.resent;
-    }
-
-    fn tell(&self, runs: u64) {
-        let Self { lines, kills, resent } = self;
-        tell(&format!(
-            "{runs} runs: {lines} lines on disk, {kills} kills, {resent} lines sent again, all under their ids"
-        ));
-    }
-}
-
 #[test]
 fn nothing_is_lost_and_nothing_has_two_ids() {
     let seed = Seed::from_env_or_random("nothing_is_lost_and_nothing_has_two_ids");
-    let runs = figure(45, 450);
-    let sums = Mutex::new(Sums::default());
-    side_by_side(5, runs, |number| {
-        let trouble = [Trouble::None, Trouble::Frozen, Trouble::Cut][usize::try_from(number / 3).unwrap() % 3];
-        let run = checked(seed, number, trouble, None);
-        sums.lock().unwrap().add(&run);
-    });
-    sums.into_inner().unwrap().tell(runs);
-}
-
-/// The same on a broker of its own, which is killed and comes back.
-#[test]
-fn a_broker_that_restarts_costs_no_line() {
-    let seed = Seed::from_env_or_random("a_broker_that_restarts_costs_no_line");
-    let runs = figure(12, 90);
+    let runs = figure(60, 240);
     let place = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(place.path());
-    let mut sums = Sums::default();
+    let mut sums = (0, 0, 0);
     for number in 0..runs {
-        sums.add(&checked(seed, number, Trouble::Restarted, Some(&mut broker)));
+        let mut rng = seed.part(number).rng();
+        let drawn = usize::try_from(number).unwrap() % 12;
+        let (trouble, rotation) = (TROUBLES[drawn % 4], ROTATIONS[drawn / 4]);
+        let link = Link::to(&broker.address());
+        let mut harness = Harness::on(broker.address());
+        harness.topic = format!("run-{number}");
+        let kills = rng.random_range(1..=3);
+        let truth = run(&harness, &link, &mut broker, &mut rng, trouble, rotation, kills);
+        let shipped = read_topic(&broker.address(), &harness.topic);
+        let found = account(&truth, &shipped);
+        let what = format!("run {number} of {seed:?}: {trouble:?} {rotation:?} {kills} kills: {}", short(&found));
+        assert!(found.lost.is_empty() && found.doubled.is_empty() && found.clashes == 0, "{what}");
+        assert!(found.resent <= kills * WINDOW_LINES, "{what}");
+        sums = (sums.0 + truth.len(), sums.1 + kills, sums.2 + found.resent);
     }
-    sums.tell(runs);
+    tell(&format!(
+        "{runs} runs: {} lines on disk, {} kills, {} lines sent again, all under their ids",
+        sums.0, sums.1, sums.2
+    ));
 }
 
 /// A broker that acknowledges and drops: the checker must say so.
@@ -136,7 +100,7 @@ fn short(account: &Account) -> String {
 fn run(
     harness: &Harness,
     link: &Link,
-    mut broker: Option<&mut Broker>,
+    broker: &mut Broker,
     rng: &mut StdRng,
     trouble: Trouble,
     rotation: Rotation,
@@ -156,7 +120,7 @@ fn run(
             let mut running = harness.tool_via(&link.address()).args(["--stats", "20ms"]).arg(&path).start();
             thread::sleep(Duration::from_millis(rng.random_range(20..400)));
             if kill == 0 {
-                disturb(link, broker.as_deref_mut(), rng, trouble);
+                disturb(link, broker, rng, trouble);
             }
             running.kill();
             check_stats(&running.stdout_so_far());
@@ -171,12 +135,12 @@ fn run(
 }
 
 /// Trouble for a part of a second, while log-ship runs.
-fn disturb(link: &Link, broker: Option<&mut Broker>, rng: &mut StdRng, trouble: Trouble) {
+fn disturb(link: &Link, broker: &mut Broker, rng: &mut StdRng, trouble: Trouble) {
     match trouble {
         Trouble::None => {}
         Trouble::Frozen => link.set(LinkMode::Frozen),
         Trouble::Cut => link.set(LinkMode::Cut),
-        Trouble::Restarted => broker.expect("it has a broker of its own").restart(rng.random()),
+        Trouble::Restarted => broker.restart(rng.random()),
     }
     thread::sleep(Duration::from_millis(rng.random_range(10..300)));
     // Some runs are killed in the middle of it.
