@@ -44,11 +44,12 @@ fn a_state_directory_belongs_to_a_cluster() {
         run.stderr_contains("; give each cluster its own --state-dir");
     };
     let to_other = || harness.tool_via(&other.address());
-    wait_until("the answer of the other cluster", LIMIT, || {
+    let met = wait_until("the answer of the other cluster", LIMIT, || {
         // A run that has nothing to send waits no longer than a second for it.
         let run = to_other().arg("--once").arg(&path).run();
-        if run.code == Some(0) { Err(run.report()) } else { Ok(refused(run)) }
+        if run.code == Some(0) { Err(run.report()) } else { Ok(run) }
     });
+    refused(met);
     append(&path, "two\n");
     refused(to_other().arg("--once").arg(&path).run());
     refused(to_other().arg(&path).run());
