@@ -169,7 +169,7 @@ impl Record {
             let seal = get(SEAL).ok_or(RecordError::Missing(SEAL))?;
             let is_last = fields.last().is_some_and(|(key, _)| key == SEAL);
             let sum = sha256(&text.as_bytes()[..unsealed_len]);
-            if !is_last || hex(&sum) != seal {
+            if !is_last || hex::encode(sum) != seal {
                 return Err(RecordError::Seal);
             }
             artifact = Some(Artifact {
@@ -218,9 +218,9 @@ impl Record {
         }
         record.push("FILE", &artifact.file)?;
         record.push("SIZE", &artifact.size.to_string())?;
-        record.push("SHA256", &hex(&artifact.sha256))?;
+        record.push("SHA256", &hex::encode(artifact.sha256))?;
         if let Some(crc) = artifact.crc64nvme {
-            record.push("CRC64NVME", &hex(&crc.to_be_bytes()))?;
+            record.push("CRC64NVME", &hex::encode(crc.to_be_bytes()))?;
         }
         record.push("FORMAT", artifact.format.name())?;
         for (key, value) in &self.fields {
@@ -332,7 +332,7 @@ impl Record {
 
     fn seal(&mut self) {
         let sum = sha256(lines(&self.fields).as_bytes());
-        self.fields.push((SEAL.to_owned(), hex(&sum)));
+        self.fields.push((SEAL.to_owned(), hex::encode(sum)));
     }
 }
 
@@ -350,22 +350,11 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Lower-case hexadecimal digits of `bytes`.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    hex::encode(bytes)
-}
-
+/// Bytes from their hexadecimal digits, which are written in lower case only.
 fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let lower = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if text.len() != N * 2 || !lower {
-        return None;
-    }
     let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
+    let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    (is_lower && hex::decode_to_slice(text, &mut bytes).is_ok()).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -395,7 +384,7 @@ mod tests {
             TIMESTAMP=Mon Jan 23 11:20:02 IST 2016\nFILE=obelix-42.tar\nSIZE=10240\n\
             SHA256=0707070707070707070707070707070707070707070707070707070707070707\n\
             CRC64NVME=0000000000001234\nFORMAT=tar\n";
-        let seal = hex(&sha256(expected.as_bytes()));
+        let seal = hex::encode(sha256(expected.as_bytes()));
         assert_eq!(text, format!("{expected}RECORD_SHA256={seal}\n"));
     }
 

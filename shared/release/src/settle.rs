@@ -63,3 +63,85 @@ pub async fn put(
         store.url(key)
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::StoreArgs;
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use clap::Parser;
+    use std::sync::{Arc, Mutex};
+    use store::{Head, Listed, Store};
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        store: StoreArgs,
+    }
+
+    /// A store that does what it is asked, and answers a write with the error that it was given.
+    #[derive(Debug)]
+    struct Denying {
+        store: Arc<dyn Store>,
+        answer: Mutex<Option<StoreError>>,
+    }
+
+    #[async_trait]
+    impl Objects for Denying {
+        fn url(&self, key: &str) -> String {
+            self.store.url(key)
+        }
+
+        async fn get(&self, key: &str) -> Result<Option<Object>, StoreError> {
+            self.store.get(key).await
+        }
+
+        async fn head(&self, key: &str) -> Result<Option<Head>, StoreError> {
+            self.store.head(key).await
+        }
+
+        async fn put(
+            &self,
+            key: &str,
+            body: &[u8],
+            when: Condition<'_>,
+            plain: &Attributes,
+        ) -> Result<Put, StoreError> {
+            let done = self.store.put(key, body, when, plain).await;
+            self.answer.lock().unwrap().take().map_or(done, Err)
+        }
+
+        async fn delete(&self, key: &str) -> Result<(), StoreError> {
+            self.store.delete(key).await
+        }
+
+        async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+            self.store.list(prefix).await
+        }
+
+        async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, StoreError> {
+            self.store.read(key, tag, offset, length).await
+        }
+    }
+
+    async fn put_answered_by(error: StoreError) -> Result<Settled, Failure> {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("file://{}", dir.path().display());
+        let line = Line::try_parse_from(["test", "--artifact", "a", "--store", &url]).unwrap();
+        let store = Denying { store: line.store.open().await, answer: Mutex::new(Some(error)) };
+        put(&store, "latest.txt", b"42", Condition::Absent, &Attributes::default()).await
+    }
+
+    #[tokio::test]
+    async fn a_write_without_an_answer_is_looked_for() {
+        let settled = put_answered_by(StoreError::Unavailable(Failure::temporary("no answer in time"))).await;
+        assert!(matches!(settled, Ok(Settled::Ours(_))), "{settled:?}");
+    }
+
+    #[tokio::test]
+    async fn a_write_that_was_refused_is_not() {
+        let settled = put_answered_by(StoreError::Refused(Failure::permanent("access denied"))).await;
+        assert_eq!(settled.unwrap_err().to_string(), "access denied");
+    }
+}

@@ -3,7 +3,7 @@
 use failure::{Class, Failure};
 use std::fmt::Display;
 
-/// What a store did not do. Each holds what is said of it to people, and its class.
+/// Why a store did not do what was asked. Each variant holds the message and its class.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// No, and no again: access denied, no such bucket or directory, an answer that no store may give.

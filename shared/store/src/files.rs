@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use durable::Lock;
+use durable::{Lock, if_there};
 use failure::Failure;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -139,11 +139,8 @@ impl Objects for FileStore {
         let key = key.to_owned();
         self.blocking(move |store| {
             let path = store.path(&key);
-            let meta = match fs::metadata(&path) {
-                Ok(meta) => meta,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(unable("read", &path, error)),
-            };
+            let meta = if_there(fs::metadata(&path)).map_err(|error| unable("read", &path, error))?;
+            let Some(meta) = meta else { return Ok(None) };
             let mut build = None;
             for upload in store.uploads_now(&key)?.into_iter().filter(|upload| upload.key == key) {
                 let linked = fs::metadata(store.upload_path(&key, &upload.id));
@@ -314,27 +311,17 @@ fn modified(meta: &Metadata) -> SystemTime {
 }
 
 fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unable("read", path, error)),
-    }
+    if_there(fs::read(path)).map_err(|error| unable("read", path, error))
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(unable("remove", path, error)),
-        _ => Ok(()),
-    }
+    if_there(fs::remove_file(path)).map(drop).map_err(|error| unable("remove", path, error))
 }
 
 /// Plain files of a directory with a UTF-8 name; an absent directory has none.
 fn entries(dir: &Path) -> Result<Vec<(String, Metadata)>, StoreError> {
-    let found = match fs::read_dir(dir) {
-        Ok(found) => found,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(unable("read", dir, error)),
-    };
+    let found = if_there(fs::read_dir(dir)).map_err(|error| unable("read", dir, error))?;
+    let Some(found) = found else { return Ok(Vec::new()) };
     let mut entries = Vec::new();
     for entry in found {
         let entry = entry.map_err(|error| unable("read", dir, error))?;

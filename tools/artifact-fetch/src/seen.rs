@@ -4,7 +4,7 @@
 //! hash over all of them: a number that a bad disk made smaller would let an old promotion pass.
 
 use failure::Failure;
-use release::record::{hex, sha256};
+use release::record::sha256;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -78,7 +78,7 @@ impl Seen {
         for (channel, number) in self.numbers.iter().filter(|(_, number)| **number > 0) {
             let _ = writeln!(text, "{number} {}", channel.line);
         }
-        let seal = hex(&sha256(text.as_bytes()));
+        let seal = hex::encode(sha256(text.as_bytes()));
         let _ = writeln!(text, "{SEAL}{seal}");
         durable::replace(&self.path, text.as_bytes())
     }
@@ -87,7 +87,7 @@ impl Seen {
 fn parse(text: &str) -> Option<BTreeMap<Channel, u64>> {
     let (above, seal) = text.strip_suffix('\n')?.rsplit_once('\n')?;
     let above = format!("{above}\n");
-    if seal.strip_prefix(SEAL)? != hex(&sha256(above.as_bytes())) {
+    if seal.strip_prefix(SEAL)? != hex::encode(sha256(above.as_bytes())) {
         return None;
     }
     let number = |line: &str| {

@@ -1,7 +1,7 @@
 //! Stores of the old scripts: archives without a record, and pointers that the scripts go on writing.
 
 use crate::harness::{Repo, Store, commit_of, five, git};
-use release::record::{Record, hex, sha256};
+use release::record::{Record, sha256};
 use std::fs;
 use std::path::Path;
 use testkit::{S3Model, Tool};
@@ -37,7 +37,7 @@ fn an_old_release_is_read_once_and_sealed() {
         let record = Record::parse(&sealed).unwrap();
         assert!(sealed.starts_with(five(7, Some(&commit)).as_bytes()));
         assert_eq!(record.get("SIZE"), Some(bytes.len().to_string().as_str()));
-        assert_eq!(record.get("SHA256"), Some(hex(&sha256(&bytes)).as_str()));
+        assert_eq!(record.get("SHA256"), Some(hex::encode(sha256(&bytes)).as_str()));
         let dir = tempfile::tempdir().unwrap();
         for (key, bytes) in [("record", sealed), ("pointer", store.get("latest-stable.txt").unwrap())] {
             let file = dir.path().join(key);
