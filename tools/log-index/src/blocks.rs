@@ -120,7 +120,7 @@ impl Blocks {
         let blocked = state.blocked.entry(index.to_owned()).or_insert_with(|| Blocked {
             since: now,
             refusal: refusal.clone(),
-            backoff: Backoff::new(FIRST_TRY, LAST_TRY),
+            backoff: Backoff::new(FIRST_TRY, LAST_TRY).at_least_half(),
             next_try: now,
             refused: now,
             elsewhere: None,
@@ -155,7 +155,7 @@ impl Blocks {
         let mut state = self.state();
         let Some(blocked) = state.blocked.get_mut(index).filter(|blocked| !blocked.told) else { return false };
         blocked.told = true;
-        blocked.backoff = Backoff::new(LAST_TRY, LAST_TRY_ASIDE);
+        blocked.backoff = Backoff::new(LAST_TRY, LAST_TRY_ASIDE).at_least_half();
         true
     }
 

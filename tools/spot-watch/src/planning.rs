@@ -27,7 +27,7 @@ pub(crate) async fn keep_planned(
 ) {
     let mut told = false;
     // Instances that start together must not ask together for ever.
-    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+    let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE).at_least_half();
     let mut beat = Backoff::new(REPLAN, REPLAN).at_least_half();
     loop {
         let pause = match Plan::make(&means.args, &identity, &means.clock).await {

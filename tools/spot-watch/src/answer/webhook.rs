@@ -112,7 +112,7 @@ impl Webhook {
     async fn insist(&self, about: &'static str, message: Vec<u8>, deadline: Instant) -> Delivery {
         let to = self.url.origin().ascii_serialization();
         let mut delivery = Delivery { outcome: "unsent", about, to, status: None, attempts: 0, error: None };
-        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE).at_least_half();
         loop {
             delivery.attempts += 1;
             match tokio::time::timeout_at(deadline, self.post(message.clone())).await {
