@@ -1,12 +1,12 @@
 //! What is packed and what is not: exclusions, `.git`, refused kinds, refused paths, links.
 
-use crate::harness::{Harness, packed, tree, write};
+use crate::harness::{Harness, SOON, packed, sparse, tree, write};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use testkit::Finished;
+use testkit::{Finished, wait_until};
 
 /// Packs with these arguments and tells the members, directories left out.
 fn files(tree: &Path, args: &[&str]) -> Vec<String> {
@@ -133,6 +133,19 @@ fn exclusions_hold_for_named_files() {
         .run()
         .succeeds();
     assert_eq!(packed(&harness), ["a"]);
+}
+
+/// A file of holes: the warning comes before it is read.
+#[test]
+fn more_than_a_host_takes_by_default_is_a_warning() {
+    let dir = tree(&[("a", "a")]);
+    sparse(dir.path(), "f", 65 << 30);
+    let harness = Harness::files();
+    let run = harness.tool().arg("-C").arg(dir.path()).arg(".").start();
+    wait_until("the warning", SOON, || {
+        let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
+        if said.contains("unless it is run with --max-entries and --max-size") { Ok(()) } else { Err(said) }
+    });
 }
 
 #[test]

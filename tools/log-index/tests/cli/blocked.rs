@@ -155,7 +155,7 @@ fn an_index_without_its_shard() {
     let mut records = good("good", 20);
     records.insert(5, late("late-1"));
     harness.produce(&records);
-    let run = harness.tool().args(["--once", "--timeout", "3s", "--blocked-after", "2s"]).run().succeeds();
+    let run = harness.tool().args(["--once", "--timeout", "10s", "--blocked-after", "2s"]).run().succeeds();
     let stats = check_stats(&run.stdout);
     assert_eq!((&stats["acked"], &stats["rejected"]), (&json!(20), &json!(1)));
     let letters = harness.read_topic(&format!("{}-dead-letters", harness.topic));
