@@ -383,7 +383,7 @@ impl Delivery<'_> {
         }
     }
 
-    /// Something was settled: failures are counted anew.
+    /// Something was settled: the pauses start over.
     fn progressed(&mut self) {
         self.failed = false;
         self.progress = Instant::now();

@@ -205,14 +205,14 @@ impl Sender {
         }
     }
 
-    /// Id of the cluster, once a broker has told it.
+    /// The cluster's id, once a broker has answered.
     pub(crate) fn cluster(&self) -> Option<String> {
         self.producer.client().fetch_cluster_id(Duration::ZERO)
     }
 
     /// Waits at most `wait` until a broker has answered.
     pub(crate) fn meet(&self, wait: Duration) {
-        // What is wrong with the broker is said when lines wait for it.
+        // A broker that fails is reported when lines wait for it.
         drop(self.producer.client().fetch_metadata(Some(&self.topic), wait));
     }
 
@@ -250,7 +250,7 @@ fn start(config: &ClientConfig, reports: &Reports, topic: &str) -> KafkaResult<B
     let producer = BaseProducer::from_config_and_context(config, reports.clone())?;
     let limit = Instant::now() + INTRODUCTION;
     for _ in 0..2 {
-        // What is wrong with the broker is said when lines wait for it.
+        // A broker that fails is reported when lines wait for it.
         drop(producer.client().fetch_metadata(Some(topic), limit.saturating_duration_since(Instant::now())));
     }
     Ok(producer)

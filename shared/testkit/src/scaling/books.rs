@@ -1,4 +1,4 @@
-//! Everything that a request may read or change, and the changes that are written down for those who are told the past.
+//! Everything that a request may read or change, and the earlier states that stale readers see.
 
 use std::time::Instant;
 

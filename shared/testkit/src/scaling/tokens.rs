@@ -1,4 +1,4 @@
-//! Client tokens of launches: a launch with the same one is told again, not done again.
+//! Client tokens of launches: a repeated launch gets the first answer and launches nothing.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +20,13 @@ struct Launch {
 }
 
 impl Tokens {
-    /// A launch has begun, and is told as running until it is [`finished`](Self::finished).
+    /// Records a launch, which is in progress until it is [`finished`](Self::finished).
     pub fn launched(&mut self, token: &str, query: &Query, result: &str) {
         let launch = Launch { fields: query.fields.clone(), result: result.to_owned(), running: true };
         self.used.insert(token.to_owned(), launch);
     }
 
-    /// The launch is done, and may be told again.
+    /// The launch is done: a repeated one gets its answer.
     pub fn finished(&mut self, query: &Query) {
         if let Some(launch) = query.get("ClientToken").and_then(|token| self.used.get_mut(token)) {
             launch.running = false;

@@ -19,7 +19,7 @@ fn the_most_lately_used_stay() {
     for number in 1..=5 {
         let _run = harness.release(number).run().succeeds();
     }
-    assert_eq!(harness.shelf(), [2, 3, 4, 5], "three beside the current one, if nothing is said");
+    assert_eq!(harness.shelf(), [2, 3, 4, 5], "three besides the current one by default");
     let _run = harness.release(2).run().succeeds();
     let _run = harness.release(6).run().succeeds();
     assert_eq!(harness.shelf(), [2, 4, 5, 6], "2 was in use after 3, 4 and 5 were");

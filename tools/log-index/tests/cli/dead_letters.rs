@@ -53,7 +53,7 @@ fn kept_whole_and_replayed() {
     }
 
     replay.delete_indices();
-    let replay = Harness { group: format!("{}-mended", harness.group), ..replay.same() };
+    let replay = Harness { group: format!("{}-fixed", harness.group), ..replay.same() };
     check_stats(&replay.once().stdout);
     let documents = replay.documents();
     let ids: Vec<_> = documents.iter().map(|document| document.id.as_str()).collect();

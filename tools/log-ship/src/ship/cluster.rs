@@ -1,21 +1,21 @@
-//! The cluster that everything was acknowledged by: what is acknowledged by one is missing from another.
+//! The Kafka cluster that acknowledged everything so far: another cluster does not have those records.
 
 use super::Ship;
 use failure::Failure;
 use std::mem;
 use std::time::Duration;
 
-/// A run that ends without having heard of a broker waits so long for one.
+/// How long a run that had nothing to send waits for a broker's first answer before it exits.
 const MEETING: Duration = Duration::from_secs(1);
 
 /// What is known of it.
 #[derive(Debug)]
 pub(super) enum Cluster {
-    /// No broker has told an id yet, in no run.
+    /// No run has learned its id.
     Unknown,
-    /// As an earlier run has met it. In this run none has told its id yet.
+    /// The id that an earlier run learned; no broker has answered this run yet.
     Remembered(String),
-    /// A broker of this run has told it.
+    /// A broker has answered this run.
     Met(String),
 }
 
@@ -29,7 +29,7 @@ impl Cluster {
 }
 
 impl Ship<'_> {
-    /// Compares the cluster with the one of earlier runs, as soon as a broker has told which it is.
+    /// Compares the cluster with that of earlier runs, as soon as a broker has answered.
     ///
     /// # Errors
     /// It is another one.
@@ -52,7 +52,7 @@ impl Ship<'_> {
         }
     }
 
-    /// The same at the end of a run that had nothing to send: it may not have heard of a broker yet.
+    /// The same before a run exits that had nothing to send: no broker may have answered it yet.
     ///
     /// # Errors
     /// It is another one.
