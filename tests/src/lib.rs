@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: the built tools, the places that releases are kept in, and checkers for both.
 
+pub mod aws_cli;
 pub mod checker;
 pub mod place;
 pub mod tree;

@@ -1,6 +1,7 @@
 //! `asg-code-push`: real Ansible rolls releases out onto a fleet of moto's, whose hosts are directories here.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
+use end_to_end::aws_cli::AwsCli;
 use end_to_end::{bin_dir, root, stack_tool, tool};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -67,7 +68,9 @@ impl Service {
     fn launch(&self) {
         let template = format!("LaunchTemplateName={},Version=1", self.name);
         let data = r#"{"ImageId":"ami-12c6146b","InstanceType":"m4.large"}"#;
-        self.aws(&[
+        let endpoint = std::env::var("AWS_ENDPOINT_URL").expect("moto: run the tests by scripts/test");
+        let aws = AwsCli::of(&endpoint, "us-east-1");
+        aws.run(&[
             "ec2",
             "create-launch-template",
             "--launch-template-name",
@@ -80,13 +83,8 @@ impl Service {
             let tag = format!("Key=service,Value={},PropagateAtLaunch=true", self.name);
             let create = ["autoscaling", "create-auto-scaling-group", "--auto-scaling-group-name", &group];
             let size = ["--min-size", count, "--max-size", count, "--availability-zones", "us-east-1a", "--tags", &tag];
-            self.aws(&[&create[..], &["--launch-template", &template], &size].concat());
+            aws.run(&[&create[..], &["--launch-template", &template], &size].concat());
         }
-    }
-
-    fn aws(&self, args: &[&str]) {
-        let bin = stack_tool("awscli==1.46.3");
-        self.fleet(Tool::new(bin.join("aws"))).args(args).deadline(Duration::from_secs(120)).run().succeeds();
     }
 
     /// The environment that leads to the fleet.

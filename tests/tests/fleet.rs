@@ -1,6 +1,7 @@
 //! asg-hosts against moto's EC2 and Auto Scaling, and the AWS CLI's saved output of them.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
+use end_to_end::aws_cli::AWS_CLI;
 use end_to_end::{stack_tool, tool};
 use serde_json::Value;
 use testkit::Tool;
@@ -158,7 +159,7 @@ fn saved_output_of_moto_is_the_same_list() {
     let round = uuid::Uuid::new_v4().to_string();
     let moto = Moto::new("eu-central-1", &round);
     moto.group("saved", &moto.configuration(), "3");
-    let aws = stack_tool("awscli==1.46.3").join("aws");
+    let aws = stack_tool(AWS_CLI).join("aws");
     let save = |words: &[&str]| {
         let names = ["AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
         let aws = names.iter().fold(Tool::new(&aws), |tool, name| tool.env(name, std::env::var_os(name).unwrap()));

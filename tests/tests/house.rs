@@ -1,5 +1,6 @@
-//! What holds for the tree itself, whoever works on it: who depends on whom, that no file is forgotten, that pages name what is
-//! there. Each check returns what is wrong, and is itself checked on a small tree in which all of that is.
+//! What holds for the tree itself, whoever works on it: who depends on whom, that tests run what is shipped, that no file is
+//! forgotten, that pages name what is there. Each check returns what is wrong, and is itself checked on a small tree in which
+//! all of that is.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
 use end_to_end::root;
@@ -17,6 +18,12 @@ const NOTHING: [&str; 0] = [];
 #[test]
 fn libraries_need_no_command_line_and_no_tool() {
     assert_eq!(wrong_dependencies(root()), NOTHING);
+}
+
+/// Otherwise the tests run other tools than those that are shipped, and everything is compiled twice.
+#[test]
+fn tools_have_no_other_features_when_tests_are_built() {
+    assert_eq!(other_features(root()), NOTHING);
 }
 
 #[test]
@@ -37,6 +44,8 @@ fn the_checks_find_what_is_wrong() {
     let tree = made_up();
     let wrong = ["a library depends on cli: durable", "a tool is depended on: pack by durable"];
     assert_eq!(wrong_dependencies(tree.path()), wrong);
+    let found = other_features(tree.path());
+    assert!(matches!(&found[..], [one] if one.starts_with("cli v0.0.0 ")), "{found:?}");
     let wrong = [
         "shared/durable/src/deep/lost.rs",
         "shared/durable/src/lost.rs",
@@ -83,11 +92,15 @@ fn made_up() -> TempDir {
     for path in ["deep/known/below.rs", "deep/lost.rs", "lost.rs", "odd.rs", "bin/extra.rs"] {
         write(&format!("shared/durable/src/{path}"), "");
     }
-    package("shared/cli", "");
+    package("shared/cli", "[features]\ncolour = []\n");
     write("shared/cli/src/lib.rs", "");
     package("shared/testkit", "[dependencies]\ncli = { path = \"../cli\" }\n");
     write("shared/testkit/src/lib.rs", "");
-    package("tools/pack", "[dependencies]\ncli = { path = \"../../shared/cli\" }\n");
+    let cli = "cli = { path = \"../../shared/cli\"";
+    package(
+        "tools/pack",
+        &format!("[dependencies]\n{cli} }}\n[dev-dependencies]\n{cli}, features = [\"colour\"] }}\n"),
+    );
     write("tools/pack/src/main.rs", "");
     write("tools/pack/tests/cli/main.rs", "mod plain;\n");
     for path in ["cli/plain.rs", "cli/lost.rs", "alone/plain.rs"] {
@@ -155,6 +168,20 @@ fn wrong_dependencies(root: &Path) -> Vec<String> {
         }
     }
     wrong.into_iter().collect()
+}
+
+/// Packages with the features that they have without tests, and not with them.
+fn other_features(root: &Path) -> Vec<String> {
+    let features = |edges: &str| -> BTreeSet<String> {
+        let mut tree = Command::new(env!("CARGO"));
+        let tree =
+            tree.args(["tree", "--workspace", "--offline", "--prefix", "none", "--format", "{p}: {f}", "--edges"]);
+        let tree = tree.arg(edges).current_dir(root).output().unwrap();
+        assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+        let lines = String::from_utf8(tree.stdout).unwrap();
+        lines.lines().map(|line| line.trim_end_matches(" (*)").trim_end().to_owned()).collect()
+    };
+    features("normal,build").difference(&features("normal,build,dev")).cloned().collect()
 }
 
 /// Files of Rust that no compiler is led to: their tests would never run, and nobody would miss them.

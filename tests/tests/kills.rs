@@ -41,8 +41,8 @@ fn audit(place: &Place) -> String {
     place.tool("artifact-pack").arg("--audit").run().succeeds().stdout_str().to_owned()
 }
 
-/// Kills one build after another, each one request later than the one before, until one is not killed any more.
-fn kill_at_every_request(new_place: impl Fn() -> Place + Sync, megabytes: u32) {
+/// Kills one build after another, each so many requests later than the one before, until one is not killed any more.
+fn kill_at_every_request(new_place: impl Fn() -> Place + Sync, megabytes: u32, step: u64) {
     let old = tempfile::tempdir().unwrap();
     tree::write(old.path(), 0, 1);
     let new = tempfile::tempdir().unwrap();
@@ -71,38 +71,38 @@ fn kill_at_every_request(new_place: impl Fn() -> Place + Sync, megabytes: u32) {
             let listed = audit(&place);
             let open = listed.lines().skip(1).find(|row| !row.starts_with("abandoned,"));
             assert_eq!(open, None, "after request {n}, {point:?}");
-            n += 1;
+            n += step;
         }
-        eprintln!("{point:?}: killed at each of {} requests", n - 1);
+        eprintln!("{point:?}: killed at one in {step} of {} requests", n - 1);
         assert!(n > 5, "a build sends more requests than that");
     });
 }
 
 #[test]
 fn a_build_of_parts_on_the_model() {
-    kill_at_every_request(|| Place::model(Plan::None), 20);
+    kill_at_every_request(|| Place::model(Plan::None), 20, 1);
 }
 
 #[test]
 fn a_small_build_on_the_model() {
-    kill_at_every_request(|| Place::model(Plan::None), 0);
+    kill_at_every_request(|| Place::model(Plan::None), 0, 1);
 }
 
 #[test]
 fn a_build_of_parts_on_a_real_server() {
-    kill_at_every_request(|| Place::server(Plan::None), 20);
+    kill_at_every_request(|| Place::server(Plan::None), 20, figure(3, 1));
 }
 
 #[test]
 fn a_build_in_a_directory_at_random_moments() {
     let seed = Seed::from_env_or_random("a_build_in_a_directory_at_random_moments");
-    random_moments(Place::files, seed, figure(60, 600));
+    random_moments(Place::files, seed, figure(30, 600));
 }
 
 #[test]
 fn a_build_on_the_model_at_random_moments() {
     let seed = Seed::from_env_or_random("a_build_on_the_model_at_random_moments");
-    random_moments(|| Place::model(Plan::None), seed, figure(60, 600));
+    random_moments(|| Place::model(Plan::None), seed, figure(30, 600));
 }
 
 /// Builds in one place, before the next one is taken: every look at a place reads all that is in it.

@@ -1,6 +1,7 @@
 //! The scripts themselves, as Jenkins and an instance run them, against a directory, a real S3 server and any other S3.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
+use end_to_end::aws_cli::AWS_CLI;
 use end_to_end::checker::leftovers;
 use end_to_end::place::{ARTIFACT, Place};
 use end_to_end::{bin_dir, root, stack_tool};
@@ -193,7 +194,7 @@ fn an_instance_boots_from_buckets_alone() {
     let pack = ["--artifact", "ansible", "--store", &ansible, "-C"];
     let pack = end_to_end::tool("artifact-pack").args(pack).arg(job.checkout()).arg("common");
     job.place.reach(pack).run().succeeds();
-    let cli = stack_tool("awscli==1.46.3");
+    let cli = stack_tool(AWS_CLI);
     let path = format!("{}:{}:{}", bin_dir().display(), cli.display(), std::env::var("PATH").unwrap());
 
     let scripts = format!("{}/deploy-scripts", job.place.url());

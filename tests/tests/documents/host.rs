@@ -3,6 +3,7 @@
 
 use crate::around::Around;
 use crate::page;
+use end_to_end::aws_cli::AWS_CLI;
 use end_to_end::{bin_dir, root, stack_tool};
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -157,7 +158,7 @@ impl Stage {
         let home = PathBuf::from(std::env::var_os("HOME").unwrap());
         let cache = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
         // The pipelines come last: among them are scripts named as commands of every host, `install` and `test`.
-        let before = [dir.path().join("stand-ins"), bin_dir(), stack_tool("awscli==1.46.3")];
+        let before = [dir.path().join("stand-ins"), bin_dir(), stack_tool(AWS_CLI)];
         let path = std::env::var_os("PATH").unwrap();
         let parts = before.into_iter().chain(std::env::split_paths(&path)).chain([root().join("scripts")]);
         let path = std::env::join_paths(parts).unwrap();

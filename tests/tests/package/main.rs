@@ -25,7 +25,7 @@ fn next(package: &Path, into: &Path) -> PathBuf {
         fs::write(&setting, format!("{text}# Since the next version.\n")).unwrap();
     }
     let made = into.join("next.deb");
-    Tool::new("dpkg-deb").args(["--root-owner-group", "-z1", "--build"]).arg(&tree).arg(&made).run().succeeds();
+    Tool::new("dpkg-deb").args(["--root-owner-group", "-Znone", "--build"]).arg(&tree).arg(&made).run().succeeds();
     made
 }
 

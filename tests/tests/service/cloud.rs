@@ -1,11 +1,11 @@
 //! A stack on moto: made, changed and deleted by the commands of the README, and asked with the AWS CLI.
 
 use crate::template::{Stack, Template};
+use end_to_end::aws_cli::{AWS_CLI, AwsCli};
 use end_to_end::{root, stack_tool};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
 use testkit::Tool;
@@ -19,8 +19,7 @@ const ACCOUNT: &str = "123456789012";
 /// A service's place in the cloud.
 pub struct Cloud {
     endpoint: String,
-    /// Where the AWS CLI is.
-    cli: PathBuf,
+    cli: AwsCli,
     pub service: String,
     pub dir: TempDir,
     pub parameters: BTreeMap<String, String>,
@@ -37,7 +36,8 @@ impl Cloud {
         let service = format!("obelix-{}", &uuid::Uuid::new_v4().simple().to_string()[..8]);
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(root().join("scripts"), dir.path().join("scripts")).unwrap();
-        let mut cloud = Self { endpoint, cli: stack_tool("awscli==1.46.3"), service, dir, parameters: BTreeMap::new() };
+        let cli = AwsCli::of(&endpoint, REGION);
+        let mut cloud = Self { endpoint, cli, service, dir, parameters: BTreeMap::new() };
         let vpc = cloud.aws(&["ec2", "create-vpc", "--cidr-block", "10.0.0.0/16"]);
         let vpc = vpc["Vpc"]["VpcId"].as_str().unwrap().to_owned();
         let subnets: Vec<String> = (1..=4).map(|number| cloud.subnet(&vpc, number)).collect();
@@ -83,16 +83,14 @@ impl Cloud {
 
     /// The environment that leads to moto, with the AWS CLI on `PATH` as on an instance.
     pub fn reach(&self, tool: Tool) -> Tool {
-        let bins = [end_to_end::bin_dir(), self.cli.clone(), std::env::var("PATH").unwrap().into()];
+        let bins = [end_to_end::bin_dir(), stack_tool(AWS_CLI), std::env::var("PATH").unwrap().into()];
         let path = std::env::join_paths(bins.iter().flat_map(std::env::split_paths)).unwrap();
         tool.aws(&self.endpoint).env("AWS_REGION", REGION).env("AWS_DEFAULT_REGION", REGION).env("PATH", path)
     }
 
     /// Runs the AWS CLI, and returns what it prints as JSON.
     pub fn aws(&self, args: &[&str]) -> Value {
-        let tool = self.reach(Tool::new(self.cli.join("aws"))).env("AWS_DEFAULT_OUTPUT", "json");
-        let run = tool.args(args).cwd(self.dir.path()).deadline(Duration::from_secs(120)).run().succeeds();
-        serde_json::from_slice(&run.stdout).unwrap_or(Value::Null)
+        self.cli.run(args)
     }
 
     /// Runs the block of commands under this heading of the README, as it is but for the service's name.

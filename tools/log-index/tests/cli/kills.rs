@@ -93,10 +93,10 @@ fn run(seed: Seed) -> Result<Figures, String> {
     map_days(&harness);
     let truth = truth(&harness, &mut rng, 3000, partitions);
     let proxy = BulkProxy::start(&harness.server, Dialect::OpenSearch);
-    let stall = Duration::from_millis(rng.random_range(100..3000));
+    let stall = Duration::from_millis(rng.random_range(100..6000));
     proxy.set_plan(BulkPlan::Random { seed: rng.random(), percent: rng.random_range(10..60), stall });
     let start = |name: usize| {
-        let tool = harness.tool_at(&proxy.endpoint()).args(["--member", &format!("member-{name}"), "--timeout", "1s"]);
+        let tool = harness.tool_at(&proxy.endpoint()).args(["--member", &format!("member-{name}"), "--timeout", "2s"]);
         tool.args(["--request-size", "32KiB", "--kafka", "session.timeout.ms=6000"]).start()
     };
     let mut members: BTreeMap<usize, Running> = BTreeMap::new();
@@ -174,9 +174,9 @@ fn run(seed: Seed) -> Result<Figures, String> {
 #[test]
 fn nothing_is_lost_and_nothing_is_two_documents() {
     let seed = Seed::from_env_or_random("nothing_is_lost_and_nothing_is_two_documents");
-    let runs = figure(50, 200);
+    let runs = figure(24, 200);
     let all = Mutex::new(Figures::default());
-    side_by_side(6, runs, |number| {
+    side_by_side(4, runs, |number| {
         let figures = run(seed.part(number)).unwrap_or_else(|why| panic!("run {number} of {seed:?}: {why}"));
         let mut all = all.lock().unwrap();
         all.records += figures.records;
@@ -211,7 +211,7 @@ fn a_server_that_lies_is_found_out() {
 #[test]
 fn killed_at_every_request() {
     let points = [KillPoint::BeforeForward, KillPoint::AfterCommit, KillPoint::AfterReply];
-    side_by_side(6, 3 * figure(4, 12), |place| {
+    side_by_side(4, 3 * figure(4, 12), |place| {
         let (point, number) = (points[usize::try_from(place % 3).unwrap()], place / 3 + 1);
         let harness = Harness::new(2);
         map_days(&harness);

@@ -5,8 +5,9 @@ use release::history::{History, Row};
 use release::record::{Artifact, Record, sha256};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 use testkit::tars::Tar;
@@ -71,6 +72,24 @@ impl Repo {
 
     pub fn commit(&self, number: u64) -> &str {
         &self.commits[usize::try_from(number).expect("small") - 1]
+    }
+
+    /// What tells, again and again, which object a ref of the remote is: one git, which looks anew for each. Nothing if there
+    /// is no such ref.
+    pub fn asker(&self) -> impl FnMut(&str) -> String {
+        let mut git = Command::new("git");
+        git.arg("-C").arg(self.remote()).args(["cat-file", "--batch-check=%(objectname)"]);
+        let mut git = git.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("git runs");
+        let mut questions = git.stdin.take().expect("it is piped");
+        let mut answers = BufReader::new(git.stdout.take().expect("it is piped"));
+        move |name| {
+            writeln!(questions, "{name}").expect("git reads");
+            let mut line = String::new();
+            answers.read_line(&mut line).expect("git answers");
+            let object = line.trim_end();
+            assert!(!object.is_empty() && git.try_wait().is_ok_and(|ended| ended.is_none()), "git ended: {line}");
+            if object == format!("{name} missing") { String::new() } else { object.to_owned() }
+        }
     }
 
     /// Every ref of the remote.

@@ -3,12 +3,9 @@
 use serde_json::Value;
 use std::sync::LazyLock;
 use std::time::Duration;
-use testkit::{Running, wait_until};
+use testkit::{Running, Schema, wait_until};
 
-static SCHEMA: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
-    let text = include_str!("../../event.schema.json");
-    jsonschema::validator_for(&serde_json::from_str(text).unwrap()).unwrap()
-});
+static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::new(include_str!("../../event.schema.json")));
 
 /// How long an event may take on a machine that does other things as well.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -20,7 +17,7 @@ pub(crate) fn events(stdout: &[u8]) -> Vec<Value> {
     lines
         .map(|line| {
             let event: Value = serde_json::from_slice(line).unwrap();
-            if let Err(error) = SCHEMA.validate(&event) {
+            if let Err(error) = SCHEMA.check(&event) {
                 panic!("{error}\n{event}");
             }
             event
