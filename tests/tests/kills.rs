@@ -96,13 +96,13 @@ fn a_build_of_parts_on_a_real_server() {
 #[test]
 fn a_build_in_a_directory_at_random_moments() {
     let seed = Seed::from_env_or_random("a_build_in_a_directory_at_random_moments");
-    random_moments(Place::files, seed, figure(30, 600));
+    random_moments(Place::files, seed, figure(30, 240));
 }
 
 #[test]
 fn a_build_on_the_model_at_random_moments() {
     let seed = Seed::from_env_or_random("a_build_on_the_model_at_random_moments");
-    random_moments(|| Place::model(Plan::None), seed, figure(30, 600));
+    random_moments(|| Place::model(Plan::None), seed, figure(30, 240));
 }
 
 /// Builds in one place, before the next one is taken: every look at a place reads all that is in it.

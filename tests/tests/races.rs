@@ -20,7 +20,7 @@ const LONGEST_BUILD: Duration = Duration::from_secs(900);
 /// Numbers of the builds that succeeded.
 fn race(place: &Place) -> Vec<u64> {
     let tree = small_tree();
-    let (processes, builds) = figure((16, 5), (64, 50));
+    let (processes, builds) = figure((16, 5), (32, 20));
     let builder = || {
         let mut numbers = Vec::new();
         for _ in 0..builds {
@@ -64,7 +64,7 @@ fn builders_agree(place: &Place, faults: bool) {
         place.proxy().set_plan(Plan::None);
         let _ = place.build(small_tree().path());
     } else {
-        let (processes, builds) = figure((16, 5), (64, 50));
+        let (processes, builds) = figure((16, 5), (32, 20));
         assert_eq!(numbers.len(), processes * builds, "without faults every build succeeds");
     }
     let look = place.look();

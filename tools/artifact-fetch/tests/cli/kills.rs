@@ -97,7 +97,7 @@ fn killed_at_any_moment() {
         longest = longest.max(started.elapsed());
     }
     let (mut before, mut after) = (0, 0);
-    for number in 5..5 + figure(50, 1_000) {
+    for number in 5..5 + figure(50, 400) {
         harness.publish(number, tree(number, FILES));
         let moment = longest.mul_f64(rng.random_range(0.0..1.0));
         let started = Instant::now();

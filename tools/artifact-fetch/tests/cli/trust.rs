@@ -324,7 +324,7 @@ fn killed_at_any_moment_the_memory_holds() {
     let _run = harness.fetch().run().succeeds();
     let longest = started.elapsed();
     let (mut before, mut after) = (0, 0);
-    for n in 2..2 + figure(40, 1_000) {
+    for n in 2..2 + figure(40, 400) {
         promote(&harness, n, n, "latest-stable");
         let moment = longest.mul_f64(rng.random_range(0.0..1.0));
         let started = std::time::Instant::now();

@@ -128,7 +128,7 @@ fn a_tree_of_an_empty_directory() {
 #[test]
 fn thousands_of_small_files() {
     let tree = tree(&[]);
-    let count = figure(5_000, 100_000);
+    let count = figure(5_000, 40_000);
     for number in 0..count {
         write(tree.path(), format!("{}/{}/f{number}", number % 7, number % 90), format!("{number}").as_bytes());
     }

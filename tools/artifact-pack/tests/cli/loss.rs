@@ -94,7 +94,7 @@ fn a_busy_store_everywhere() {
     let tree = tree(&[("a", "a")]);
     sparse(tree.path(), "f", 2 * PART);
     let mut done = 0;
-    let rounds = figure(4, 40);
+    let rounds = figure(4, 16);
     for round in 0..rounds {
         let harness = Harness::s3();
         let draws = seed.part(round);
@@ -136,7 +136,7 @@ fn random_faults() {
     let seed = Seed::from_env_or_random("random_faults");
     let tree = tree(&[("a", "a")]);
     sparse(tree.path(), "f", PART);
-    let rounds = figure(15, 200);
+    let rounds = figure(15, 80);
     for round in 0..rounds {
         let harness = Harness::s3();
         harness.proxy().set_plan(Plan::Random { seed: seed.part(round).0, percent: 12 });

@@ -174,7 +174,7 @@ fn run(seed: Seed) -> Result<Figures, String> {
 #[test]
 fn nothing_is_lost_and_nothing_is_two_documents() {
     let seed = Seed::from_env_or_random("nothing_is_lost_and_nothing_is_two_documents");
-    let runs = figure(24, 200);
+    let runs = figure(24, 80);
     let all = Mutex::new(Figures::default());
     side_by_side(4, runs, |number| {
         let figures = run(seed.part(number)).unwrap_or_else(|why| panic!("run {number} of {seed:?}: {why}"));

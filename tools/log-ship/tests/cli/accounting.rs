@@ -138,7 +138,7 @@ fn reports(said: &str) -> BTreeMap<PathBuf, Vec<Range<u64>>> {
 #[test]
 fn every_line_is_accounted_for() {
     let seed = Seed::from_env_or_random("every_line_is_accounted_for");
-    let runs = figure(10, 90);
+    let runs = figure(10, 40);
     let sum = Mutex::new(Books::default());
     side_by_side(5, runs, |number| {
         let mut rng = seed.part(number).rng();

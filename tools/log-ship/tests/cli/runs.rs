@@ -37,7 +37,7 @@ const WINDOW_LINES: usize = (8 + 4) * 1024 * 1024 / 640;
 #[test]
 fn nothing_is_lost_and_nothing_has_two_ids() {
     let seed = Seed::from_env_or_random("nothing_is_lost_and_nothing_has_two_ids");
-    let runs = figure(24, 240);
+    let runs = figure(24, 96);
     let place = tempfile::tempdir().unwrap();
     let mut broker = Broker::start(place.path());
     let mut sums = (0, 0, 0);

@@ -127,7 +127,7 @@ fn random_host(rng: &mut StdRng, number: u32) -> Host {
 #[test]
 fn random_tags_give_just_the_intended_objects() {
     let seed = Seed::from_env_or_random("random_tags_give_just_the_intended_objects");
-    let (batch, total) = figure((2_500, 10_000), (10_000, 1_000_000));
+    let (batch, total) = figure((2_500, 10_000), (10_000, 200_000));
     let harness = Harness::new();
     let base = harness.precache();
     for round in 0..total / batch {

@@ -60,7 +60,7 @@ fn race(store: &Store, repo: &Repo, tag: &str) {
 #[test]
 fn sixteen_at_once_on_files() {
     let repo = Repo::new(16);
-    for round in 0..figure(4, 40) {
+    for round in 0..figure(4, 12) {
         race(&Store::files(), &repo, &format!("files-{round}"));
     }
 }
@@ -68,7 +68,7 @@ fn sixteen_at_once_on_files() {
 #[test]
 fn sixteen_at_once_on_s3() {
     let repo = Repo::new(16);
-    for round in 0..figure(3, 30) {
+    for round in 0..figure(3, 12) {
         race(&Store::s3(S3Model::start()), &repo, &format!("s3-{round}"));
     }
 }
@@ -77,7 +77,7 @@ fn sixteen_at_once_on_s3() {
 fn sixteen_at_once_on_an_s3_that_fails() {
     let repo = Repo::new(16);
     let seed = Seed::from_env_or_random("sixteen_at_once_on_an_s3_that_fails");
-    for round in 0..figure(3, 30) {
+    for round in 0..figure(3, 12) {
         let store = Store::s3(S3Model::start());
         store.proxy().set_plan(Plan::Random { seed: seed.part(round).0, percent: 20 });
         race(&store, &repo, &format!("faults-{round}"));

@@ -350,7 +350,7 @@ fn check(number: u64, trouble: &Trouble, result: &Result) {
 
 #[test]
 fn any_trouble_is_one_more_instance_or_is_told() {
-    let count = figure(500, 5_000);
+    let count = figure(500, 2_500);
     let seed = Seed::from_env_or_random("reclaims");
     let figures = runs(seed, count, true);
     println!("{count} reclaims: (rung, rise, told) × {figures:?}");

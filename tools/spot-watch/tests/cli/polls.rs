@@ -19,7 +19,7 @@ fn open_files(pid: u32) -> usize {
 /// Also with an answer that is an error every now and then, and connections that break.
 #[test]
 fn memory_and_files_stay_where_they_were() {
-    let polls = figure(5_000, 50_000);
+    let polls = figure(5_000, 20_000);
     let harness = Harness { interval: "1ms", ..Harness::new() };
     let run = harness.raising().deadline(Duration::from_secs(900)).start();
     let _ready = wait_for(&run, "ready", 1);
