@@ -16,7 +16,10 @@ use records::FileId;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A file that was rotated away stays open so long after its last line, and those that lie elsewhere are looked at so often.
+const LINGER: Duration = Duration::from_secs(60);
 
 /// Bytes compared to tell the copy of a file that is still being made.
 const BLOCK: u64 = 4096;

@@ -31,7 +31,7 @@ pub(crate) struct Memory {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Remembered {
     /// Its id, random.
-    #[serde(with = "hex")]
+    #[serde(with = "file_id")]
     pub(crate) id: FileId,
     /// The name under which it was first seen.
     pub(crate) path: PathBuf,
@@ -182,7 +182,7 @@ fn no_writer() -> Failure {
     Failure::permanent("unable to save positions: their thread has ended")
 }
 
-mod hex {
+mod file_id {
     use records::FileId;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -197,21 +197,13 @@ mod hex {
 
 mod bytes {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
-    use std::fmt::Write;
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        let mut text = String::with_capacity(2 * bytes.len());
-        for byte in bytes {
-            let _ = write!(text, "{byte:02x}");
-        }
-        to.serialize_str(&text)
+        to.serialize_str(&hex::encode(bytes))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(from)?;
-        let pair = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        let bytes = (0..text.len()).step_by(2).map(pair).collect::<Option<_>>();
-        bytes.ok_or_else(|| D::Error::custom("not hexadecimal"))
+        hex::decode(String::deserialize(from)?).map_err(D::Error::custom)
     }
 }
 

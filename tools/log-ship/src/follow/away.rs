@@ -1,8 +1,7 @@
 //! Files that are on disk, where no pattern leads to any more: a link on the way was switched, or their pattern is no longer
 //! asked for. They are not gone: the former are read to their end, and both go on where they were when they are back.
 
-use super::parting::LINGER;
-use super::{Follow, holds};
+use super::{Follow, LINGER, holds};
 use crate::folder::{self, Entry};
 use crate::positions::Remembered;
 use crate::reach::is_absence;

@@ -1,15 +1,11 @@
 //! Files that are no longer what they were: their rest is looked for in a copy, and said if it is nowhere.
 
 use super::away::Elsewhere;
-use super::{Follow, made};
+use super::{Follow, LINGER, made};
 use crate::contents::{self, Mark};
 use crate::folder::Entry;
 use crate::source::{Source, Standing};
 use std::fs::File;
-use std::time::Duration;
-
-/// A file that was rotated away stays open so long after its last line.
-pub(super) const LINGER: Duration = Duration::from_secs(60);
 
 impl Follow {
     /// Sources whose files were truncated or rewritten go on in a copy, if there is one; their files begin anew.
