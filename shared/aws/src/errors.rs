@@ -39,7 +39,8 @@ pub fn classify(code: Option<&str>, status: u16) -> Class {
     match status {
         // A good status with a body that makes no sense comes from something in between.
         ..400 if code.is_none() => Class::Temporary,
-        408 | 409 | 425 | 429 | 500.. => Class::Temporary,
+        // 501: the store does not have what was asked for.
+        408 | 409 | 425 | 429 | 500 | 502.. => Class::Temporary,
         _ => Class::Permanent,
     }
 }
@@ -141,5 +142,6 @@ mod tests {
         assert_eq!(classify(Some("ExpiredToken"), 400), Class::Temporary);
         assert_eq!(classify(Some("SlowDown"), 503), Class::Temporary);
         assert_eq!(classify(None, 500), Class::Temporary);
+        assert_eq!(classify(Some("NotImplemented"), 501), Class::Permanent);
     }
 }

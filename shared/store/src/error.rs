@@ -15,7 +15,7 @@ pub enum StoreError {
     /// The upload is gone: another build took this one for dead and swept it.
     #[error("{0}")]
     Swept(Failure),
-    /// The object is no longer in the state that was asked for.
+    /// The object is no longer in the state that was asked for; a new try meets the new one.
     #[error("{0}")]
     Changed(Failure),
 }
@@ -35,6 +35,10 @@ impl StoreError {
 
     pub(crate) fn unavailable(what: impl Display) -> Self {
         Self::Unavailable(Failure::temporary(what))
+    }
+
+    pub(crate) fn changed(what: impl Display) -> Self {
+        Self::Changed(Failure::temporary(format!("{what}: it was replaced while it was read")))
     }
 
     /// The build is over, and a new one may succeed.

@@ -190,8 +190,7 @@ impl Objects for FileStore {
             let unable = |error| unable("read", &path, error);
             let file = File::open(&path).map_err(unable)?;
             if state_of(&file.metadata().map_err(unable)?) != tag {
-                let what = format!("unable to read {}: it was replaced while it was read", path.display());
-                return Err(StoreError::Changed(Failure::temporary(what)));
+                return Err(StoreError::changed(format!("unable to read {}", path.display())));
             }
             let read = || -> io::Result<Vec<u8>> {
                 let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];

@@ -223,9 +223,7 @@ impl Objects for S3Store {
             let sent = request.customize().config_override(self.first_byte(length)).send().await;
             let mut body = match sent {
                 Ok(answer) => answer.body,
-                Err(error) if code_is(&error, &["PreconditionFailed"]) => {
-                    return Err(StoreError::Changed(aws::failure(what(), error)));
-                }
+                Err(error) if code_is(&error, &["PreconditionFailed"]) => return Err(StoreError::changed(what())),
                 Err(error) => return Err(failed(what(), error)),
             };
             let (mut pieces, mut came) = (Vec::new(), 0);
