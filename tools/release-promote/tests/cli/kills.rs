@@ -94,7 +94,9 @@ fn kill_after_every_request(release: &str, expected: u64, tag: Tag) {
     let requests = store.proxy().count();
     assert!(requests >= 6, "{:?}", store.proxy().log());
     for point in [KillPoint::BeforeForward, KillPoint::AfterCommit, KillPoint::AfterReply] {
-        for number in 1..=requests {
+        // After a reply is before the next request: in the quick run that is one case, but for the last reply.
+        let first = if point == KillPoint::AfterReply { figure(requests, 1) } else { 1 };
+        for number in first..=requests {
             let name = format!("{point:?}-{number}");
             let store = copy(&contents);
             prepare_tag(&repo, tag, &name);
