@@ -1,6 +1,6 @@
 //! The process boundary of every tool: what a run ends as, what it says, and where its records go.
 //!
-//! A tool's `main` is `cli::finish(name, run())`; `run` parses with [`parse()`], writes records to an [`Output`],
+//! A tool's `main` is `cli::run(name, run)`; its `run` parses with [`parse()`], writes records to an [`Output`],
 //! speaks to people through a [`Console`], and returns a [`failure::Failure`] that knows its exit code.
 
 mod console;
@@ -15,7 +15,7 @@ mod signals;
 mod stream;
 
 pub use console::{Console, Progress, Verbosity};
-pub use finish::finish;
+pub use finish::run;
 pub use input::read_input;
 pub use interrupt::Interrupts;
 pub use output::Output;

@@ -2,6 +2,7 @@
 //! holds nothing up.
 
 use crate::Console;
+use failure::Failure;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -28,11 +29,14 @@ pub struct Stream {
 
 impl Stream {
     /// Starts the thread that writes.
-    #[must_use]
-    pub fn start(console: Console) -> Self {
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(console: Console) -> Result<Self, Failure> {
         let (records, queue) = sync_channel::<Queued>(LONGEST_QUEUE);
-        let writer = thread::spawn(move || write(&queue, console));
-        Self { records: Some(records), writer: Some(writer), console, lost: AtomicBool::new(false) }
+        let writer = thread::Builder::new().name("stdout".to_owned()).spawn(move || write(&queue, console));
+        let writer = writer.map_err(|error| Failure::io("unable to start the thread that writes stdout", error))?;
+        Ok(Self { records: Some(records), writer: Some(writer), console, lost: AtomicBool::new(false) })
     }
 
     /// Puts a record into the queue, or gives it up.

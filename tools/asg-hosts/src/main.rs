@@ -20,7 +20,7 @@ use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::finish(env!("CARGO_BIN_NAME"), run())
+    cli::run(env!("CARGO_BIN_NAME"), run)
 }
 
 fn run() -> Result<(), Failure> {

@@ -101,7 +101,8 @@ struct Index<'a> {
 
 impl Index<'_> {
     fn work(&mut self, group: &mut Group) -> Result<(), Failure> {
-        let stream = self.args.stats.map(|_| Stream::start(Console::new(env!("CARGO_BIN_NAME"), self.args.verbosity)));
+        let console = Console::new(env!("CARGO_BIN_NAME"), self.args.verbosity);
+        let stream = self.args.stats.map(|_| Stream::start(console)).transpose()?;
         let result = self.turns(group, stream.as_ref());
         self.say_stats(group, stream.as_ref());
         match &result {

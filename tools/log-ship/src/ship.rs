@@ -142,7 +142,7 @@ struct Ship<'a> {
 
 impl Ship<'_> {
     fn work(&mut self) -> Result<(), Failure> {
-        let stream = self.args.stats.map(|_| Stream::start(self.console));
+        let stream = self.args.stats.map(|_| Stream::start(self.console)).transpose()?;
         let mut stats_due = Instant::now() + self.args.stats.unwrap_or(SWEEP);
         let mut swept = Instant::now();
         // At once: from then on changes are told.

@@ -119,7 +119,8 @@ impl Spool {
             waker,
             summed: HEAD as u64,
         };
-        thread::spawn(move || writer.run());
+        let thread = thread::Builder::new().name("spool".to_owned()).spawn(move || writer.run());
+        thread.map_err(|error| Failure::io("unable to start the thread that reads stdin", error))?;
         Ok(Self { progress, released, steps, data, sums, punched: 0 })
     }
 

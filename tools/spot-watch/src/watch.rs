@@ -59,7 +59,7 @@ async fn start(args: Args) -> Result<(), Failure> {
     let Some((records, unkept)) = interrupts.or(standby::records(&args, console, end)).await? else { return Ok(()) };
     let (plans, plan) = watch::channel(None);
     let (ending, ending_seen) = watch::channel(false);
-    let stream = Stream::start(console);
+    let stream = Stream::start(console)?;
     let means = Arc::new(Means {
         args,
         clock,
