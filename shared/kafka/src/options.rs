@@ -7,8 +7,12 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use std::convert::Infallible;
 use std::fmt;
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+
+/// Bytes of a file of options.
+const LARGEST_FILE: u64 = 1 << 20;
 
 /// What was typed, or why it can't be used. A parser of command lines shows what it refuses, so it is not told: [`check`] is.
 #[derive(Clone)]
@@ -47,10 +51,15 @@ impl OptionsFile {
     }
 
     fn try_read(path: &str, tool: &str, fixed: &[&str]) -> Result<Self, String> {
-        let text = fs::read_to_string(path).map_err(|error| match path.split_once('=') {
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text));
+        let length = read.map_err(|error| match path.split_once('=') {
             Some(_) => "--kafka-file: expected a file; an option goes to --kafka".to_owned(),
             None => format!("unable to read --kafka-file {path}: {error}"),
         })?;
+        if length as u64 > LARGEST_FILE {
+            return Err(format!("--kafka-file {path}: a file of options has at most 1 MiB"));
+        }
         let mut file = Self { path: path.to_owned(), options: Vec::new(), lines: Vec::new() };
         // Editors on other systems put a mark before the first line.
         for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
@@ -180,6 +189,7 @@ pub fn refused(error: &KafkaError, typed: &[Given<Pair>], file: Option<&Given<Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn read(text: &str) -> Result<Vec<Pair>, String> {
         let file = tempfile::NamedTempFile::new().unwrap();
@@ -203,6 +213,8 @@ mod tests {
         assert!(read("acks = 0").unwrap_err().starts_with("--kafka-file FILE: line 1: acks "));
         let none = OptionsFile::try_read("/none/at/all", "tool", &[]).err().unwrap();
         assert!(none.contains("/none/at/all: No such file"), "{none}");
+        let endless = OptionsFile::try_read("/dev/zero", "tool", &[]).err().unwrap();
+        assert_eq!(endless, "--kafka-file /dev/zero: a file of options has at most 1 MiB");
         let typed = OptionsFile::try_read("sasl.password=hunter2", "tool", &[]).err().unwrap();
         assert!(!typed.contains("hunter2"), "{typed}");
     }

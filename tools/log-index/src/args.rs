@@ -8,7 +8,6 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args as Group, Command, Parser, ValueEnum};
 use cli::Verbosity;
 use failure::Failure;
-use jiff::{Span, SpanRelativeTo};
 use kafka::{Given, OptionsFile, Pair};
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -50,8 +49,6 @@ const FIXED: [&str; 14] = [
     "acks",
     "request.required.acks",
 ];
-
-const CENTURY: Duration = Duration::from_secs(36_500 * 86_400);
 
 /// Command line of log-index.
 #[derive(Debug, Parser)]
@@ -156,16 +153,16 @@ pub(crate) struct Documents {
     #[arg(long, value_name = "NAME", default_value = "@timestamp", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) time_field: String,
     /// How long before its message's time a line's own time counts
-    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = days)]
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = retry::duration)]
     pub(crate) oldest: Duration,
     /// How long after its message's time a line's own time counts
-    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = days)]
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = retry::duration)]
     pub(crate) newest: Duration,
     /// Document ids
     #[arg(long, value_name = "VERSION", default_value = "v2")]
     pub(crate) ids: Ids,
     /// Records of an index that refuses writes go to the dead letters after this long, while other indices take records
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = days)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = retry::duration)]
     pub(crate) blocked_after: Duration,
     /// Stop with exit code 1 if more than this share of the last 10,000 records are dead letters: 5%
     #[arg(long, value_name = "SHARE", value_parser = Share::new)]
@@ -301,14 +298,6 @@ impl TypedValueParser for UrlWithoutUser {
     }
 }
 
-/// A time of days, hours or less; no longer than a century, so that no sum of it and a time is out of range.
-fn days(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a duration such as 7d, 36h or 60s, up to 36500d".to_owned();
-    let span: Span = text.parse().map_err(|_| expected())?;
-    let time = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| expected())?;
-    Duration::try_from(time).ok().filter(|time| *time <= CENTURY).ok_or_else(expected)
-}
-
 fn option(text: &str) -> Result<Given<Pair>, Infallible> {
     kafka::option(text, "log-index", &FIXED)
 }
@@ -361,15 +350,6 @@ mod tests {
         assert!(parse(&["--kafka", "fetch.min.bytes=1"]).is_ok());
         for key in FIXED {
             assert!(parse(&["--kafka", &format!("{key}=1")]).is_err(), "{key}");
-        }
-    }
-
-    #[test]
-    fn times() {
-        assert_eq!(days("7d"), Ok(Duration::from_secs(7 * 86_400)));
-        assert_eq!(days("1d 2h"), Ok(Duration::from_secs(26 * 3600)));
-        for text in ["", "soon", "-1d", "1y", "1mo", "36501d", "9223372036854775807s", "99999999999999999999d"] {
-            assert!(days(text).is_err(), "{text}");
         }
     }
 

@@ -208,7 +208,7 @@ fn wrong_usage() {
     wrong(&["--request-size", "1GiB"], "1KiB to 100MiB");
     wrong(&["--requests", "0"], "");
     wrong(&["--timeout", "0s"], "at least 10ms");
-    wrong(&["--oldest", "1y"], "expected a duration such as 7d");
+    wrong(&["--oldest", "1y"], "expected a duration such as");
     wrong(&["--newest", "9223372036854775807s"], "up to 36500d");
     wrong(&["--blocked-after=-1s"], "expected a duration");
     wrong(&["--max-dead-letters", "101%"], "expected a share");

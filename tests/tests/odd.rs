@@ -1,0 +1,122 @@
+//! Every option of every tool with odd values: refused or taken, never a fault of the tool's own, never a hang.
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
+
+use end_to_end::tool;
+use regex::Regex;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use testkit::{Tool, side_by_side};
+
+/// Where nobody listens.
+const NOBODY: &str = "http://127.0.0.1:1";
+
+fn odd_values() -> Vec<String> {
+    let short = [
+        "",
+        "-1",
+        "0",
+        "1",
+        "18446744073709551615",
+        "18446744073709551616",
+        "9223372036854775807s",
+        "36501d",
+        "nan",
+        "é\u{202e}\n",
+        "/dev/zero",
+        "%s%n",
+    ];
+    short.iter().map(|&value| value.to_owned()).chain(["x".repeat(5000)]).collect()
+}
+
+/// A command line that works, but for what listens nowhere.
+fn usual(name: &str, dir: &Path) -> Vec<String> {
+    let at = |file: &str| dir.join(file).display().to_string();
+    let store = format!("file://{}", at("store"));
+    let kafka = "--brokers 127.0.0.1:1 --topic t --once --timeout 1s";
+    let words = match name {
+        "artifact-pack" => format!("--artifact a --store {store} -C {} .", at("tree")),
+        "artifact-fetch" => format!("--artifact a --store {store} --into {}", at("into")),
+        "release-promote" => format!("--artifact a --store {store} --release 1"),
+        "asg-hosts" => format!("--input {}", at("fleet.json")),
+        "nagios-gen" => format!("--output {}", at("fleet.cfg")),
+        "spot-watch" => "--once --dry-run".to_owned(),
+        "log-ship" => format!("{kafka} --state-dir {} {}", at("state"), at("log")),
+        _ => kafka.to_owned(),
+    };
+    words.split(' ').map(str::to_owned).collect()
+}
+
+/// The options of a tool that take a value, as its help lists them.
+fn options(name: &str) -> Vec<String> {
+    let help = tool(name).arg("--help").run().succeeds();
+    let line = Regex::new(r"(?m)^\s+(?:-\w, )?(--[a-z0-9-]+)[ =]?[<\[]").unwrap();
+    let options: Vec<String> = line.captures_iter(help.stdout_str()).map(|found| found[1].to_owned()).collect();
+    assert!(options.len() > 8, "{options:?}");
+    options
+}
+
+/// The words without an option and its value.
+fn without(words: &[String], option: &str) -> Vec<String> {
+    let at = words.iter().position(|word| word == option).unwrap_or(words.len());
+    words[..at].iter().chain(words.iter().skip(at + 2)).cloned().collect()
+}
+
+fn every_option_with_odd_values(name: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("tree")).unwrap();
+    fs::write(dir.path().join("tree/file"), "x").unwrap();
+    fs::write(dir.path().join("log"), "a line\n").unwrap();
+    fs::write(dir.path().join("fleet.json"), r#"{"Reservations": []}"#).unwrap();
+    let (options, values, usual) = (options(name), odd_values(), usual(name, dir.path()));
+    let cases: Vec<(&String, &String)> =
+        options.iter().flat_map(|option| values.iter().map(move |value| (option, value))).collect();
+    side_by_side(8, cases.len() as u64, |number| {
+        let (option, value) = cases[usize::try_from(number).unwrap()];
+        let run: Tool = tool(name).arg(format!("{option}={value}")).args(without(&usual, option)).aws(NOBODY);
+        let run = run.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", NOBODY).cwd(dir.path());
+        let run = run.deadline(Duration::from_secs(120)).run();
+        let is_an_end = matches!(run.code, Some(0 | 1 | 2 | 75));
+        assert!(is_an_end && !run.stderr_str().contains("panicked"), "{option} {value:.40}: {}", run.report());
+    });
+}
+
+#[test]
+fn artifact_pack() {
+    every_option_with_odd_values("artifact-pack");
+}
+
+#[test]
+fn artifact_fetch() {
+    every_option_with_odd_values("artifact-fetch");
+}
+
+#[test]
+fn release_promote() {
+    every_option_with_odd_values("release-promote");
+}
+
+#[test]
+fn asg_hosts() {
+    every_option_with_odd_values("asg-hosts");
+}
+
+#[test]
+fn nagios_gen() {
+    every_option_with_odd_values("nagios-gen");
+}
+
+#[test]
+fn spot_watch() {
+    every_option_with_odd_values("spot-watch");
+}
+
+#[test]
+fn log_ship() {
+    every_option_with_odd_values("log-ship");
+}
+
+#[test]
+fn log_index() {
+    every_option_with_odd_values("log-index");
+}
