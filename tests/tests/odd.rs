@@ -1,7 +1,7 @@
 //! Every option of every tool with odd values: refused or taken, never a fault of the tool's own, never a hang.
 #![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
-use end_to_end::tool;
+use end_to_end::{bin_dir, tool, tools};
 use regex::Regex;
 use std::fs;
 use std::path::Path;
@@ -79,6 +79,29 @@ fn every_option_with_odd_values(name: &str) {
         let is_an_end = matches!(run.code, Some(0 | 1 | 2 | 75));
         assert!(is_an_end && !run.stderr_str().contains("panicked"), "{option} {value:.40}: {}", run.report());
     });
+}
+
+/// Too few files that may be open are a line, whatever the tool has to do; a soft limit that may be raised is none.
+#[test]
+fn few_open_files() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in tools() {
+        let run = |limit: &str| {
+            let limited = format!("ulimit {limit} && exec \"$@\"");
+            let run = Tool::new("bash")
+                .args(["-c", &limited, "bash"])
+                .arg(bin_dir().join(&name))
+                .args(usual(&name, dir.path()));
+            let run = run.aws(NOBODY).env("AWS_EC2_METADATA_SERVICE_ENDPOINT", NOBODY).cwd(dir.path());
+            run.deadline(Duration::from_secs(120)).run()
+        };
+        for files in 5..12 {
+            let ended = run(&format!("-n {files}")).fails_with(75).stderr_is_one_line();
+            let _ended = ended.stderr_contains(&format!("{name}: unable to work with {files} open files at most"));
+        }
+        let raised = run("-Sn 6");
+        assert!(!raised.stderr_str().contains("open files"), "{}", raised.report());
+    }
 }
 
 #[test]

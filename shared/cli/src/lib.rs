@@ -8,6 +8,7 @@ mod finish;
 mod generate;
 mod input;
 mod interrupt;
+mod limits;
 mod output;
 mod parse;
 mod runtime;

@@ -1,6 +1,6 @@
 //! Command lines: help and version go to stdout, a wrong one is one line on stderr and exit code 2.
 
-use crate::{Output, generate};
+use crate::{Output, generate, limits};
 use clap::Parser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use failure::Failure;
@@ -9,14 +9,17 @@ use std::ffi::OsString;
 /// Parses the process's arguments; `None` when help or version was asked for and has been printed.
 ///
 /// # Errors
-/// A wrong command line, or stdout that can't take the help.
+/// A wrong command line, stdout that can't take the help, or too few files that may be open.
 pub fn parse<A: Parser>() -> Result<Option<A>, Failure> {
     if let Some(what) = generate::asked()? {
         generate::write(what, A::command())?;
         return Ok(None);
     }
     let error = match A::try_parse() {
-        Ok(args) => return Ok(Some(args)),
+        Ok(args) => {
+            limits::enough_files()?;
+            return Ok(Some(args));
+        }
         Err(error) => error,
     };
     match error.kind() {
