@@ -515,7 +515,7 @@ fn killed_at_any_request() {
         killed += 1;
         mirror.refresh(&origin);
         assert_eq!(mirror.packages(), new, "after request {n}");
-        n += figure(9, 2);
+        n += figure(5, 2);
     }
     eprintln!("killed at {killed} of {n} requests");
     assert!(killed > figure(2, 5), "a run sends more requests than that");

@@ -42,7 +42,7 @@ fn usual(name: &str, dir: &Path) -> Vec<String> {
         "nagios-gen" => format!("--output {}", at("fleet.cfg")),
         "spot-watch" => "--once --dry-run".to_owned(),
         "log-ship" => format!("{kafka} --state-dir {} {}", at("state"), at("log")),
-        _ => kafka.to_owned(),
+        _ => format!("{kafka} --group g --index i --url {NOBODY}"),
     };
     words.split(' ').map(str::to_owned).collect()
 }

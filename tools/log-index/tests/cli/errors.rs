@@ -15,7 +15,7 @@ fn nobody_there() {
     let harness = Harness::new(1);
     harness.produce(&[Record::line("1", "x")]);
     let url = format!("http://{}", closed_port());
-    let run = harness.tool_at(&url).args(["--once", "--timeout", "500ms"]).run().fails_with(75).stderr_is_one_line();
+    let run = harness.tool_at(&url).args(["--once", "--timeout", "5s"]).run().fails_with(75).stderr_is_one_line();
     let run = run.stderr_contains(&format!("unable to index 1 records at {url}: Connection refused"));
     assert_eq!(check_stats(&run.stdout)["in_flight"], 1);
     assert_eq!(harness.committed(0), None);

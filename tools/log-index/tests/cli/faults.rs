@@ -67,7 +67,7 @@ fn whole_requests() {
         harness.produce(&lines(20));
         let proxy = proxy(&harness);
         proxy.queue(fault.clone());
-        let run = harness.tool_at(&proxy.endpoint()).args(["--once", "--timeout", "5s"]).run().succeeds();
+        let run = harness.tool_at(&proxy.endpoint()).args(["--once", "--timeout", "10s"]).run().succeeds();
         let stats = check_stats(&run.stdout);
         let (created, existing) = (stats["created"].as_u64().unwrap(), stats["existing"].as_u64().unwrap());
         let reached = !matches!(fault, BulkFault::Busy { .. });
