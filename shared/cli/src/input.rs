@@ -1,7 +1,9 @@
-//! Records on stdin, read whole.
+//! Records on stdin and files from the command line, read whole, within a bound.
 
 use failure::Failure;
+use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 /// All of stdin, at most `limit` bytes.
 ///
@@ -18,6 +20,21 @@ pub fn read_input(what: &str, limit: u64) -> Result<Vec<u8>, Failure> {
     }
     if bytes.len() as u64 > limit {
         return Err(Failure::permanent(format!("{what} on stdin is longer than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Reads a file that was named on the command line, of at most `limit` bytes: one that never ends is refused.
+///
+/// # Errors
+/// It can't be read, or has more.
+pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    let unable = || format!("unable to read {}", path.display());
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+    let length = read.map_err(|error| Failure::io(unable(), error))?;
+    if length as u64 > limit {
+        return Err(Failure::permanent(format!("{}: it has more than {limit} bytes", unable())));
     }
     Ok(bytes)
 }

@@ -12,7 +12,6 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, StatusCode};
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +20,8 @@ use url::Url;
 /// What an answer has to tell, and no more: it is as long as the documents are many.
 const FILTER: &str = "errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by.reason";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest file of certificates, or of a secret.
+const LARGEST_FILE: u64 = 8 << 20;
 /// Longest part of an answer that is told.
 const LONGEST_WORDS: usize = 300;
 /// Longest answer that is read, besides what it may say of each document, which may be the document itself.
@@ -72,8 +73,7 @@ impl Search {
             .http1_only()
             .default_headers(headers(search)?);
         if let Some(path) = &search.ca_cert {
-            let pem =
-                fs::read(path).map_err(|error| Failure::io(format!("unable to read {}", path.display()), error))?;
+            let pem = cli::read_file(path, LARGEST_FILE)?;
             let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
             if certificates.is_empty() {
                 return Err(Failure::permanent(format!("no certificate (PEM) in {}", path.display())));
@@ -228,8 +228,8 @@ fn wish(text: &str, now: Timestamp) -> Option<Duration> {
 
 /// What stands alone in a file.
 fn secret(path: &Path) -> Result<String, Failure> {
-    let text = fs::read_to_string(path);
-    let text = text.map_err(|error| Failure::io(format!("unable to read {}", path.display()), error))?;
+    let text = String::from_utf8(cli::read_file(path, LARGEST_FILE)?);
+    let text = text.map_err(|_| Failure::permanent(format!("unable to read {}: it is not UTF-8", path.display())))?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(Failure::permanent(format!("nothing in {}", path.display()))),
         secret => Ok(secret.to_owned()),

@@ -12,8 +12,10 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, State, UndefinedBehavior};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
+
+/// Longest template.
+const LARGEST_TEMPLATE: u64 = 8 << 20;
 
 /// The objects as the template `file` writes them.
 ///
@@ -26,7 +28,8 @@ pub(crate) fn render(
     groups: &BTreeSet<&str>,
 ) -> Result<String, Failure> {
     let what = || format!("unable to render {}", file.display());
-    let source = fs::read_to_string(file).map_err(|error| Failure::io(what(), error))?;
+    let source = cli::read_file(file, LARGEST_TEMPLATE)?;
+    let source = String::from_utf8(source).map_err(|_| Failure::permanent(format!("{}: it is not UTF-8", what())))?;
     let wrong = |error: Error| Failure::permanent(format!("{}: {error}", what()));
     let environment = environment().map_err(wrong)?;
     let template = environment.template_from_named_str("template", &source).map_err(wrong)?;
