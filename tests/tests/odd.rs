@@ -69,6 +69,9 @@ fn every_option_with_odd_values(name: &str) {
     fs::write(dir.path().join("log"), "a line\n").unwrap();
     fs::write(dir.path().join("fleet.json"), r#"{"Reservations": []}"#).unwrap();
     let (options, values, usual) = (options(name), odd_values(), usual(name, dir.path()));
+    let ended =
+        tool(name).args(&usual).aws(NOBODY).env("AWS_EC2_METADATA_SERVICE_ENDPOINT", NOBODY).cwd(dir.path()).run();
+    assert!(ended.code != Some(2), "with a wrong line every value would be refused: {}", ended.report());
     let cases: Vec<(&String, &String)> =
         options.iter().flat_map(|option| values.iter().map(move |value| (option, value))).collect();
     side_by_side(8, cases.len() as u64, |number| {
