@@ -56,6 +56,12 @@ fn options(name: &str) -> Vec<String> {
     options
 }
 
+/// A tool that finds neither AWS nor an instance's metadata.
+fn alone(tool: Tool, dir: &Path) -> Tool {
+    let tool = tool.aws(NOBODY).env("AWS_EC2_METADATA_SERVICE_ENDPOINT", NOBODY).cwd(dir);
+    tool.deadline(Duration::from_secs(120))
+}
+
 /// The words without an option and its value.
 fn without(words: &[String], option: &str) -> Vec<String> {
     let at = words.iter().position(|word| word == option).unwrap_or(words.len());
@@ -69,16 +75,14 @@ fn every_option_with_odd_values(name: &str) {
     fs::write(dir.path().join("log"), "a line\n").unwrap();
     fs::write(dir.path().join("fleet.json"), r#"{"Reservations": []}"#).unwrap();
     let (options, values, usual) = (options(name), odd_values(), usual(name, dir.path()));
-    let ended =
-        tool(name).args(&usual).aws(NOBODY).env("AWS_EC2_METADATA_SERVICE_ENDPOINT", NOBODY).cwd(dir.path()).run();
+    let ended = alone(tool(name).args(&usual), dir.path()).run();
     assert!(ended.code != Some(2), "with a wrong line every value would be refused: {}", ended.report());
     let cases: Vec<(&String, &String)> =
         options.iter().flat_map(|option| values.iter().map(move |value| (option, value))).collect();
     side_by_side(8, cases.len() as u64, |number| {
         let (option, value) = cases[usize::try_from(number).unwrap()];
-        let run: Tool = tool(name).arg(format!("{option}={value}")).args(without(&usual, option)).aws(NOBODY);
-        let run = run.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", NOBODY).cwd(dir.path());
-        let run = run.deadline(Duration::from_secs(120)).run();
+        let run = tool(name).arg(format!("{option}={value}")).args(without(&usual, option));
+        let run = alone(run, dir.path()).run();
         let is_an_end = matches!(run.code, Some(0 | 1 | 2 | 75));
         assert!(is_an_end && !run.stderr_str().contains("panicked"), "{option} {value:.40}: {}", run.report());
     });
@@ -95,8 +99,7 @@ fn few_open_files() {
                 .args(["-c", &limited, "bash"])
                 .arg(bin_dir().join(&name))
                 .args(usual(&name, dir.path()));
-            let run = run.aws(NOBODY).env("AWS_EC2_METADATA_SERVICE_ENDPOINT", NOBODY).cwd(dir.path());
-            run.deadline(Duration::from_secs(120)).run()
+            alone(run, dir.path()).run()
         };
         for files in 5..12 {
             let ended = run(&format!("-n {files}")).fails_with(75).stderr_is_one_line();

@@ -31,3 +31,15 @@ impl StoreArgs {
         store::open(&self.store, &self.aws).await
     }
 }
+
+#[cfg(test)]
+impl StoreArgs {
+    /// The releases of the artifact `a` in a directory.
+    pub(crate) fn in_directory(dir: &std::path::Path) -> Self {
+        use clap::{Args, Command, FromArgMatches};
+        let url = format!("file://{}", dir.display());
+        let line = Self::augment_args(Command::new("test"));
+        let typed = line.try_get_matches_from(["test", "--artifact", "a", "--store", &url]).unwrap();
+        Self::from_arg_matches(&typed).unwrap()
+    }
+}

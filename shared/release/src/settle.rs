@@ -70,15 +70,8 @@ mod tests {
     use crate::StoreArgs;
     use async_trait::async_trait;
     use bytes::Bytes;
-    use clap::Parser;
     use std::sync::{Arc, Mutex};
     use store::{Head, Listed, Store};
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        store: StoreArgs,
-    }
 
     /// A store that does what it is asked, and answers a write with the error that it was given.
     #[derive(Debug)]
@@ -127,9 +120,8 @@ mod tests {
 
     async fn put_answered_by(error: StoreError) -> Result<Settled, Failure> {
         let dir = tempfile::tempdir().unwrap();
-        let url = format!("file://{}", dir.path().display());
-        let line = Line::try_parse_from(["test", "--artifact", "a", "--store", &url]).unwrap();
-        let store = Denying { store: line.store.open().await, answer: Mutex::new(Some(error)) };
+        let store = StoreArgs::in_directory(dir.path()).open().await;
+        let store = Denying { store, answer: Mutex::new(Some(error)) };
         put(&store, "latest.txt", b"42", Condition::Absent, &Attributes::default()).await
     }
 

@@ -487,23 +487,15 @@ fn number_of(layout: &Layout, upload: &Upload) -> Option<ReleaseNumber> {
 mod tests {
     use super::*;
     use crate::StoreArgs;
-    use clap::Parser;
     use std::fs;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        store: StoreArgs,
-    }
 
     /// A builder that lives and was swept completes its archive while a second sweep runs.
     #[tokio::test]
     async fn an_archive_that_appears_during_a_sweep_is_known_again() {
         let dir = tempfile::tempdir().unwrap();
-        let url = format!("file://{}", dir.path().display());
-        let line = Line::try_parse_from(["test", "--artifact", "a", "--store", &url]).unwrap();
-        let store = line.store.open().await;
-        let (store, layout) = (store.as_ref(), &line.store.artifact);
+        let args = StoreArgs::in_directory(dir.path());
+        let store = args.open().await;
+        let (store, layout) = (store.as_ref(), &args.artifact);
         store.prepare().await.unwrap();
         let build = Uuid::new_v4();
         let upload = store.begin("a-1.tar", build, &Attributes::default()).await.unwrap();

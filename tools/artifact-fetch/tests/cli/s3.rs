@@ -140,9 +140,8 @@ fn an_archive_that_was_replaced_meanwhile_is_not_mixed() {
             assert_eq!(put.status, 200);
         })
     });
-    let run = remote.fetch(&harness.into).run();
-    assert!(matches!(run.code, Some(1 | 75)), "{}", run.report());
-    let _run = run.stderr_is_one_line();
+    let run = remote.fetch(&harness.into).run().fails_with(75).stderr_is_one_line();
+    let _run = run.stderr_contains("app-2.tar: it was replaced while it was read");
     assert!(snapshot(&harness.into) == before);
 }
 

@@ -125,6 +125,8 @@ fn a_wrong_template_is_named() {
         let run = rendered(wrong, &hosts).fails_with(1).stdout_is("").stderr_is_one_line();
         let _told = run.stderr_contains("unable to render");
     }
-    let run = nagios_gen().args(["--template", "/no/such/file"]).stdin(csv(&hosts)).run().fails_with(1);
-    let _told = run.stderr_is_one_line().stderr_contains("/no/such/file");
+    for (file, why) in [("/no/such/file", "No such file"), ("/dev/zero", "it has more than 8388608 bytes")] {
+        let run = nagios_gen().args(["--template", file]).stdin(csv(&hosts)).run().fails_with(1).stderr_is_one_line();
+        let _told = run.stderr_contains(&format!("unable to read {file}: {why}"));
+    }
 }

@@ -74,8 +74,7 @@ impl Repo {
         &self.commits[usize::try_from(number).expect("small") - 1]
     }
 
-    /// What tells, again and again, which object a ref of the remote is: one git, which looks anew for each. Nothing if there
-    /// is no such ref.
+    /// Looks up refs of the remote, all in one git process: the object of a ref, or nothing if there is no such ref.
     pub fn asker(&self) -> impl FnMut(&str) -> String {
         let mut git = Command::new("git");
         git.arg("-C").arg(self.remote()).args(["cat-file", "--batch-check=%(objectname)"]);
