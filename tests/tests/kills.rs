@@ -20,7 +20,7 @@ fn killed_at(place: &Place, tool: Tool, n: u64, point: KillPoint) -> Finished {
     let pid = Arc::new(AtomicI32::new(0));
     let seen = Arc::clone(&pid);
     let kill = move || {
-        let pid = wait_until("the pid is known", Duration::from_secs(30), || {
+        let pid = wait_until("the pid is known", || {
             Pid::from_raw(seen.load(Ordering::SeqCst)).ok_or_else(|| "not yet".to_owned())
         });
         // It may have ended by itself right before.

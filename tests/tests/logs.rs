@@ -13,7 +13,6 @@ use testkit::{
     BulkPlan, BulkProxy, Clock, Dialect, Link, LinkMode, Running, Seed, Tool, documents, figure, request, wait_until,
 };
 
-const LIMIT: Duration = Duration::from_secs(120);
 const DAY: i64 = 24 * 3_600_000;
 
 /// A host with logs, and what its lines go through.
@@ -85,7 +84,7 @@ fn a_line_written_once_is_found_once() {
         let index = || chain.index(&proxy.endpoint(), "one").args(["--timeout", "2s"]).start();
         let (mut shipping, mut indexing) = (ship(), index());
         // What was rotated before log-ship ever ran is not its own.
-        wait_until("log-ship's first counters", LIMIT, || {
+        wait_until("log-ship's first counters", || {
             if shipping.stdout_so_far().is_empty() { Err("none yet".to_owned()) } else { Ok(()) }
         });
         let mut truth: BTreeMap<String, usize> = BTreeMap::new();
@@ -118,7 +117,7 @@ fn a_line_written_once_is_found_once() {
         append(&chain.log("app.log"), &["the last\n".to_owned()]);
         truth.insert("the last".to_owned(), 1);
         total += truth.len();
-        wait_until("every line", LIMIT, || {
+        wait_until("every line", || {
             let found = chain.messages();
             let lost = truth.keys().filter(|line| !found.contains_key(*line)).count();
             if lost == 0 {
@@ -161,7 +160,7 @@ fn across_midnight() {
     let mut run = clock.from(midnight - 60_000, chain.ship(&link.address())).start();
     let index = || chain.index(&chain.server, "one").arg("--once").run();
     // Killed as soon as something is in the topic: what was on its way then is sent again.
-    let before = wait_until("lines in the topic", LIMIT, || {
+    let before = wait_until("lines in the topic", || {
         index();
         let found = documents(&chain.server, &chain.name);
         if found.is_empty() { Err("none".to_owned()) } else { Ok(found) }

@@ -18,9 +18,6 @@ use testkit::{
     Fault, FaultProxy, Finished, KillPoint, Plan, RequestInfo, Running, Seed, Tool, figure, request, wait_until,
 };
 
-/// Longest wait for a state that comes at once unless something is broken.
-const SOON: Duration = Duration::from_secs(60);
-
 /// A directory behind HTTP on loopback.
 struct Web {
     server: Running,
@@ -31,7 +28,7 @@ impl Web {
     fn start(dir: &Path) -> Self {
         let server = Tool::new("python3").args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]);
         let server = server.arg(dir).deadline(Duration::from_secs(3600)).start();
-        let endpoint = wait_until("a port", SOON, || {
+        let endpoint = wait_until("a port", || {
             let said = String::from_utf8_lossy(&server.stdout_so_far()).into_owned();
             let url = said.split_once("(http://").and_then(|(_, rest)| rest.split_once("/)"));
             url.map(|(url, _)| format!("http://{url}")).ok_or(said)
@@ -498,7 +495,7 @@ fn killed_at_any_request() {
                 0 => Err("not yet".to_owned()),
                 pid => Ok(pid),
             };
-            kill(wait_until("the pid is known", SOON, known));
+            kill(wait_until("the pid is known", known));
         };
         mirror.proxy().on_request(mirror.proxy().count() + n, KillPoint::AfterCommit, Box::new(end));
         let running = mirror.script(origin.url()).start();
@@ -557,7 +554,7 @@ fn one_run_at_a_time() {
     let mirror = Mirror::on_a_real_server();
     mirror.proxy().set_plan(Plan::Custom(Box::new(|info| info.is_put_object().then_some(Fault::Stall))));
     let first = mirror.script(origin.url()).start();
-    wait_until("an upload", SOON, || {
+    wait_until("an upload", || {
         let log = mirror.proxy().log();
         log.iter().any(|seen| seen.path.ends_with(".rpm")).then_some(()).ok_or_else(|| format!("{log:?}"))
     });

@@ -6,10 +6,9 @@ use end_to_end::{bin_dir, root};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use testkit::{FleetFault, FleetGroup, FleetInstance, FleetMember, FleetModel, Tool, wait_until};
 
-const LIMIT: Duration = Duration::from_secs(60);
 const SETTINGS: [&str; 4] = ["NAGIOS_CFG", "NAGIOS_FILE", "NAGIOS_RELOAD", "NAGIOS_COMMAND_FILE"];
 
 fn setting(name: &str) -> String {
@@ -170,7 +169,7 @@ fn monitoring_follows_the_fleet() {
     let _told = script("downtime-reclaimed", dir.path()).stdin(events).run().succeeds().stdout_is("").stderr_is_empty();
     let mut in_downtime = expected(1..11);
     in_downtime[2].1 = "1".to_owned();
-    wait_until("the host is in downtime", LIMIT, || {
+    wait_until("the host is in downtime", || {
         let watched = watched();
         if watched == in_downtime { Ok(()) } else { Err(format!("{watched:?}")) }
     });

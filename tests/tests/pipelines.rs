@@ -9,12 +9,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 use tempfile::TempDir;
 use testkit::{Fault, Finished, Plan, Running, Tool, wait_until};
-
-/// Longest wait for a state that comes at once unless something is broken.
-const SOON: Duration = Duration::from_secs(60);
 
 /// A job: a checkout with a remote, and the environment that Jenkins sets.
 struct Job {
@@ -287,7 +283,7 @@ fn a_boot_that_is_ended_ends_its_script_and_says_so() {
     for (send, code, name) in signals {
         job.boot("1", "true\n").succeeds();
         let mut run = job.boot_tool("1", &script).start();
-        let pids = wait_until("the set-up script", SOON, || {
+        let pids = wait_until("the set-up script", || {
             let begun = fs::read_to_string(&up).map_err(|error| error.to_string());
             if run.is_running() { begun } else { Ok(String::new()) }
         });
@@ -295,7 +291,7 @@ fn a_boot_that_is_ended_ends_its_script_and_says_so() {
         send(&run);
         let run = run.wait().fails_with(code).stderr_contains(&format!("instance-boot: ended by {name}\n"));
         for pid in pids.split_whitespace() {
-            wait_until("the end of the script", SOON, || {
+            wait_until("the end of the script", || {
                 let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
                 // Nobody may be there to collect what an init would.
                 if stat.is_empty() || stat.contains(") Z ") { Ok(()) } else { Err(stat) }

@@ -54,7 +54,7 @@ impl Broker {
         made.into_iter().next().context("no answer")?.map_err(|(_, code)| code)?;
         let topic = Topic { name, partitions };
         // A shipper that comes before the partitions have their leader waits half a second for its next try.
-        wait_until("the partitions' leader", PATIENCE, || {
+        wait_until("the partitions' leader", || {
             let known = self.consumer.fetch_metadata(Some(&topic.name), PATIENCE).map_err(|error| error.to_string())?;
             let parts =
                 known.topics().iter().flat_map(|one| one.partitions()).filter(|part| part.leader() >= 0).count();

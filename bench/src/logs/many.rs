@@ -56,7 +56,7 @@ pub fn table(site: &Site, broker: &Broker, quick: bool) -> Result<String> {
                 file.write_all(lines.as_bytes())?;
             }
             let due = (turn * LINES * FILES) as u64;
-            wait_until("the lines", std::time::Duration::from_secs(120), || match broker.count(&topic) {
+            wait_until("the lines", || match broker.count(&topic) {
                 Ok(count) if count >= due => Ok(()),
                 other => Err(format!("{other:?} of {due}")),
             });

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use testkit::wait_until;
 
-use super::watched::{LIMIT, Watcher, groups, instance};
+use super::watched::{Watcher, groups, instance};
 use crate::process::Look;
 use crate::site::Site;
 use crate::table::{mebibytes, progress};
@@ -27,7 +27,7 @@ pub fn table(site: &Site, quick: bool) -> Result<String> {
     for goal in [1_000, 10_000, 50_000, 100_000].map(|polls| polls / scale) {
         progress(&format!("{goal} polls"));
         // Two requests each: the notice and the lifecycle state.
-        let polls = wait_until("polls", LIMIT * 2, || {
+        let polls = wait_until("polls", || {
             let polls = imds.call_count() / 2;
             if polls >= goal { Ok(polls) } else { Err(format!("{polls} polls")) }
         });

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use testkit::{ImdsModel, Seed, wait_until};
 
-use super::watched::{LIMIT, Watcher, give_notice, groups, instance, risen};
+use super::watched::{Watcher, give_notice, groups, instance, risen};
 use crate::site::Site;
 use crate::table::{median, progress};
 
@@ -51,7 +51,7 @@ fn row(site: &Site, herd: (u32, u32, u32), rung: &str, seed: Seed, text: &mut St
     scaling.contention(CONTENTION, seed.0);
     let (given, before) = (Instant::now(), scaling.calls().len());
     members.iter().for_each(|(imds, _)| give_notice(imds));
-    wait_until("the last rise", LIMIT, || {
+    wait_until("the last rise", || {
         let risen = risen(&scaling);
         if risen >= all { Ok(()) } else { Err(format!("{risen} of {count}")) }
     });

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use rand::RngExt as _;
 use testkit::{ImdsModel, ScalingModel, Seed, wait_until};
 
-use super::watched::{LIMIT, Watcher, give_notice, groups, instance, risen};
+use super::watched::{Watcher, give_notice, groups, instance, risen};
 use crate::site::Site;
 use crate::table::{median, progress};
 
@@ -79,7 +79,7 @@ fn notices(site: &Site, count: usize, rung: &str, interval: &str, seed: Seed) ->
         given[member] = Instant::now();
         give_notice(&members[member].0);
     }
-    wait_until("the last rise", LIMIT, || {
+    wait_until("the last rise", || {
         let risen = risen(&scaling);
         if risen >= count { Ok(()) } else { Err(format!("{risen} of {count}")) }
     });

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use testkit::{request, wait_until};
 
-use super::watched::{LIMIT, Watcher, groups, risen};
+use super::watched::{Watcher, groups, risen};
 use crate::site::Site;
 use crate::table::progress;
 
@@ -55,7 +55,7 @@ impl Mock {
             .context("unable to start ec2-metadata-mock")?;
         let mock = Self { process, endpoint: format!("http://127.0.0.1:{port}"), log };
         let address = mock.endpoint.trim_start_matches("http://");
-        wait_until("ec2-metadata-mock", LIMIT, || TcpStream::connect(address).map(drop).map_err(|err| err.to_string()));
+        wait_until("ec2-metadata-mock", || TcpStream::connect(address).map(drop).map_err(|err| err.to_string()));
         Ok(mock)
     }
 

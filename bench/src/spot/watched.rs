@@ -96,7 +96,7 @@ impl Watcher {
 
     /// Waits until it has said so.
     pub fn wait_for(&self, kind: &str) {
-        wait_until(kind, LIMIT, || match self.events(kind) {
+        wait_until(kind, || match self.events(kind) {
             Ok(events) if !events.is_empty() => Ok(()),
             _ => Err(String::from_utf8_lossy(&self.run.stderr_so_far()).into_owned()),
         });

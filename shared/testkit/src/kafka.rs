@@ -14,8 +14,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait_until;
 
-/// How long a broker may take to come up.
-const UP_WITHIN: Duration = Duration::from_secs(90);
 /// `api_key` of a produce request.
 const PRODUCE: [u8; 2] = [0, 0];
 
@@ -89,7 +87,7 @@ impl Broker {
     }
 
     fn await_up(&self) {
-        wait_until("the broker's answer", UP_WITHIN, || {
+        wait_until("the broker's answer", || {
             let ask = || -> io::Result<[u8; 8]> {
                 let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
                 stream.set_read_timeout(Some(Duration::from_secs(5)))?;

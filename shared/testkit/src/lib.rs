@@ -41,4 +41,4 @@ pub use seed::Seed;
 pub use side_by_side::side_by_side;
 pub use sink::NullSink;
 pub use size::figure;
-pub use wait::wait_until;
+pub use wait::{LIMIT, wait_until};

@@ -15,9 +15,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// How long a run may take before it is killed and the test fails.
-const DEADLINE: Duration = Duration::from_secs(120);
-
 /// A program to run, in an environment that holds only `PATH`, `HOME` and `TMPDIR` (an empty directory of its own),
 /// `LC_ALL=C` and `TZ=UTC`.
 #[derive(Debug, Clone)]
@@ -40,7 +37,7 @@ impl Tool {
             env: Vec::new(),
             cwd: None,
             stdin: Vec::new(),
-            deadline: DEADLINE,
+            deadline: crate::LIMIT,
         }
     }
 
@@ -445,7 +442,7 @@ mod tests {
         killed.kill();
         killed.wait().killed_by(9);
         let told = sh("trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done").start();
-        crate::wait_until("the trap", Duration::from_secs(60), || {
+        crate::wait_until("the trap", || {
             if told.stdout_so_far() == b"ready\n" { Ok(()) } else { Err("nothing printed".to_owned()) }
         });
         told.terminate();

@@ -3,7 +3,6 @@
 use crate::http::client::request;
 use crate::wait::wait_until;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
@@ -35,7 +34,7 @@ pub fn documents(server: &str, prefix: &str) -> Vec<Document> {
     ask(server, "POST", &format!("/{prefix}*/_refresh"), "");
     let body = json!({ "size": 10_000, "sort": ["_doc"] }).to_string();
     // An index that was made a moment ago has no shard to ask yet.
-    let mut page = wait_until("a page of documents", Duration::from_secs(60), || {
+    let mut page = wait_until("a page of documents", || {
         let page = ask(server, "POST", &format!("/{prefix}*/_search?scroll=1m"), &body);
         if page["hits"]["hits"].is_array() { Ok(page) } else { Err(page.to_string()) }
     });

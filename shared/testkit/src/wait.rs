@@ -4,9 +4,17 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Calls `look` until it answers `Ok`, and panics with its last `Err` once `limit` has passed.
+/// How long anything in a test may take before it counts as hanging: far above what a loaded machine needs, downloads
+/// included, so that only what never comes meets it.
+pub const LIMIT: Duration = Duration::from_secs(900);
+
+/// Calls `look` until it answers `Ok`, and panics with its last `Err` once [`LIMIT`] has passed.
 /// The pause between two looks grows from 1 ms to 20 ms, so quick states are seen quickly and slow ones cost little.
-pub fn wait_until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, String>) -> T {
+pub fn wait_until<T>(what: &str, look: impl FnMut() -> Result<T, String>) -> T {
+    wait_within(LIMIT, what, look)
+}
+
+fn wait_within<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let started = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
@@ -29,7 +37,7 @@ mod tests {
     #[test]
     fn answers_as_soon_as_the_state_is_there() {
         let mut looks = 0;
-        let seen = wait_until("the third look", Duration::from_secs(60), || {
+        let seen = wait_until("the third look", || {
             looks += 1;
             if looks == 3 { Ok(looks) } else { Err(format!("look {looks}")) }
         });
@@ -39,6 +47,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "for the impossible; last status: still not")]
     fn says_the_last_status_at_the_limit() {
-        wait_until("the impossible", Duration::from_millis(30), || Err::<(), _>("still not".to_owned()));
+        wait_within(Duration::from_millis(30), "the impossible", || Err::<(), _>("still not".to_owned()));
     }
 }

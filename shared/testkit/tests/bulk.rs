@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
-use testkit::{Answer, BulkFault, BulkPlan, BulkProxy, BulkSink, Dialect, Tool, request, wait_until};
+use testkit::{Answer, BulkFault, BulkPlan, BulkProxy, BulkSink, Dialect, LIMIT, Tool, request, wait_until};
 
-const LIMIT: Duration = Duration::from_secs(60);
 const NDJSON: (&str, &str) = ("Content-Type", "application/x-ndjson");
 const GZIP: (&str, &str) = ("Content-Encoding", "gzip");
 
@@ -254,7 +253,7 @@ fn answers_wait() {
     assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
 
     let held = |count: usize| {
-        wait_until("answers that wait", LIMIT, || match stage.proxy.waiting() {
+        wait_until("answers that wait", || match stage.proxy.waiting() {
             waiting if waiting == count => Ok(()),
             waiting => Err(waiting.to_string()),
         });
@@ -282,7 +281,7 @@ fn the_end_of_the_proxy_ends_the_wait() {
     stage.proxy.queue(BulkFault::Hold);
     let (endpoint, body) = (stage.proxy.endpoint(), stage.body(&["a"]));
     let client = std::thread::spawn(move || bulk(&endpoint, &[NDJSON], body.as_bytes()));
-    wait_until("an answer that waits", LIMIT, || if stage.proxy.waiting() == 1 { Ok(()) } else { Err(String::new()) });
+    wait_until("an answer that waits", || if stage.proxy.waiting() == 1 { Ok(()) } else { Err(String::new()) });
     stage.proxy = BulkProxy::start(&stage.server, Dialect::OpenSearch);
     // Answered or closed, but not left waiting.
     drop(client.join().unwrap());
@@ -336,7 +335,7 @@ fn the_sink_counts_and_keeps_nothing() {
 fn the_sink_is_a_process_for_scripts() {
     let program = env!("CARGO_BIN_EXE_bulk-sink");
     let running = Tool::new(program).start();
-    let line = wait_until("the endpoint", LIMIT, || {
+    let line = wait_until("the endpoint", || {
         let seen = String::from_utf8(running.stdout_so_far()).unwrap();
         if seen.ends_with('\n') { Ok(seen) } else { Err(seen) }
     });

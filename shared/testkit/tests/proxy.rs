@@ -9,9 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{BUCKET, Client};
-use testkit::{Fault, FaultProxy, KillPoint, Plan, S3Model, Tool, wait_until};
-
-const LIMIT: Duration = Duration::from_secs(60);
+use testkit::{Fault, FaultProxy, KillPoint, LIMIT, Plan, S3Model, Tool, wait_until};
 
 fn proxied(plan: Plan) -> (S3Model, FaultProxy, Client) {
     let model = S3Model::start();
@@ -252,7 +250,7 @@ fn a_process_can_be_killed_at_its_nth_request() {
     let finished = heard.recv_timeout(LIMIT).unwrap().killed_by(9);
     assert!(finished.stdout.is_empty());
     assert_eq!(model.object(BUCKET, "k").unwrap().body, "x");
-    wait_until("the upstream's answer in the log", LIMIT, || match proxy.log()[0].upstream_status {
+    wait_until("the upstream's answer in the log", || match proxy.log()[0].upstream_status {
         Some(200) => Ok(()),
         status => Err(format!("{status:?}")),
     });

@@ -10,12 +10,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tempfile::TempDir;
-use testkit::{ImdsModel, Running, ScalingModel, Tool};
-
-/// Servers may have to be downloaded.
-const LIMIT: Duration = Duration::from_secs(900);
+use testkit::{ImdsModel, LIMIT, Running, ScalingModel, Tool};
 
 /// `sh LAYERS KEPT… -- COMMAND…`: what is kept is not covered.
 const ENTER: &str = r#"
@@ -73,7 +69,7 @@ holds() {
 }
 # A block that runs until it is ended has done what it is for.
 goes_on() {
-  local until=$((SECONDS + 120)) code=0
+  local until=$((SECONDS + LIMIT)) code=0
   until (eval "$2") >"$STAGE/held" 2>&1; do
     kill -0 "$1" 2>/dev/null || { wait "$1" || code=$?; fail "this block has ended with $code, and should go on"; }
     [ "$SECONDS" -lt "$until" ] || fail "this block does not come to: $2: $(cat "$STAGE/held")"
@@ -164,7 +160,8 @@ impl Stage {
         let path = std::env::join_paths(parts).unwrap();
         let tool = Tool::new("unshare").env("PATH", path).env("HOME", dir.path().join("home"));
         let tool = tool.env("STAGE", dir.path()).env("PAGE", around.page).env("XDG_CACHE_HOME", &cache);
-        let tool = tool.env("STORE_LOCK", store_lock).env("TMPDIR", "/tmp");
+        let tool =
+            tool.env("STORE_LOCK", store_lock).env("TMPDIR", "/tmp").env("LIMIT", (LIMIT / 2).as_secs().to_string());
         let kept =
             vec![root().to_owned(), bin_dir(), cache, store_lock.parent().unwrap().to_owned(), dir.path().into()];
         let (addresses, servers, models) = (Vec::new(), Vec::new(), Vec::new());
@@ -273,7 +270,7 @@ impl Stage {
         fs::create_dir_all(script.parent().unwrap()).unwrap();
         fs::write(&script, page::script(self.around, &self.text, &self.addresses)).unwrap();
         let tool = self.tool.clone().args(["--mount", "sh", "-c", ENTER, "enter"]).args(&self.kept).arg("--");
-        let tool = tool.args(["bash", "-Eeuo", "pipefail"]).arg(&script).cwd(self.path("work")).deadline(LIMIT);
+        let tool = tool.args(["bash", "-Eeuo", "pipefail"]).arg(&script).cwd(self.path("work"));
         let done = tool.run();
         if done.code != Some(0) {
             return Err(format!("{}\n{}", done.stderr_str(), done.status));

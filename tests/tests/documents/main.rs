@@ -14,6 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
+
+/// Pages at the same time: they wait more than they compute.
+const AT_ONCE: usize = 4;
 
 /// All pages, by their paths.
 fn pages() -> BTreeMap<String, String> {
@@ -32,21 +36,22 @@ fn every_command_of_every_page() {
     let lock = lock.path().join("store");
     let chosen: Vec<_> = PAGES.iter().filter(|around| around.page.contains(&only)).collect();
     assert!(!chosen.is_empty(), "no page is named {only}");
-    let failed: Vec<String> = std::thread::scope(|scope| {
-        let lock = &lock;
-        let runs: Vec<_> = chosen
-            .into_iter()
-            .map(|around| {
-                scope.spawn(move || {
+    let (left, failed) = (Mutex::new(chosen.into_iter()), Mutex::new(Vec::new()));
+    let next = || left.lock().unwrap().next();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(around) = next() {
                     let text = fs::read_to_string(root().join(around.page)).unwrap();
-                    Stage::new(around, text, lock).run()
-                })
-            })
-            .collect();
-        let ends =
-            runs.into_iter().map(|run| run.join().unwrap_or_else(|_| Err("a page's test has panicked".to_owned())));
-        ends.filter_map(|end| end.inspect(|said| eprintln!("{said}")).err()).collect()
+                    match Stage::new(around, text, &lock).run() {
+                        Ok(said) => eprintln!("{said}"),
+                        Err(why) => failed.lock().unwrap().push(why),
+                    }
+                }
+            });
+        }
     });
+    let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
 }
 

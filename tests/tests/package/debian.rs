@@ -5,19 +5,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::time::Duration;
 use tempfile::TempDir;
 use testkit::{Finished, Running, Tool, wait_until};
-
-/// The first one of a run downloads packages.
-pub(crate) const LIMIT: Duration = Duration::from_secs(900);
 
 /// A script of this repository, for the tools of this build.
 pub(crate) fn script(name: &str) -> Tool {
     let target = bin_dir().parent().unwrap().to_owned();
     // Downloads are kept at home.
     let home = std::env::var_os("HOME").unwrap();
-    Tool::new(root().join("scripts").join(name)).env("CARGO_TARGET_DIR", target).env("HOME", home).deadline(LIMIT)
+    Tool::new(root().join("scripts").join(name)).env("CARGO_TARGET_DIR", target).env("HOME", home)
 }
 
 /// A fresh Debian.
@@ -40,13 +36,13 @@ impl Debian {
     pub(crate) fn sh(&self, command: &str) -> Finished {
         let chroot = Tool::new("chroot").arg(self.dir.path()).args(["/usr/bin/env", "-i"]);
         let chroot = chroot.args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=xterm", "LC_ALL=C.UTF-8"]);
-        chroot.args(["/bin/bash", "-c", command]).deadline(LIMIT).run()
+        chroot.args(["/bin/bash", "-c", command]).run()
     }
 
     /// The same under its own systemd.
     pub(crate) fn boot(self) -> Booted {
         let systemd = script("boot").arg(self.dir.path()).start();
-        let pid = wait_until("systemd to come up", LIMIT, || {
+        let pid = wait_until("systemd to come up", || {
             let said = String::from_utf8_lossy(&systemd.stdout_so_far()).into_owned();
             let pid = said.strip_suffix('\n').map(str::to_owned);
             pid.ok_or_else(|| String::from_utf8_lossy(&systemd.stderr_so_far()).into_owned())
@@ -112,7 +108,7 @@ impl Booted {
         let inside =
             inside.args(["--mount", "--pid", "--uts", "--ipc", "--cgroup", "--root", "--wd", "/usr/bin/env", "-i"]);
         let inside = inside.args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=dumb", "LC_ALL=C.UTF-8"]);
-        inside.args(["/bin/bash", "-c", command]).deadline(LIMIT).run()
+        inside.args(["/bin/bash", "-c", command]).run()
     }
 
     /// What systemd knows of a unit.
@@ -132,6 +128,6 @@ impl Drop for Booted {
         self.systemd.terminate();
         // What still runs in it could write into the directory while that is removed.
         let systemd = &mut self.systemd;
-        wait_until("systemd to end", LIMIT, || if systemd.is_running() { Err("it runs".to_owned()) } else { Ok(()) });
+        wait_until("systemd to end", || if systemd.is_running() { Err("it runs".to_owned()) } else { Ok(()) });
     }
 }

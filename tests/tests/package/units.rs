@@ -1,6 +1,6 @@
 //! The units of the package, started by a real systemd.
 
-use crate::debian::{Booted, Debian, LIMIT, package};
+use crate::debian::{Booted, Debian, package};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,7 +22,7 @@ fn set(booted: &Booted, name: &str, lines: &str) {
 
 /// Waits until a unit has failed by the exit code 2, and has not been started again.
 fn failed_once(booted: &Booted, unit: &str, reason: &str) {
-    wait_until(&format!("{unit} to fail"), LIMIT, || {
+    wait_until(&format!("{unit} to fail"), || {
         let state = booted.property(unit, "ActiveState");
         if state == "failed" { Ok(()) } else { Err(format!("{state}: {}", booted.journal(unit))) }
     });
@@ -46,7 +46,7 @@ fn events(booted: &Booted, name: &str) -> Vec<Value> {
 }
 
 fn first_event(booted: &Booted, name: &str) -> Value {
-    wait_until(name, LIMIT, || events(booted, name).pop().ok_or_else(|| booted.journal("spot-watch")))
+    wait_until(name, || events(booted, name).pop().ok_or_else(|| booted.journal("spot-watch")))
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn watch_and_drain(booted: &Booted) {
     fs::write(booted.debian.path("/etc/systemd/system/obelix.service"), service).unwrap();
     booted.sh("systemctl daemon-reload && systemctl start obelix").succeeds();
     booted.sh(&format!("set -e\n{}", indented(&page, "install -D -m 644").replace("sudo ", ""))).succeeds();
-    wait_until("spot-watch to be ready again", LIMIT, || {
+    wait_until("spot-watch to be ready again", || {
         let ready = events(booted, "ready");
         if ready.iter().any(|event| event["target"] == TARGET) { Ok(()) } else { Err(format!("{ready:?}")) }
     });
@@ -185,7 +185,7 @@ fn from_file_to_document(booted: &Booted) {
     index("");
     booted.sh("systemctl start log-ship log-index").succeeds();
     let await_lines = |lines: &[&str]| {
-        wait_until("the documents", LIMIT, || {
+        wait_until("the documents", || {
             let found = documents(&server, &name);
             let mut found: Vec<&str> = found.iter().filter_map(|one| one.source["message"].as_str()).collect();
             found.sort_unstable();

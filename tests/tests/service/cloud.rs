@@ -6,7 +6,6 @@ use end_to_end::{root, stack_tool};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::Duration;
 use tempfile::TempDir;
 use testkit::Tool;
 
@@ -99,7 +98,7 @@ impl Cloud {
         fs::write(self.dir.path().join(format!("{}.json", self.service)), json!(list).to_string()).unwrap();
         let commands = block(heading, "sh").replace("obelix", &self.service);
         let shell = self.reach(Tool::new("bash")).args(["-euo", "pipefail", "-c", &commands]);
-        shell.cwd(self.dir.path()).deadline(Duration::from_secs(300)).run().succeeds();
+        shell.cwd(self.dir.path()).run().succeeds();
     }
 
     /// Puts this in place of the template of the checkout.

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::LazyLock;
-use std::time::Duration;
 use tempfile::TempDir;
 use testkit::{Finished, ImdsInstance, ImdsModel, ScalingGroup, ScalingModel, Tool, ask};
 
@@ -39,7 +38,7 @@ static CHECKER: LazyLock<TempDir> = LazyLock::new(|| {
     // Modules are kept at home.
     let build = Tool::new(stack_tool(GO).join("go")).env("HOME", std::env::var_os("HOME").unwrap());
     let build = build.args(["build", "-o"]).arg(dir.path().join("check")).arg(".").cwd(root().join("tests/grafana"));
-    build.deadline(Duration::from_secs(900)).run().succeeds();
+    build.run().succeeds();
     dir
 });
 

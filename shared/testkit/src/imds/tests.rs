@@ -225,9 +225,12 @@ fn a_request_that_hangs_ends_with_the_model() {
     }));
     let mut stream = TcpStream::connect(model.endpoint().trim_start_matches("http://")).unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
-    crate::wait_until("the request", std::time::Duration::from_secs(60), || {
-        if judged.load(Ordering::SeqCst) { Ok(()) } else { Err("not judged".to_owned()) }
-    });
+    crate::wait_until(
+        "the request",
+        || {
+            if judged.load(Ordering::SeqCst) { Ok(()) } else { Err("not judged".to_owned()) }
+        },
+    );
     drop(model);
     let mut rest = Vec::new();
     // Reset or closed: in any case without an answer.

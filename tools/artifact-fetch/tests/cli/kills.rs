@@ -1,12 +1,12 @@
 //! SIGKILL at any moment: no half tree is ever visible, and the next run needs no help and leaves nothing lying about.
 
 use crate::harness::{ARTIFACT, Harness, names, tree};
-use crate::s3::{LIMIT, Remote, large};
+use crate::s3::{Remote, large};
 use rand::RngExt;
 use std::fs;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-use testkit::{KillPoint, Running, Seed, figure, wait_until};
+use testkit::{KillPoint, LIMIT, Running, Seed, figure, wait_until};
 
 /// Enough for a run to spend time in every phase.
 const FILES: usize = 150;
@@ -60,7 +60,7 @@ fn killed_at_every_request() {
                 number,
                 point,
                 Box::new(move || {
-                    wait_until("the run to be known", LIMIT, || {
+                    wait_until("the run to be known", || {
                         let mut victim = victim.lock().unwrap();
                         victim.as_mut().map(Running::kill).ok_or_else(|| "not yet".to_owned())
                     });

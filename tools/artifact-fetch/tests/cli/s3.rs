@@ -4,12 +4,10 @@ use crate::harness::{ARTIFACT, Harness, Sealed, fetch, five_lines, sealed, snaps
 use archive::Format;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 use testkit::tars::Tar;
 use testkit::{Fault, FaultProxy, Plan, RequestInfo, Rules, S3Model, Tool, wait_until};
 
 pub const BUCKET: &str = "b";
-pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// A bucket behind a proxy. It is dropped in this order: the proxy first.
 pub struct Remote {
@@ -164,7 +162,7 @@ fn sigterm_in_the_middle_leaves_nothing() {
         })));
         let run = remote.fetch(&harness.into).start();
         let hidden = harness.into.join(".artifact-fetch");
-        wait_until("a tree that is being unpacked", LIMIT, || {
+        wait_until("a tree that is being unpacked", || {
             let names = crate::harness::names(&hidden);
             let asked = remote.proxy.log().iter().any(|seen| seen.fault.is_some());
             if asked && names.iter().any(|name| name.starts_with("unpack-")) { Ok(()) } else { Err(names.join(" ")) }

@@ -81,12 +81,12 @@ fn a_signal_ends_the_wait_for_the_lock() {
         let before = snapshot(&harness.into);
         let mut run = harness.release(number).arg("-v").start();
         if number == 1 {
-            wait_until("the last step before the lock", Duration::from_secs(60), || {
+            wait_until("the last step before the lock", || {
                 let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
                 if said.contains("is here already") { Ok(()) } else { Err(said) }
             });
         } else {
-            wait_until("the signals to be caught", Duration::from_secs(60), || {
+            wait_until("the signals to be caught", || {
                 let status = fs::read_to_string(format!("/proc/{}/status", run.pid())).unwrap();
                 let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim().to_owned();
                 let terminate = u64::from_str_radix(&caught, 16).unwrap() & (1 << 14) != 0;

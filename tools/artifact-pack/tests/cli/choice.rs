@@ -1,6 +1,6 @@
 //! What is packed and what is not: exclusions, `.git`, refused kinds, refused paths, links.
 
-use crate::harness::{Harness, SOON, packed, sparse, tree, write};
+use crate::harness::{Harness, packed, sparse, tree, write};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -142,7 +142,7 @@ fn more_than_a_host_takes_by_default_is_a_warning() {
     sparse(dir.path(), "f", 65 << 30);
     let harness = Harness::files();
     let run = harness.tool().arg("-C").arg(dir.path()).arg(".").start();
-    wait_until("the warning", SOON, || {
+    wait_until("the warning", || {
         let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
         if said.contains("unless it is run with --max-entries and --max-size") { Ok(()) } else { Err(said) }
     });

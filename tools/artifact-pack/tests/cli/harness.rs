@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tempfile::TempDir;
 use testkit::{
     Fault, FaultProxy, Finished, Plan, RequestInfo, Rules, Running, S3Model, Seen, Tool, request, wait_until,
@@ -13,8 +12,6 @@ use testkit::{
 
 pub const BUCKET: &str = "build";
 pub const PREFIX: &str = "obelix/prod/";
-/// Longest wait for a state that comes at once unless something is broken.
-pub const SOON: Duration = Duration::from_secs(60);
 pub const PART: u64 = 8 << 20;
 
 pub const HEADER: &str = "state,object,release,build,builder,last_seen\n";
@@ -271,7 +268,7 @@ pub fn packed(harness: &Harness) -> Vec<String> {
 
 /// Waits until the tool has said this on stderr.
 pub fn until_said(run: &mut Running, words: &str) {
-    wait_until(words, SOON, || {
+    wait_until(words, || {
         let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
         match said.contains(words) {
             true => Ok(()),
@@ -288,7 +285,7 @@ pub fn is_root() -> bool {
 
 /// Waits until an upload in a directory store has `size` bytes, and tells where it is.
 pub fn wait_for_upload(harness: &Harness, size: u64) -> PathBuf {
-    wait_until("an upload that grows", SOON, || {
+    wait_until("an upload that grows", || {
         let uploads = harness.uploads();
         let path = harness.dir.path().join(".uploads").join(uploads.first().ok_or("no upload")?);
         let length = fs::metadata(&path).map_or(0, |meta| meta.len());
@@ -310,7 +307,7 @@ pub fn is_archive_complete(info: &RequestInfo) -> bool {
 pub fn stalled(harness: &Harness, tree: &Path) -> Running {
     harness.fail(is_archive_part, Fault::Stall);
     let run = harness.pack(tree).start();
-    wait_until("a part under way, and nothing else", SOON, || {
+    wait_until("a part under way, and nothing else", || {
         let part = |seen: &Seen| seen.query.contains("partNumber") && seen.path.contains(".tar");
         let sent = harness.proxy().log().iter().any(part);
         let alone = harness.uploads().iter().all(|key| key.contains(".tar"));
@@ -355,7 +352,7 @@ pub fn begin_upload(harness: &Harness, key: &str) {
 
 /// Waits until a signal has reached the run, which may still be busy with something else.
 pub fn until_noticed(run: &Running) {
-    wait_until("the signal's arrival", SOON, || {
+    wait_until("the signal's arrival", || {
         let status = fs::read_to_string(format!("/proc/{}/status", run.pid())).unwrap();
         let mut pending = status.lines().filter(|line| line.starts_with("SigPnd") || line.starts_with("ShdPnd"));
         if pending.all(|line| line.ends_with("0000000000000000")) { Ok(()) } else { Err(status) }

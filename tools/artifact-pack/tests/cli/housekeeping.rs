@@ -1,9 +1,7 @@
 //! Cleaning up after others is never a build's failure, and a build's own upload is ended by its id, whatever the server
 //! lists.
 
-use crate::harness::{
-    Harness, PART, SOON, UUID, audit, begin_upload, dead_claim, foreign_claim, sparse, stalled, tree,
-};
+use crate::harness::{Harness, PART, UUID, audit, begin_upload, dead_claim, foreign_claim, sparse, stalled, tree};
 use testkit::{Fault, Plan, RequestInfo, Rules, wait_until};
 
 const SIGTERM: i32 = 15;
@@ -145,7 +143,7 @@ fn a_signal_while_an_upload_begins() {
     let held = Box::new(move || _ = wait.recv());
     harness.proxy().on_match(Box::new(begins), testkit::KillPoint::Interleave, held);
     let run = harness.pack(large.path()).start();
-    wait_until("the upload is to begin", SOON, || {
+    wait_until("the upload is to begin", || {
         let begun = |seen: &testkit::Seen| seen.query.starts_with("uploads") && seen.path.ends_with(".tar");
         if harness.proxy().log().iter().any(|seen| seen.method == "POST" && begun(seen)) {
             Ok(())

@@ -1,16 +1,16 @@
 //! SIGTERM and SIGINT: the tool cleans up, then dies by the signal itself, whatever it was waiting for.
 
-use crate::harness::{Harness, PART, SOON, is_archive_complete, is_archive_part, sparse, tool, tree, until_noticed};
+use crate::harness::{Harness, PART, is_archive_complete, is_archive_part, sparse, tool, tree, until_noticed};
 use std::fs;
 use std::path::Path;
-use testkit::{Fault, RequestInfo, Running, Tool, wait_until};
+use testkit::{Fault, LIMIT, RequestInfo, Running, Tool, wait_until};
 
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
 /// Waits until a request that meets `fault` for good has arrived.
 fn until_stalled(harness: &Harness) {
-    wait_until("a request without an answer", SOON, || {
+    wait_until("a request without an answer", || {
         let log = harness.proxy().log();
         if log.iter().any(|seen| seen.fault.is_some()) { Ok(()) } else { Err(format!("{log:?}")) }
     });
@@ -85,7 +85,7 @@ fn while_rehearsing() {
     sparse(large.path(), "f", 1 << 42);
     let harness = Harness::s3();
     let mut run = harness.pack(large.path()).args(["--dry-run", "-v"]).start();
-    wait_until("the survey", SOON, || {
+    wait_until("the survey", || {
         if harness.proxy().log().iter().filter(|seen| seen.status.is_some()).count() >= 3 {
             Ok(())
         } else {
@@ -114,7 +114,7 @@ fn while_it_waits_for_a_list() {
         .arg(small.path());
     let run = run.args(["--files-from", "-"]).env("FIFO", &fifo).aws(harness.proxy().endpoint()).start();
     // It is asleep as itself: past the shell, and in the read.
-    wait_until("the wait for stdin", SOON, || {
+    wait_until("the wait for stdin", || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", run.pid())).unwrap_or_default();
         let handles = fs::read_link(format!("/proc/{}/exe", run.pid())).unwrap_or_default();
         let itself = handles.file_name().is_some_and(|name| name == "artifact-pack");
@@ -142,7 +142,7 @@ fn once_the_record_is_sealed() {
         }),
     );
     let run = harness.pack(small.path()).start();
-    seen.recv_timeout(SOON).expect("latest.txt is being moved");
+    seen.recv_timeout(LIMIT).expect("latest.txt is being moved");
     run.terminate();
     until_noticed(&run);
     go.send(()).unwrap();

@@ -1,8 +1,8 @@
 //! What dead builds leave, what becomes of it, and that a living build is never taken for a dead one.
 
 use crate::harness::{
-    BUCKET, HEADER, Harness, PART, PREFIX, SOON, UUID, audit, begin_upload, dead_claim, foreign_claim,
-    is_archive_complete, is_archive_part, last_line, sparse, stalled, tree,
+    BUCKET, HEADER, Harness, PART, PREFIX, UUID, audit, begin_upload, dead_claim, foreign_claim, is_archive_complete,
+    is_archive_part, last_line, sparse, stalled, tree,
 };
 use std::fs;
 use std::sync::mpsc::channel;
@@ -101,7 +101,7 @@ fn a_slow_build_is_left_alone() {
     let held = Box::new(move || _ = wait.recv());
     harness.proxy().on_match(Box::new(is_archive_part), KillPoint::Interleave, held);
     let slow = harness.pack(large.path()).start();
-    wait_until("a part under way", SOON, || {
+    wait_until("a part under way", || {
         if harness.proxy().log().iter().any(|seen| seen.query.contains("partNumber=") && seen.path.contains(".tar")) {
             Ok(())
         } else {

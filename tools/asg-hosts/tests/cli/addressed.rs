@@ -2,10 +2,7 @@
 
 use crate::harness::{HERE, asg_hosts, at, fleet, group, instance, loner, member};
 use serde_json::{Value, json};
-use std::time::Duration;
 use testkit::{FleetFault, FleetGroup, FleetInstance, FleetModel, Tool, wait_until};
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// Four members in service: two with a private address, one with an IPv6 address only, one that EC2 does not know.
 fn four() -> Tool {
@@ -88,7 +85,7 @@ fn who_is_not_known_yet_is_asked_for_again() {
         model.add_group(HERE, in_service("g", &["i-1", "i-2"]));
         model.add_instance(HERE, instance("i-1", "g"));
         let run = at(&model).args(["--asg", "g", "--in-service"]).args(words).start();
-        wait_until("the first answer", LIMIT, || {
+        wait_until("the first answer", || {
             let asked = model.calls().iter().filter(|call| call.action == "DescribeInstances").count();
             if asked > 1 { Ok(()) } else { Err(format!("{asked} questions")) }
         });

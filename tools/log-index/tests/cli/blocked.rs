@@ -1,6 +1,6 @@
 //! Indices that refuse writes: they are in nobody's way, and a server that takes nothing is waited for.
 
-use crate::harness::{Harness, LIMIT, Record, check_stats};
+use crate::harness::{Harness, Record, check_stats};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use testkit::{Running, wait_until};
@@ -36,14 +36,14 @@ fn set_block(harness: &Harness, day: &str, name: &str, value: &Value) {
 }
 
 fn await_ids(harness: &Harness, what: &str, holds: impl Fn(&[String]) -> bool) {
-    wait_until(what, LIMIT, || {
+    wait_until(what, || {
         let ids = harness.ids();
         if holds(&ids) { Ok(()) } else { Err(format!("{ids:?}")) }
     });
 }
 
 fn await_committed(harness: &Harness, position: i64) {
-    wait_until("its position", LIMIT, || {
+    wait_until("its position", || {
         let at = harness.committed(0);
         if at == Some(position) { Ok(()) } else { Err(format!("{at:?}")) }
     });

@@ -52,7 +52,7 @@ fn refused_later() {
     let proxy = BulkProxy::start(&harness.server, Dialect::OpenSearch);
     let run = harness.tool_at(&proxy.endpoint()).start();
     let says = |what: &str, look: &dyn Fn() -> bool| {
-        testkit::wait_until(what, crate::harness::LIMIT, || if look() { Ok(()) } else { Err("not yet".to_owned()) });
+        testkit::wait_until(what, || if look() { Ok(()) } else { Err("not yet".to_owned()) });
     };
     says("the first", &|| harness.ids() == ["1"]);
     proxy.set_plan(BulkPlan::Always(BulkFault::Busy { status: 403, retry_after: None }));

@@ -1,6 +1,6 @@
 //! A server that refuses parts, refuses all, answers nothing or half: everything is indexed once, and no more is sent than has to be.
 
-use crate::harness::{Harness, LIMIT, Record, check_stats, record_id};
+use crate::harness::{Harness, Record, check_stats, record_id};
 use std::time::Duration;
 use testkit::{BulkFault, BulkPlan, BulkProxy, Dialect, Running, wait_until};
 
@@ -105,7 +105,7 @@ fn one_document_that_spoils_the_request() {
     more.remove(0);
     harness.produce(&more);
     await_ids(&harness, 4);
-    wait_until("the dead letter", LIMIT, || {
+    wait_until("the dead letter", || {
         let stats = check_stats(&run.stdout_so_far());
         if stats["rejected"] == 1 { Ok(()) } else { Err(stats.to_string()) }
     });
@@ -116,7 +116,7 @@ fn one_document_that_spoils_the_request() {
 }
 
 fn await_ids(harness: &Harness, count: usize) {
-    wait_until("the documents", LIMIT, || {
+    wait_until("the documents", || {
         let ids = harness.ids();
         if ids.len() == count { Ok(()) } else { Err(format!("{ids:?}")) }
     });
@@ -138,8 +138,8 @@ fn the_group_is_not_left_while_waiting() {
     let tool = harness.tool_at(&proxy.endpoint()).args(["--request-size", "64KiB", "--timeout", "60s"]);
     let tool = tool.args(["--kafka", "max.poll.interval.ms=6000", "--kafka", "session.timeout.ms=6000"]);
     let run = tool.start();
-    let before = wait_until("the group", LIMIT, || harness.members().filter(|m| m.len() == 1).ok_or("none".to_owned()));
-    wait_until("a long wait", LIMIT, || {
+    let before = wait_until("the group", || harness.members().filter(|m| m.len() == 1).ok_or("none".to_owned()));
+    wait_until("a long wait", || {
         let stats = check_stats(&run.stdout_so_far());
         if stats["oldest_ms"].as_u64() > Some(14_000) { Ok(()) } else { Err(stats.to_string()) }
     });
@@ -147,7 +147,7 @@ fn the_group_is_not_left_while_waiting() {
     assert_eq!(harness.members(), Some(before));
     proxy.set_plan(BulkPlan::None);
     proxy.release();
-    wait_until("all of them", LIMIT, || {
+    wait_until("all of them", || {
         let stats = check_stats(&run.stdout_so_far());
         if stats["acked"] == 30_000 { Ok(()) } else { Err(stats.to_string()) }
     });
@@ -164,7 +164,7 @@ fn trouble_that_lasts_is_said_once_and_its_end_too() {
     proxy.set_plan(BulkPlan::Always(BulkFault::Busy { status: 503, retry_after: None }));
     let run = harness.tool_at(&proxy.endpoint()).start();
     let says = |text: &str| {
-        wait_until(text, LIMIT, || {
+        wait_until(text, || {
             let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
             if said.contains(text) { Ok(()) } else { Err(said) }
         });
@@ -187,7 +187,7 @@ fn an_index_that_is_closed_or_read_only() {
         harness.ask(if block == "_close" { "POST" } else { "PUT" }, &format!("/{index}/{block}"), "");
         harness.produce(&lines(3));
         let run = harness.tool().start();
-        wait_until("its words", LIMIT, || {
+        wait_until("its words", || {
             let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
             if said.contains("unable to index 3 records") && said.contains(&index) { Ok(()) } else { Err(said) }
         });
@@ -219,7 +219,7 @@ fn an_alias_without_an_index_to_write_to() {
     point(2, false);
     harness.produce(&lines(3));
     let run = harness.tool().start();
-    wait_until("its words", LIMIT, || {
+    wait_until("its words", || {
         let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
         if said.contains("no write index is defined for alias") { Ok(()) } else { Err(said) }
     });

@@ -1,6 +1,6 @@
 //! Members of a group.
 
-use crate::harness::{Harness, LIMIT, Record, check_stats};
+use crate::harness::{Harness, Record, check_stats};
 use testkit::{BulkFault, BulkPlan, BulkProxy, Dialect, Running, wait_until};
 
 fn lines(from: usize, to: usize) -> Vec<Record> {
@@ -9,7 +9,7 @@ fn lines(from: usize, to: usize) -> Vec<Record> {
 }
 
 fn await_documents(harness: &Harness, count: usize) {
-    wait_until("all documents", LIMIT, || {
+    wait_until("all documents", || {
         let found = harness.ids().len();
         if found == count { Ok(()) } else { Err(format!("{found} of {count}")) }
     });
@@ -22,7 +22,7 @@ fn members_share_the_partitions_and_come_and_go() {
     let start = |name: &str| harness.tool().args(["--member", name]).start();
     let (one, two) = (start("one"), start("two"));
     let shared = |run: &testkit::Running, partitions: u64| {
-        wait_until("its share", LIMIT, || {
+        wait_until("its share", || {
             let stats = check_stats(&run.stdout_so_far());
             if stats["partitions"] == partitions { Ok(()) } else { Err(stats.to_string()) }
         });
@@ -84,7 +84,7 @@ fn taken_away_while_waiting() {
     let one = harness.tool_at(&proxy.endpoint()).args(["--member", "one", "--request-size", "32KiB"]);
     let one = one.args(["--timeout", "100s"]).start();
     let state = |run: &Running, what: &str, holds: &dyn Fn(&serde_json::Value) -> bool| {
-        wait_until(what, LIMIT, || {
+        wait_until(what, || {
             let stats = check_stats(&run.stdout_so_far());
             if holds(&stats) { Ok(()) } else { Err(stats.to_string()) }
         });
@@ -106,7 +106,7 @@ fn taken_away_while_waiting() {
 fn two_of_one_name() {
     let harness = Harness::new(1);
     let first = harness.tool().args(["--member", "same"]).start();
-    wait_until("its partition", LIMIT, || {
+    wait_until("its partition", || {
         let stats = check_stats(&first.stdout_so_far());
         if stats["partitions"] == 1 { Ok(()) } else { Err(stats.to_string()) }
     });

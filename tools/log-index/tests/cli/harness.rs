@@ -10,10 +10,8 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::time::Duration;
-use testkit::{Document, Finished, Running, Tool, request, wait_until};
+use testkit::{Document, Finished, LIMIT, Running, Tool, request, wait_until};
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// 2026-11-24T13:00:00Z
 pub(crate) const NOON: i64 = 1_795_525_200_000;
 
@@ -176,7 +174,7 @@ impl Harness {
                 }
                 message
             };
-            wait_until("room in the queue", LIMIT, || producer.send(message()).map_err(|(error, _)| error.to_string()));
+            wait_until("room in the queue", || producer.send(message()).map_err(|(error, _)| error.to_string()));
         }
         producer.flush(LIMIT).unwrap();
     }
@@ -267,7 +265,7 @@ impl Harness {
 
     /// Waits until the counters of a run hold.
     pub(crate) fn await_stats(&self, run: &Running, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
-        wait_until(what, LIMIT, || {
+        wait_until(what, || {
             let stats = check_stats(&run.stdout_so_far());
             let said = || format!("{stats}: {}", String::from_utf8_lossy(&run.stderr_so_far()));
             if holds(&stats) { Ok(stats.clone()) } else { Err(said()) }
@@ -280,7 +278,7 @@ impl Harness {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let deleted = runtime.block_on(admin.delete_topics(&[&self.topic], &AdminOptions::new())).unwrap();
         assert_eq!(deleted, [Ok(self.topic.clone())]);
-        wait_until("the topic anew", LIMIT, || {
+        wait_until("the topic anew", || {
             let new = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1));
             let created = runtime.block_on(admin.create_topics([&new], &AdminOptions::new())).unwrap();
             // It may take the broker a moment to be rid of the old one.

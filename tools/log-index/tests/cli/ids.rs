@@ -1,6 +1,6 @@
 //! One document for each record, and none that takes another's place.
 
-use crate::harness::{Harness, LIMIT, NOON, Record, check_stats, record_id};
+use crate::harness::{Harness, NOON, Record, check_stats, record_id};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use testkit::wait_until;
@@ -34,7 +34,7 @@ fn one_document_each() {
     harness.produce(&bare);
     harness.produce(&poison(0));
     let mut run = harness.tool().args(["--request-size", "8KiB"]).start();
-    wait_until("some of them", LIMIT, || {
+    wait_until("some of them", || {
         let count = harness.ids().len();
         if count > 0 { Ok(()) } else { Err(format!("{count}")) }
     });
@@ -150,7 +150,7 @@ fn a_recreated_topic() {
     harness.produce(&bare(0, 10));
     harness.once();
     harness.renew_topic(1);
-    wait_until("the new topic", LIMIT, || {
+    wait_until("the new topic", || {
         harness.produce(&bare(10, 11));
         let there = harness.read_topic(&harness.topic).len();
         if there > 0 { Ok(()) } else { Err("nothing is in it".to_owned()) }

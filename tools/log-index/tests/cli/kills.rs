@@ -1,6 +1,6 @@
 //! Killed at any moment, by any fault, with members that come and go: no record is lost, and none is two documents.
 
-use crate::harness::{Harness, LIMIT, NOON, Record, check_stats, record_id};
+use crate::harness::{Harness, NOON, Record, check_stats, record_id};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rustix::process::{Pid, Signal, kill_process};
@@ -108,7 +108,7 @@ fn run(seed: Seed) -> Result<Figures, String> {
         let requests = proxy.count();
         // So many requests later something happens.
         let later = rng.random_range(0..6);
-        wait_until("requests", LIMIT, || {
+        wait_until("requests", || {
             let ledger = members.values().map(|run| check_stats(&run.stdout_so_far())).collect::<Vec<_>>();
             let idle = ledger.iter().all(|stats| stats["in_flight"] == 0 && stats["lag"].as_i64().unwrap_or(0) == 0);
             if proxy.count() >= requests + later || idle { Ok(()) } else { Err(format!("{ledger:?}")) }
@@ -140,7 +140,7 @@ fn run(seed: Seed) -> Result<Figures, String> {
         .map(|partition| truth.records.iter().filter(|record| record.partition == partition).count())
         .map(|count| i64::try_from(count).unwrap())
         .collect();
-    wait_until("every position at its end", LIMIT, || {
+    wait_until("every position at its end", || {
         let at: Vec<i64> = (0..partitions).map(|partition| harness.committed(partition).unwrap_or(0)).collect();
         if at == ends {
             return Ok(());

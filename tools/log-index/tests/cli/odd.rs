@@ -1,6 +1,6 @@
 //! Good lines beside many odd ones: all the good ones are documents, soon, whatever the odd ones are.
 
-use crate::harness::{Harness, LIMIT, Record, check_stats};
+use crate::harness::{Harness, Record, check_stats};
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ fn run(seed: Seed, template: bool) {
     let start = Instant::now();
     let expected: BTreeMap<String, Value> =
         (0..=LINES).map(|n| (format!("good {n}"), json!(format!("web-{}", n % HOSTS)))).collect();
-    let documents = wait_until("all good lines", LIMIT, || {
+    let documents = wait_until("all good lines", || {
         let documents = harness.documents();
         let mut found: BTreeMap<String, Value> = BTreeMap::new();
         for document in &documents {
@@ -99,7 +99,7 @@ fn run(seed: Seed, template: bool) {
         );
         assert!(document.source["log"]["origin"]["host"].as_str().unwrap().starts_with("web-"), "{document:?}");
     }
-    wait_until("every position at its end", LIMIT, || {
+    wait_until("every position at its end", || {
         let at = [0, 1].map(|partition| harness.committed(partition).unwrap_or(0));
         let stats = check_stats(&run.stdout_so_far());
         if at == ends { Ok(()) } else { Err(format!("{at:?} of {ends:?}: {stats}")) }

@@ -1,6 +1,6 @@
 //! What a record becomes.
 
-use crate::harness::{Harness, LIMIT, NOON, Record, check_stats, record_id};
+use crate::harness::{Harness, NOON, Record, check_stats, record_id};
 use serde_json::{Value, json};
 use testkit::{Document, wait_until};
 
@@ -203,13 +203,13 @@ fn packed_requests_of_any_size() {
 fn a_topic_that_comes_later() {
     let harness = Harness::without_topic();
     let run = harness.tool().arg("-v").start();
-    wait_until("its start", LIMIT, || {
+    wait_until("its start", || {
         let stats = check_stats(&run.stdout_so_far());
         if stats["read"] == 0 { Ok(()) } else { Err(stats.to_string()) }
     });
     harness.create_topic(&harness.topic, 2);
     harness.produce(&[Record::line("1", "x"), Record::line("2", "x").in_partition(1)]);
-    wait_until("both", LIMIT, || {
+    wait_until("both", || {
         let ids = harness.ids();
         if ids == ["1", "2"] { Ok(()) } else { Err(format!("{ids:?}")) }
     });

@@ -2,7 +2,7 @@
 //! accounted for: found in Kafka, reported as destroyed, or destroyed before anybody saw it. What stands on disk is found.
 //! The checker is checked by a broker that lies.
 
-use crate::harness::{Harness, LIMIT, Shipped, append, check_stats};
+use crate::harness::{Harness, Shipped, append, check_stats};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,7 +214,7 @@ fn run(harness: &Harness, link: &Link, rng: &mut StdRng) -> (Vec<Life>, String) 
     };
     append(&harness.log("first.log"), "");
     let running = tool().args(["--stats", "20ms"]).start();
-    wait_until("log-ship's first counters", LIMIT, || {
+    wait_until("log-ship's first counters", || {
         if running.stdout_so_far().is_empty() { Err("none".to_owned()) } else { Ok(()) }
     });
     let done = AtomicBool::new(false);

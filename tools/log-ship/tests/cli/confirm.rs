@@ -1,6 +1,6 @@
 //! `--confirm`: the protocol of rsyslog's omprog, spoken by hand and by a real rsyslogd.
 
-use crate::harness::{Harness, LIMIT, account, read_values};
+use crate::harness::{Harness, account, read_values};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -118,7 +118,7 @@ action(type="omkafka" broker="{}" topic="{}-omkafka" confParam=["acks=all"] temp
         theirs.say(&lines);
         truth.extend(lines);
         // rsyslogd's own input has no acknowledgement: all of it must be in its queue, or sent, before it is killed.
-        wait_until("messages in Kafka or in the queue", LIMIT, || {
+        wait_until("messages in Kafka or in the queue", || {
             let last = format!("<14>round {round} line 199");
             let there = ours.has_queued(&last) || harness.values().contains(&last);
             let other = theirs.has_queued(&last) || count(&harness).contains_key(&last);
@@ -137,7 +137,7 @@ action(type="omkafka" broker="{}" topic="{}-omkafka" confParam=["acks=all"] temp
             }
         }
     }
-    wait_until("all messages", 3 * LIMIT, || {
+    wait_until("all messages", || {
         let account = account(&truth, &harness.shipped());
         if account.lost.is_empty() {
             Ok(())
@@ -174,7 +174,7 @@ fn a_long_outage_under_rsyslogd() {
     let mut daemon = rsyslog.start();
     let first = "<14>before the outage".to_owned();
     rsyslog.say(std::slice::from_ref(&first));
-    wait_until("the first message", LIMIT, || {
+    wait_until("the first message", || {
         let values = harness.values();
         if values == [first.as_str()] { Ok(()) } else { Err(format!("{values:?}")) }
     });
@@ -184,7 +184,7 @@ fn a_long_outage_under_rsyslogd() {
         let lines: Vec<String> = (0..700).map(|line| format!("<14>part {part} line {line}")).collect();
         rsyslog.say(&lines);
         truth.extend(lines);
-        wait_until("the local file during the outage", LIMIT, || {
+        wait_until("the local file during the outage", || {
             let local = rsyslog.local();
             if local == truth { Ok(()) } else { Err(format!("{} of {}", local.len(), truth.len())) }
         });
@@ -193,7 +193,7 @@ fn a_long_outage_under_rsyslogd() {
     }
     assert_eq!(harness.values().len(), 1, "the broker is still away");
     link.set(LinkMode::Up);
-    wait_until("all messages", 3 * LIMIT, || {
+    wait_until("all messages", || {
         let lost = account(&truth, &harness.shipped()).lost;
         if lost.is_empty() { Ok(()) } else { Err(format!("{} are lost: {:?}", lost.len(), lost.first())) }
     });
@@ -215,14 +215,14 @@ fn a_full_queue_under_rsyslogd() {
     let mut daemon = rsyslog.start();
     let truth: Vec<String> = (0..1_000).map(|line| format!("<14>line {line}")).collect();
     rsyslog.say(&truth);
-    wait_until("the local file", LIMIT, || {
+    wait_until("the local file", || {
         let local = rsyslog.local();
         if local == truth { Ok(()) } else { Err(format!("{} of {}", local.len(), truth.len())) }
     });
     link.set(LinkMode::Up);
     let after = "<14>after the outage".to_owned();
     // There is room again when the first ones are through.
-    wait_until("a message of now", 3 * LIMIT, || {
+    wait_until("a message of now", || {
         rsyslog.say(std::slice::from_ref(&after));
         if harness.values().contains(&after) { Ok(()) } else { Err(format!("{} messages", harness.values().len())) }
     });
@@ -296,7 +296,7 @@ action(type="omfile" file="{dir}/local" template="line")
     }
 
     fn say(&self, lines: &[String]) {
-        let mut to = wait_until("rsyslogd's socket", LIMIT, || {
+        let mut to = wait_until("rsyslogd's socket", || {
             UnixStream::connect(self.dir.join("port")).map_err(|error| error.to_string())
         });
         to.write_all((lines.join("\n") + "\n").as_bytes()).unwrap();

@@ -1,6 +1,6 @@
 //! Copies of files that are truncated afterwards, found at any moment: of each what was not read, once, under the old id.
 
-use crate::harness::{Harness, LIMIT, account, append, check_stats, end};
+use crate::harness::{Harness, account, append, check_stats, end};
 use std::fs;
 use testkit::{Link, LinkMode, Running, wait_until};
 
@@ -16,7 +16,7 @@ fn text(lines: &[String]) -> String {
 }
 
 fn await_stats(run: &Running, what: &str, is_there: impl Fn(&dyn Fn(&str) -> u64) -> bool) {
-    wait_until(what, LIMIT, || {
+    wait_until(what, || {
         let stats = check_stats(&run.stdout_so_far());
         let there = is_there(&|name| stats[name].as_u64().unwrap_or(0));
         if there { Ok(()) } else { Err(stats.to_string()) }
@@ -25,7 +25,7 @@ fn await_stats(run: &Running, what: &str, is_there: impl Fn(&dyn Fn(&str) -> u64
 
 /// All of `truth`, each line once, under one id.
 fn await_once(harness: &Harness, run: Running, truth: &[String]) {
-    wait_until("all lines", LIMIT, || {
+    wait_until("all lines", || {
         let lost = account(truth, &harness.shipped()).lost;
         if lost.is_empty() { Ok(()) } else { Err(format!("{} are lost: {:?}", lost.len(), lost[0])) }
     });

@@ -1,7 +1,7 @@
 //! Disks that are full, that fail, or that take nothing: no crash, no loss from files, stdin's writer waits, and all goes
 //! on by itself.
 
-use crate::harness::{Harness, LIMIT, account, append, check_stats, end};
+use crate::harness::{Harness, account, append, check_stats, end};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -25,12 +25,12 @@ fn a_full_disk_under_the_state() {
         append(&harness.log(&format!("a.log.{file}")), &format!("rotated {file}\n"));
     }
     append(&path, "two\n");
-    wait_until("the message about it", LIMIT, || {
+    wait_until("the message about it", || {
         let said = String::from_utf8(run.stderr_so_far()).unwrap();
         if said.contains("unable to write ") && said.contains("No space left") { Ok(()) } else { Err(said) }
     });
     small.empty();
-    wait_until("all lines", LIMIT, || {
+    wait_until("all lines", || {
         let count = harness.shipped().len();
         if count == 502 { Ok(()) } else { Err(format!("{count} of 502")) }
     });
@@ -102,16 +102,15 @@ fn full_spool(size: &str) {
         .stderr(fs::File::create(&log).unwrap())
         .spawn()
         .unwrap();
-    wait_until("the message about it", LIMIT, || {
+    wait_until("the message about it", || {
         let said = fs::read_to_string(&log).unwrap();
         if said.contains("unable to write the spool: No space left on device") { Ok(()) } else { Err(said) }
     });
     assert!(writer.try_wait().unwrap().is_none(), "16 MiB do not fit");
     assert!(run.try_wait().unwrap().is_none());
     link.set(LinkMode::Up);
-    let ended = wait_until("log-ship's end", LIMIT, || {
-        run.try_wait().unwrap().ok_or_else(|| fs::read_to_string(&log).unwrap())
-    });
+    let ended =
+        wait_until("log-ship's end", || run.try_wait().unwrap().ok_or_else(|| fs::read_to_string(&log).unwrap()));
     assert!(ended.success(), "{}", fs::read_to_string(&log).unwrap());
     assert!(writer.wait().unwrap().success());
     assert!(fs::read_to_string(&log).unwrap().contains("the spool takes lines again"));

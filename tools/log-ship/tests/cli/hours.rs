@@ -1,6 +1,6 @@
 //! Over the turn of an hour, on a faked clock: log-ship is killed on it, and what is sent again later keeps its hour.
 
-use crate::harness::{Harness, LIMIT, account, append};
+use crate::harness::{Harness, account, append};
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ fn a_line_keeps_its_hour() {
         let start = base + 2 * round * HOUR - 700;
         let mut running = clock.from(start, harness.tool()).args(["--stats", "10ms"]).arg(&path).start();
         let started = Instant::now();
-        wait_until("log-ship's first counters", LIMIT, || {
+        wait_until("log-ship's first counters", || {
             if running.stdout_so_far().is_empty() { Err("none".to_owned()) } else { Ok(()) }
         });
         stop.store(false, Ordering::Relaxed);

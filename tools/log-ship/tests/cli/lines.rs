@@ -1,6 +1,6 @@
 //! Where a record ends: long lines, joined lines, last lines without a newline.
 
-use crate::harness::{Harness, LIMIT, append, check_stats, end};
+use crate::harness::{Harness, append, check_stats, end};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::ClientConfig;
 use std::fs;
@@ -100,7 +100,7 @@ fn make_topic(harness: &Harness, key: &str, value: &str) {
     let topic = NewTopic::new(&harness.topic, 1, TopicReplication::Fixed(1)).set(key, value);
     let options = AdminOptions::new();
     let mut making = pin!(admin.create_topics([&topic], &options));
-    wait_until("the topic", LIMIT, || match making.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+    wait_until("the topic", || match making.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(made) => Ok(made.unwrap()[0].clone().unwrap()),
         Poll::Pending => Err("not made".to_owned()),
     });

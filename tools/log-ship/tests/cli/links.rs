@@ -1,7 +1,7 @@
 //! Links in a folder of logs: who can make them gets nothing shipped that is not theirs, and nobody gets what log-ship itself is
 //! to keep secret.
 
-use crate::harness::{Harness, LIMIT, append, end};
+use crate::harness::{Harness, append, end};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, lchown, symlink};
 use std::path::Path;
@@ -36,7 +36,7 @@ fn a_link_is_followed_to_its_owner_s_files_only() {
     let later = harness.log("later.log");
     link_of_somebody("/etc/passwd", &later);
     let refused = |path: &Path| format!("log-ship: unable to read {}: a link of user ", path.display());
-    wait_until("the words about both", LIMIT, || {
+    wait_until("the words about both", || {
         let said = String::from_utf8(run.stderr_so_far()).unwrap();
         if said.contains(&refused(&foreign)) && said.contains(&refused(&later)) { Ok(()) } else { Err(said) }
     });

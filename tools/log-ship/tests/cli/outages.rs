@@ -1,10 +1,10 @@
 //! A broker that is away.
 
-use crate::harness::{Harness, LIMIT, append, check_stats, end};
+use crate::harness::{Harness, append, check_stats, end};
 use crate::plain::peak_kib;
 use std::fs;
 use std::io::{BufWriter, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use testkit::{Link, LinkMode, figure, wait_until};
 
 /// 200,000 lines (long: 10 million) wait for a broker: in little memory, said once, and sent when it is back.
@@ -20,8 +20,8 @@ fn a_broker_that_is_away() {
         writeln!(file, "{line:010} {:089}", 0).unwrap();
     }
     file.into_inner().unwrap();
-    let run = harness.tool_via(&link.address()).args(["--stats", "50ms"]).arg(&path).deadline(LIMIT * 10).start();
-    wait_until("the message about it", LIMIT, || {
+    let run = harness.tool_via(&link.address()).args(["--stats", "50ms"]).arg(&path).start();
+    wait_until("the message about it", || {
         let said = String::from_utf8(run.stderr_so_far()).unwrap();
         if said.contains("unable to send ") { Ok(()) } else { Err(said) }
     });
@@ -31,7 +31,7 @@ fn a_broker_that_is_away() {
     let waiting = check_stats(&run.stdout_so_far());
     assert_eq!(waiting["acked"].as_u64(), Some(0));
     link.set(LinkMode::Up);
-    wait_until("all lines", LIMIT * 10, || {
+    wait_until("all lines", || {
         let stats = check_stats(&run.stdout_so_far());
         if stats["acked"].as_u64() == Some(lines) { Ok(()) } else { Err(stats.to_string()) }
     });
@@ -53,7 +53,7 @@ fn a_broker_that_is_back_gets_lines_at_once() {
     harness.await_values(&["one"]);
     link.set(LinkMode::Cut);
     append(&path, "two\n");
-    wait_until("the message about it", LIMIT, || {
+    wait_until("the message about it", || {
         let said = String::from_utf8(run.stderr_so_far()).unwrap();
         if said.contains("unable to send ") { Ok(()) } else { Err(said) }
     });
@@ -61,7 +61,7 @@ fn a_broker_that_is_back_gets_lines_at_once() {
     link.set(LinkMode::Up);
     harness.await_values(&["one", "two"]);
     tell(&format!("first line {} ms after the broker was back", back.elapsed().as_millis()));
-    wait_until("the message about its return", LIMIT, || {
+    wait_until("the message about its return", || {
         let said = String::from_utf8(run.stderr_so_far()).unwrap();
         if said.contains("the broker takes lines again") { Ok(()) } else { Err(said) }
     });
@@ -85,5 +85,5 @@ fn once_gives_up_on_a_silent_broker() {
 
 #[expect(clippy::print_stderr, reason = "a figure that is told, not asserted")]
 fn tell(what: &str) {
-    eprintln!("{what} ({} s is the limit of the wait)", Duration::as_secs(&LIMIT));
+    eprintln!("{what}");
 }

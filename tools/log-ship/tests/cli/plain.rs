@@ -1,6 +1,6 @@
 //! What stands in the topic for what stood in the files, and what a second run adds.
 
-use crate::harness::{Harness, LIMIT, account, append, check_stats, end};
+use crate::harness::{Harness, account, append, check_stats, end};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -76,7 +76,7 @@ fn many_files() {
     let run = harness.tool().args(["--stats", "50ms"]).arg(harness.log("*/*.log")).start();
     append(&harness.log("d5/50.log"), "later\n");
     truth.push("later".to_owned());
-    wait_until("all lines", LIMIT, || {
+    wait_until("all lines", || {
         let count = harness.shipped().len();
         if count >= truth.len() { Ok(()) } else { Err(format!("{count} of {}", truth.len())) }
     });
@@ -155,7 +155,7 @@ fn what_is_no_file_is_told() {
     run.stderr_contains("its name is not UTF-8");
     assert_eq!(harness.values(), ["one"]);
     let run = harness.tool().arg(&none).start();
-    wait_until("its words", LIMIT, || {
+    wait_until("its words", || {
         let said = String::from_utf8_lossy(&run.stderr_so_far()).into_owned();
         if said.ends_with("no such file yet\n") { Ok(()) } else { Err(said) }
     });
@@ -204,7 +204,7 @@ fn idle_is_idle() {
             let text = fs::read_to_string(&trace).unwrap_or_default();
             text.lines().filter(|line| line.contains(what) && line.contains("(Timeout)")).count()
         };
-        wait_until("twelve whole waits", LIMIT, || {
+        wait_until("twelve whole waits", || {
             let whole = waits("tv_nsec=250000000");
             if whole >= 12 { Ok(()) } else { Err(format!("{whole}, and {} of no time", waits("tv_sec=0, tv_nsec=0}"))) }
         });

@@ -1,6 +1,6 @@
 //! Files that are renamed, copied and truncated, deleted and rewritten: every line once, under one id.
 
-use crate::harness::{Harness, LIMIT, account, append, end};
+use crate::harness::{Harness, account, append, end};
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use testkit::{Tool, wait_until};
@@ -31,7 +31,7 @@ fn renames_while_nobody_looked() {
     append(&harness.log("a.log.7"), "older than log-ship\n");
     // The kernel's stamps of files come in ticks of a few milliseconds: log-ship starts in a later one.
     let made = fs::metadata(harness.log("a.log.7")).unwrap().modified().unwrap();
-    wait_until("the kernel's next tick", LIMIT, || {
+    wait_until("the kernel's next tick", || {
         let tick = tempfile::tempfile().unwrap().metadata().unwrap().modified().unwrap();
         if tick > made { Ok(()) } else { Err(format!("{tick:?}")) }
     });
@@ -56,9 +56,7 @@ fn a_start_that_is_killed_does_not_begin_again() {
     let harness = Harness::new();
     let path = harness.log("a.log");
     let mut run = harness.tool().args(["--stats", "10ms"]).arg(&path).start();
-    wait_until("its first counters", LIMIT, || {
-        if run.stdout_so_far().is_empty() { Err("none".to_owned()) } else { Ok(()) }
-    });
+    wait_until("its first counters", || if run.stdout_so_far().is_empty() { Err("none".to_owned()) } else { Ok(()) });
     run.kill();
     drop(run);
     append(&path, "1\n");
@@ -108,7 +106,7 @@ fn copied_and_truncated_under_a_running_log_ship() {
         fs::copy(&path, harness.log(&format!("a.log.{round}"))).unwrap();
         fs::write(&path, "").unwrap();
     }
-    wait_until("all lines", LIMIT, || {
+    wait_until("all lines", || {
         let account = account(&truth, &harness.shipped());
         if account.lost.is_empty() {
             Ok(())
@@ -201,7 +199,7 @@ fn what_can_not_be_looked_at_is_not_gone() {
         };
         let tool =
             tool.args(["--brokers", &harness.brokers, "--topic", &harness.topic, "--host", "web-1", "--state-dir"]);
-        tool.arg(harness.state()).deadline(5 * LIMIT).arg(folder.join("*.log")).arg(&other)
+        tool.arg(harness.state()).arg(folder.join("*.log")).arg(&other)
     };
     let once = || limited().args(["--once", "--timeout", "120s"]).run().succeeds();
     once().stderr_is_empty();

@@ -1,7 +1,7 @@
 //! A spool that its disk has damaged: what is whole is sent under the ids it has, the rest is counted, kept aside, and the exit
 //! code says so.
 
-use crate::harness::{Harness, LIMIT, append, check_stats};
+use crate::harness::{Harness, append, check_stats};
 use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -23,7 +23,7 @@ fn left_behind(harness: &Harness, input: &str) -> PathBuf {
     let link = Link::to(&harness.brokers);
     link.set(LinkMode::Cut);
     let mut run = harness.tool_via(&link.address()).stdin(input).start();
-    let data = wait_until("the spool", LIMIT, || {
+    let data = wait_until("the spool", || {
         let held = sums(&harness.state()).map(|sums| (groups(&sums).iter().map(|group| group.end).max(), sums));
         match held {
             Some((Some(end), sums)) if end == input.len() as u64 => Ok(sums.with_extension("")),
@@ -32,7 +32,7 @@ fn left_behind(harness: &Harness, input: &str) -> PathBuf {
     });
     let id = data.file_name().and_then(|name| name.to_str()).unwrap();
     let slots = [0, 1].map(|number| harness.state().join(format!("positions.{number}")));
-    wait_until("its position on disk", LIMIT, || {
+    wait_until("its position on disk", || {
         let knows = |slot: &PathBuf| fs::read_to_string(slot).is_ok_and(|text| text.contains(id));
         if slots.iter().any(knows) { Ok(()) } else { Err("none yet".to_owned()) }
     });
@@ -151,7 +151,7 @@ fn damage_outlives_the_run_that_found_it() {
     let path = harness.log("a.log");
     fs::write(&path, "one\n").unwrap();
     let mut run = harness.tool().arg(&path).start();
-    wait_until("all that is whole", LIMIT, || {
+    wait_until("all that is whole", || {
         let count = harness.shipped().len();
         if count > 1900 && harness.values().last().is_some() { Ok(()) } else { Err(format!("{count}")) }
     });

@@ -1,6 +1,6 @@
 //! What a state directory is for: one topic of one cluster, and files that are remembered whether they are asked for or not.
 
-use crate::harness::{Harness, LIMIT, append, check_stats};
+use crate::harness::{Harness, append, check_stats};
 use std::fs;
 use testkit::{Broker, Finished, Link, LinkMode, wait_until};
 
@@ -44,7 +44,7 @@ fn a_state_directory_belongs_to_a_cluster() {
         run.stderr_contains("; give each cluster its own --state-dir");
     };
     let to_other = || harness.tool_via(&other.address());
-    let met = wait_until("the answer of the other cluster", LIMIT, || {
+    let met = wait_until("the answer of the other cluster", || {
         // A run that has nothing to send waits no longer than a second for it.
         let run = to_other().arg("--once").arg(&path).run();
         if run.code == Some(0) { Err(run.report()) } else { Ok(run) }

@@ -1,6 +1,6 @@
 //! Lines on stdin: on disk before they are sent, and there until the broker has them.
 
-use crate::harness::{Harness, LIMIT, account, check_stats};
+use crate::harness::{Harness, account, check_stats};
 use crate::spool;
 use std::fs;
 use std::io::Write;
@@ -31,7 +31,7 @@ fn what_the_spool_holds_outlives_the_process() {
     let input = truth.join("\n") + "\n";
     let mut run = harness.tool_via(&link.address()).stdin(input.clone()).start();
     let dir = harness.state().join("spool");
-    wait_until("the spool's checksums", LIMIT, || {
+    wait_until("the spool's checksums", || {
         let files = fs::read_dir(&dir).into_iter().flatten().flatten();
         let sums: Vec<_> = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "sums")).collect();
         let held: u64 = sums.iter().map(|file| groups(&file.path())).sum();
@@ -54,7 +54,7 @@ fn a_torn_end_of_the_spool_is_cut_off() {
     link.set(LinkMode::Cut);
     let mut run = harness.tool_via(&link.address()).stdin("one\ntwo\n").start();
     let dir = harness.state().join("spool");
-    let data = wait_until("the spool", LIMIT, || {
+    let data = wait_until("the spool", || {
         let files = fs::read_dir(&dir).into_iter().flatten().flatten().map(|file| file.path());
         let sums = files.filter(|path| path.extension().is_some()).find(|path| groups(path) == 8);
         sums.map(|path| path.with_extension("")).ok_or_else(|| "none".to_owned())
@@ -92,7 +92,7 @@ fn a_full_spool_holds_the_writer_up() {
         let files = fs::read_dir(&dir).into_iter().flatten().flatten().map(|file| file.path());
         files.filter(|path| path.extension().is_some()).map(|path| groups(&path)).sum::<u64>()
     };
-    wait_until("a spool that is full", LIMIT, || if held() > 2 << 20 { Ok(()) } else { Err(format!("{}", held())) });
+    wait_until("a spool that is full", || if held() > 2 << 20 { Ok(()) } else { Err(format!("{}", held())) });
     assert!(writer.try_wait().unwrap().is_none(), "8 MiB do not fit");
     link.set(LinkMode::Up);
     assert!(run.wait().unwrap().success());

@@ -1,10 +1,10 @@
 //! Events of spot-watch on stdin, commands for Nagios on stdout.
 
 use crate::fleet::{csv, fleet};
-use crate::harness::{Harness, LIMIT, nagios_gen};
+use crate::harness::{Harness, nagios_gen};
 use std::fs::{self, File};
 use std::io::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use testkit::{Tool, wait_until};
 
 fn event(kind: &str, id: &str, time: &str) -> String {
@@ -82,7 +82,7 @@ fn a_stream_is_not_held_back() {
         let _run = harness.tool(csv(&fleet(1..100 + u32::try_from(n).unwrap()))).run().succeeds();
         let id = format!("i-{:08x}", 99 + n);
         events.write_all(event("notice", &id, "2026-01-23T09:12:44Z").as_bytes()).unwrap();
-        wait_until("the command for this event", LIMIT, || {
+        wait_until("the command for this event", || {
             let so_far = String::from_utf8(running.stdout_so_far()).unwrap();
             let right = so_far.lines().count() == n && so_far.contains(&id);
             if right { Ok(()) } else { Err(so_far) }
@@ -110,7 +110,7 @@ fn a_real_nagios_plans_the_downtime() {
         let depth = |block| (field(block, "host_name="), field(block, "scheduled_downtime_depth="));
         blocks.map(depth).filter(|(_, depth)| depth != "0").collect::<Vec<_>>()
     };
-    wait_until("Nagios has the host in downtime", Duration::from_secs(60), || match depths() {
+    wait_until("Nagios has the host in downtime", || match depths() {
         depths if depths == [("ob-appengine-i-00000002".to_owned(), "1".to_owned())] => Ok(()),
         depths => Err(format!("{depths:?}; log: {}", harness.log())),
     });
@@ -160,7 +160,7 @@ fn one_event_that_is_lost_does_not_end_the_stream() {
     let notice = event("notice", "i-00000012", "2026-01-23T09:12:44Z");
     fs::rename(harness.file(), harness.path("aside")).unwrap();
     events.write_all(notice.as_bytes()).unwrap();
-    wait_until("it says what it lacks", LIMIT, || match String::from_utf8(running.stderr_so_far()).unwrap() {
+    wait_until("it says what it lacks", || match String::from_utf8(running.stderr_so_far()).unwrap() {
         told if told.contains("unable to serve event 1: unable to read ") => Ok(()),
         told => Err(told),
     });

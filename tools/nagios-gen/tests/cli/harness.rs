@@ -18,8 +18,6 @@ pub(crate) fn names_in(dir: &Path) -> Vec<String> {
     names
 }
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
-
 /// What Nagios needs beside a fleet: it refuses a configuration without any host or service.
 const BASE: &str = "
 define command {
@@ -119,7 +117,7 @@ impl Harness {
     pub(crate) fn start(&mut self) {
         let daemon = Tool::new("nagios4").arg(self.cfg()).cwd(self.dir.path()).deadline(Duration::from_secs(86_400));
         self.daemon = Some(daemon.start());
-        wait_until("Nagios runs", LIMIT, || match self.watched() {
+        wait_until("Nagios runs", || match self.watched() {
             hosts if hosts.contains(&"monitor".to_owned()) => Ok(()),
             hosts => Err(format!("it watches {hosts:?}; log: {}", self.log())),
         });
@@ -195,7 +193,7 @@ impl Harness {
     pub(crate) fn watches(&self, ids: impl IntoIterator<Item = u32>) {
         let mut expected: Vec<String> = ids.into_iter().map(|id| format!("ob-appengine-i-{id:08x}")).collect();
         expected.insert(0, "monitor".to_owned());
-        wait_until("Nagios watches the fleet", LIMIT, || {
+        wait_until("Nagios watches the fleet", || {
             let watched = self.watched();
             if watched == expected { Ok(()) } else { Err(format!("{watched:?} instead of {expected:?}")) }
         });

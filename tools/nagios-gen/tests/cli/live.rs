@@ -1,7 +1,7 @@
 //! A running Nagios: what it takes is confirmed, what it does not take is rolled back, and it never goes down.
 
 use crate::fleet::{csv, fleet};
-use crate::harness::{Harness, LIMIT, names_in};
+use crate::harness::{Harness, names_in};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use testkit::{Tool, wait_until};
@@ -84,7 +84,7 @@ fn a_nagios_that_hangs_is_given_up() {
     let before = harness.content();
     let is_gone = |run: &str| {
         let sleeping = || Tool::new("pgrep").args(["-f", &format!("^sleep {run}$")]).run();
-        wait_until("its whole group to be gone", LIMIT, || {
+        wait_until("its whole group to be gone", || {
             let found = sleeping();
             if found.stdout_str().is_empty() { Ok(()) } else { Err(found.report()) }
         });
@@ -264,7 +264,7 @@ fn a_signal_ends_the_wait_and_the_next_run_finishes() {
     let harness = Harness::live();
     let list = csv(&fleet(1..4));
     let waiting = harness.reloaded_by(list.clone(), "echo reloading >&2; sleep 600").start();
-    wait_until("the reload command runs", LIMIT, || match harness.reloads() {
+    wait_until("the reload command runs", || match harness.reloads() {
         1 => Ok(()),
         n => Err(format!("{n} reloads")),
     });
@@ -289,7 +289,7 @@ fn runs_at_once_take_turns() {
     };
     let first = harness.reloaded_by(csv(&fleet(1..3)), &command("first")).start();
     let said = |what: &str| fs::read_to_string(&log).unwrap_or_default().contains(what);
-    wait_until("the first run reloads", LIMIT, || if said("begin first") { Ok(()) } else { Err("not yet".to_owned()) });
+    wait_until("the first run reloads", || if said("begin first") { Ok(()) } else { Err("not yet".to_owned()) });
     // One more on this file, and one on another file of the same tree.
     let mut second = harness.reloaded_by(csv(&fleet(1..4)), &command("second")).start();
 

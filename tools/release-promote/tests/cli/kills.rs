@@ -6,7 +6,6 @@ use crate::harness::{Repo, Store, git, write_script};
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use testkit::{KillPoint, Running, S3Model, Tool, figure, wait_until};
 
 /// A store in which release 1 was promoted, then release 2; the tag `base` shows it.
@@ -39,7 +38,7 @@ fn killed_at(store: &Store, tool: Tool, number: u64, point: KillPoint) -> bool {
     let mut held = running.lock().expect("no holder panics");
     *held = Some(tool.start());
     drop(held);
-    wait_until("the end of the run", Duration::from_secs(120), || {
+    wait_until("the end of the run", || {
         let mut held = running.lock().expect("no holder panics");
         if held.as_mut().is_some_and(Running::is_running) { Err("running".to_owned()) } else { Ok(()) }
     });

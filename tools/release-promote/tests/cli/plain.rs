@@ -5,7 +5,6 @@ use release::history::History;
 use release::record::Record;
 use std::fs::File;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 use testkit::{Fault, Finished, Plan, S3Model, Tool, request, wait_until};
 
 fn three(store: Store) -> Store {
@@ -207,7 +206,7 @@ fn sigterm_ends_it_by_the_signal() {
         .set_plan(Plan::Custom(Box::new(|info| info.path.ends_with("obelix-2.release").then_some(Fault::Stall))));
     let before = store.all();
     let run = store.promote("2").start();
-    wait_until("the request that hangs", Duration::from_secs(60), || {
+    wait_until("the request that hangs", || {
         let hangs = store.proxy().log().iter().any(|seen| seen.fault == Some(Fault::Stall));
         if hangs { Ok(()) } else { Err(format!("{:?}", store.proxy().log())) }
     });
@@ -226,16 +225,14 @@ fn sigterm_ends_the_wait_for_stdin() {
         .unwrap();
     let stat = format!("/proc/{}/syscall", child.id());
     // 0 is read(2), and its first argument stdin.
-    wait_until("the wait for stdin", Duration::from_secs(60), || {
+    wait_until("the wait for stdin", || {
         let doing = std::fs::read_to_string(&stat).unwrap_or_default();
         let reads = doing.starts_with("0 0x0 ") || doing.starts_with("63 0x0 ");
         if reads { Ok(()) } else { Err(doing) }
     });
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
     use std::os::unix::process::ExitStatusExt;
-    let signal = wait_until("its end", Duration::from_secs(60), || {
-        child.try_wait().unwrap().ok_or_else(|| "running".to_owned())
-    });
+    let signal = wait_until("its end", || child.try_wait().unwrap().ok_or_else(|| "running".to_owned()));
     assert_eq!(signal.signal(), Some(15));
 }
 

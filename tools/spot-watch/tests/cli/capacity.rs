@@ -1,6 +1,6 @@
 //! The rise itself: what the rungs need, what AWS refuses, and what is lost on the way.
 
-use crate::events::{LIMIT, events, of_kind, wait_for};
+use crate::events::{events, of_kind, wait_for};
 use crate::harness::{Harness, OWN, POLICY, TARGET};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -349,7 +349,7 @@ fn a_rise_that_a_killed_run_did_not_tell_is_told_by_the_next() {
             late.then_some(ScalingFault::Hang)
         }));
         let mut run = harness.raising().args(["--capacity", "policy"]).start();
-        wait_until("the grant on disk", LIMIT, || {
+        wait_until("the grant on disk", || {
             let disk = on_disk(&harness);
             if disk["raise"]["state"] == "raised" { Ok(()) } else { Err(disk.to_string()) }
         });

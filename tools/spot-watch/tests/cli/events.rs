@@ -2,13 +2,9 @@
 
 use serde_json::Value;
 use std::sync::LazyLock;
-use std::time::Duration;
 use testkit::{Running, Schema, wait_until};
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| Schema::new(include_str!("../../event.schema.json")));
-
-/// How long an event may take on a machine that does other things as well.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// The events of whole lines.
 pub(crate) fn events(stdout: &[u8]) -> Vec<Value> {
@@ -37,7 +33,7 @@ pub(crate) fn kinds(events: &[Value]) -> Vec<&str> {
 
 /// Waits for so many events of a kind, and gives the last of them.
 pub(crate) fn wait_for(run: &Running, kind: &str, count: usize) -> Value {
-    wait_until(&format!("{count} × {kind}"), LIMIT, || {
+    wait_until(&format!("{count} × {kind}"), || {
         let seen = events(&run.stdout_so_far());
         let found = of_kind(&seen, kind);
         let told = || format!("{:?}, stderr {}", kinds(&seen), String::from_utf8_lossy(&run.stderr_so_far()));

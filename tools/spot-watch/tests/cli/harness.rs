@@ -1,6 +1,5 @@
 //! An instance with its metadata, its group and the group that is raised for it.
 
-use crate::events::LIMIT;
 use jiff::{Timestamp, ToSpan};
 use serde_json::Value;
 use std::fs;
@@ -68,7 +67,7 @@ impl Harness {
     }
 
     fn await_done_in(&self, file: &str) {
-        wait_until("the end on disk", LIMIT, || {
+        wait_until("the end on disk", || {
             let state = fs::read_to_string(self.state().join(file)).unwrap_or_default();
             let reclaim: Value = serde_json::from_str(&state).unwrap_or_default();
             if reclaim["done"] == true { Ok(()) } else { Err(state) }

@@ -57,7 +57,7 @@ fn one_that_hangs_is_ended_with_its_whole_group() {
     assert_eq!((&hook(&run)["outcome"], &hook(&run)["signal"]), (&"timed_out".into(), &9.into()));
     assert_eq!(harness.risen(), 1);
     let group = std::fs::read_to_string(harness.path("hook.ran")).unwrap().trim().to_owned();
-    wait_until("the end of the group", crate::events::LIMIT, || {
+    wait_until("the end of the group", || {
         let left = std::process::Command::new("ps").args(["-o", "pid=,stat=", "-g", &group]).output().unwrap();
         let left = String::from_utf8_lossy(&left.stdout).into_owned();
         // A zombie waits for its parent only.
@@ -106,7 +106,7 @@ fn a_signal_ends_the_program_and_capacity_is_raised_all_the_same() {
     harness.notice("terminate", 120);
     let run = harness.raising().args(["--on-notice"]).arg(&script).start();
     let ran = harness.path("hook.ran");
-    wait_until("the program", crate::events::LIMIT, || if ran.exists() { Ok(()) } else { Err("not yet".to_owned()) });
+    wait_until("the program", || if ran.exists() { Ok(()) } else { Err("not yet".to_owned()) });
     run.terminate();
     let run = run.wait().killed_by(15);
     assert_eq!(hook(&run)["outcome"], "interrupted");
@@ -138,7 +138,7 @@ fn a_run_that_dies_leaves_the_program_to_the_next() {
     let mut run = harness.raising().args(["--on-notice"]).arg(&script).start();
     let _capacity = wait_for(&run, "capacity", 1);
     let ran = harness.path("hook.ran");
-    wait_until("the program", crate::events::LIMIT, || if ran.exists() { Ok(()) } else { Err("not yet".to_owned()) });
+    wait_until("the program", || if ran.exists() { Ok(()) } else { Err("not yet".to_owned()) });
     run.kill();
     std::fs::write(harness.path("hook.go"), "").unwrap();
     let run = once(&harness, &script, &[]).succeeds();
@@ -187,7 +187,7 @@ fn a_program_that_was_ended_by_a_signal_is_run_again() {
     let run = harness.raising().args(["--on-notice"]).arg(&script).start();
     let _capacity = wait_for(&run, "capacity", 1);
     let ran = harness.path("hook.ran");
-    wait_until("the program", crate::events::LIMIT, || if ran.exists() { Ok(()) } else { Err("not yet".to_owned()) });
+    wait_until("the program", || if ran.exists() { Ok(()) } else { Err("not yet".to_owned()) });
     run.terminate();
     let _run = run.wait().killed_by(15);
     std::fs::write(harness.path("hook.go"), "").unwrap();

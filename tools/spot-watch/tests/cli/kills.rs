@@ -1,7 +1,7 @@
 //! Runs that die at any moment, under trouble of any kind: what a reader of the events sees is what became of the group, and
 //! what the disk has.
 
-use crate::events::{LIMIT, events, of_kind};
+use crate::events::{events, of_kind};
 use crate::harness::{Harness, ID, OWN, TARGET, TOOL};
 use crate::webhooks::Catcher;
 use rand::RngExt;
@@ -276,7 +276,7 @@ fn reclaim(trouble: &Trouble, dir: &std::path::Path) -> Result {
 
 /// Waits until the reclaim is done, or the run is dead; kills it at `moment`.
 fn outlives(run: &mut Running, second: Option<&Running>, harness: &Harness, moment: Option<Instant>) -> bool {
-    wait_until("the end of the reclaim or of the run", LIMIT, || {
+    wait_until("the end of the reclaim or of the run", || {
         let state = std::fs::read(harness.state().join("reclaim.json")).unwrap_or_default();
         let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
         if moment.is_some_and(|moment| Instant::now() >= moment) {

@@ -1,6 +1,6 @@
 //! The state that the instance's own group wants it in.
 
-use crate::events::{LIMIT, events, kinds, of_kind, wait_for};
+use crate::events::{events, kinds, of_kind, wait_for};
 use crate::harness::{Harness, ID, OWN, instance};
 use testkit::{ImdsInstance, ScalingFault, wait_until};
 
@@ -81,7 +81,7 @@ fn a_program_that_a_signal_ended_completes_nothing() {
     harness.imds.lifecycle_state(Some("Terminated"));
     let run = watching().start();
     let ran = harness.path("hook.ran");
-    wait_until("the program", LIMIT, || if ran.exists() { Ok(()) } else { Err("not yet".to_owned()) });
+    wait_until("the program", || if ran.exists() { Ok(()) } else { Err("not yet".to_owned()) });
     run.terminate();
     let run = run.wait().killed_by(15);
     let seen = events(&run.stdout);

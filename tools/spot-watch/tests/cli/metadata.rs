@@ -1,6 +1,6 @@
 //! Trouble with the instance metadata: told twice, at its beginning and its end, and never the end of the watch.
 
-use crate::events::{LIMIT, events, kinds, of_kind, wait_for};
+use crate::events::{events, kinds, of_kind, wait_for};
 use crate::harness::{Harness, OWN, TARGET, instance};
 use std::net::TcpListener;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn each_fault_is_two_events_and_a_notice_after_it_is_seen() {
         let told = degraded["reason"].as_str().unwrap();
         assert!([reason, "timeout"].contains(&told), "{degraded}");
         let calls = harness.imds.call_count();
-        wait_until("more polls", LIMIT, || {
+        wait_until("more polls", || {
             let more = harness.imds.call_count() - calls;
             if more > 12 { Ok(()) } else { Err(more.to_string()) }
         });
@@ -59,7 +59,7 @@ fn two_missed_polls_are_not_told() {
     // Within one poll the item is asked for again: a single fault is not even a missed poll.
     let first = harness.imds.call_count() + 3;
     harness.imds.fail(Box::new(move |call| (call.number == first).then_some(ImdsFault::Close)));
-    wait_until("polls after it", LIMIT, || {
+    wait_until("polls after it", || {
         let more = harness.imds.call_count() - first.min(harness.imds.call_count());
         if more > 20 { Ok(()) } else { Err(more.to_string()) }
     });
@@ -75,7 +75,7 @@ fn garbage_is_no_notice_and_is_told() {
         harness.imds.set("spot/instance-action", Some(body));
         let run = harness.raising().start();
         // A machine under load may also be late: that is another reason, told beside this one.
-        wait_until("garbage", LIMIT, || {
+        wait_until("garbage", || {
             let told = of_kind(&events(&run.stdout_so_far()), "degraded");
             if told.iter().any(|event| event["reason"] == "garbage") { Ok(()) } else { Err(format!("{told:?}")) }
         });
@@ -94,7 +94,7 @@ fn a_token_that_ended_is_replaced_once_and_never_sent_beside_another() {
     for _ in 0..5 {
         let calls = harness.imds.call_count();
         harness.imds.expire_tokens();
-        wait_until("polls with a new token", LIMIT, || {
+        wait_until("polls with a new token", || {
             let more = harness.imds.call_count() - calls;
             if more > 10 { Ok(()) } else { Err(more.to_string()) }
         });
@@ -126,7 +126,7 @@ fn no_request_of_version_1_and_none_through_a_proxy() {
     for (_, fault) in faults() {
         harness.imds.fail(Box::new(move |call| (call.number % 3 == 0).then(fault)));
         let calls = harness.imds.call_count();
-        wait_until("polls", LIMIT, || {
+        wait_until("polls", || {
             let more = harness.imds.call_count() - calls;
             if more > 12 { Ok(()) } else { Err(more.to_string()) }
         });

@@ -1,6 +1,6 @@
 //! The state directory: what a restart knows, who holds it, and what happens without it.
 
-use crate::events::{LIMIT, events, kinds, of_kind, wait_for};
+use crate::events::{events, kinds, of_kind, wait_for};
 use crate::harness::{Harness, TARGET};
 use std::fs;
 use testkit::{ScalingFault, wait_until};
@@ -26,7 +26,7 @@ fn two_on_one_directory_take_turns() {
     let mut first = harness.raising().start();
     let _ready = wait_for(&first, "ready", 1);
     let second = harness.raising().start();
-    wait_until("the second to wait", LIMIT, || {
+    wait_until("the second to wait", || {
         let said = String::from_utf8_lossy(&second.stderr_so_far()).into_owned();
         if said.contains("waiting for its end") { Ok(()) } else { Err(said) }
     });
@@ -38,7 +38,7 @@ fn two_on_one_directory_take_turns() {
     first.kill();
     let _ready = wait_for(&second, "ready", 1);
     let calls = harness.imds.call_count();
-    wait_until("polls by the second", LIMIT, || {
+    wait_until("polls by the second", || {
         let polls = harness.imds.call_count() - calls;
         if polls > 10 { Ok(()) } else { Err(polls.to_string()) }
     });
@@ -105,7 +105,7 @@ fn an_unfinished_rise_goes_on_without_its_notice() {
         .scaling
         .fail(Box::new(|call| (call.action == "LaunchInstances").then(|| ScalingFault::error(400, "Throttling"))));
     let mut run = harness.raising().start();
-    wait_until("a request", LIMIT, || match harness.asked("LaunchInstances") {
+    wait_until("a request", || match harness.asked("LaunchInstances") {
         0 => Err("none".to_owned()),
         _ => Ok(()),
     });
@@ -124,7 +124,7 @@ fn a_restart_asks_with_the_same_words() {
     harness.notice("terminate", 120);
     harness.scaling.fail(Box::new(|call| (call.action == "LaunchInstances").then_some(ScalingFault::HangAfter)));
     let mut run = harness.raising().start();
-    wait_until("a launch", LIMIT, || if harness.risen() == 1 { Ok(()) } else { Err("none".to_owned()) });
+    wait_until("a launch", || if harness.risen() == 1 { Ok(()) } else { Err("none".to_owned()) });
     run.kill();
     harness.scaling.recover();
     harness

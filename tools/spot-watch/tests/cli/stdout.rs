@@ -1,6 +1,6 @@
 //! A stdout that is closed, full, or read by nobody: the work is done all the same.
 
-use crate::events::{LIMIT, events, kinds, of_kind};
+use crate::events::{events, kinds, of_kind};
 use crate::harness::Harness;
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
@@ -55,7 +55,7 @@ fn read_by_nobody() {
     let harness = Harness::new();
     let mut run = start(&harness, Stdio::from(writer), &[]);
     harness.notice("terminate", 120);
-    wait_until("the rise", LIMIT, || if harness.risen() == 1 { Ok(()) } else { Err("none".to_owned()) });
+    wait_until("the rise", || if harness.risen() == 1 { Ok(()) } else { Err("none".to_owned()) });
     let ended = Command::new("kill").arg(run.id().to_string()).status().unwrap();
     assert!(ended.success());
     let status = run.wait().unwrap();
@@ -73,7 +73,7 @@ fn what_nobody_has_read_is_told_by_the_next_start() {
         let args = ["--capacity", rung, "--on-notice", &hook];
         let mut run = start(&harness, Stdio::from(writer), &args);
         harness.notice("terminate", 120);
-        wait_until("the rise and the program on disk", LIMIT, || {
+        wait_until("the rise and the program on disk", || {
             let state = std::fs::read(harness.state().join("reclaim.json")).unwrap_or_default();
             let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
             let kept = ["capacity", "program"].iter().all(|part| state[part].is_object());
@@ -104,10 +104,10 @@ fn messages_read_by_nobody() {
     let harness = Harness::new();
     harness.imds.fail(Box::new(|_| Some(testkit::ImdsFault::Status(503))));
     let mut run = line(&harness, &["-v"]).stdout(Stdio::null()).stderr(writer).spawn().unwrap();
-    wait_until("polls", LIMIT, || if harness.imds.call_count() > 10 { Ok(()) } else { Err("none".to_owned()) });
+    wait_until("polls", || if harness.imds.call_count() > 10 { Ok(()) } else { Err("none".to_owned()) });
     harness.imds.recover();
     harness.notice("terminate", 120);
-    wait_until("the rise", LIMIT, || if harness.risen() == 1 { Ok(()) } else { Err("none".to_owned()) });
+    wait_until("the rise", || if harness.risen() == 1 { Ok(()) } else { Err("none".to_owned()) });
     run.kill().unwrap();
     run.wait().unwrap();
     drop(reader);

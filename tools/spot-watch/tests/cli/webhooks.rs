@@ -1,6 +1,6 @@
 //! The webhook: told at the notice and at the end, whatever else goes on, and not forgotten when it is away.
 
-use crate::events::{LIMIT, events, of_kind, wait_for};
+use crate::events::{events, of_kind, wait_for};
 use crate::harness::Harness;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -155,7 +155,7 @@ fn a_run_that_dies_leaves_its_message_to_the_next() {
     harness.notice("terminate", 120);
     let mut run = harness.raising().args(["--notify", &hanging.url]).start();
     let _done = wait_for(&run, "done", 1);
-    wait_until("both messages kept", LIMIT, || {
+    wait_until("both messages kept", || {
         let kept = unsent(&harness);
         if kept == 2 { Ok(()) } else { Err(kept.to_string()) }
     });
