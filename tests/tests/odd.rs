@@ -58,7 +58,8 @@ fn options(name: &str) -> Vec<String> {
 
 /// A tool that finds neither AWS nor an instance's metadata.
 fn alone(tool: Tool, dir: &Path) -> Tool {
-    let tool = tool.aws(NOBODY).env("AWS_EC2_METADATA_SERVICE_ENDPOINT", NOBODY).cwd(dir);
+    let tool = tool.aws(NOBODY).env("AWS_EC2_METADATA_DISABLED", "false");
+    let tool = tool.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", NOBODY).cwd(dir);
     tool.deadline(Duration::from_secs(120))
 }
 

@@ -1,12 +1,12 @@
 //! Where the members of an archive go: into a directory, or nowhere, when only the rules are asked.
 
-use cap_std::ambient_authority;
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt, Permissions};
-use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, UTIME_OMIT, Uid, chownat};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -39,11 +39,21 @@ pub(crate) trait Ground {
 }
 
 /// A directory; the kernel resolves every path beneath it.
-pub(crate) struct Disk(Dir);
+pub(crate) struct Disk {
+    dir: Dir,
+    heir: Option<(Uid, Gid)>,
+}
 
 impl Disk {
-    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
-        Dir::open_ambient_dir(dir, ambient_authority()).map(Self)
+    /// Whatever is made belongs to `heir`, owner and group; nobody else may be able to enter the directory meanwhile.
+    pub(crate) fn new(dir: BorrowedFd<'_>, heir: Option<(u32, u32)>) -> io::Result<Self> {
+        let dir = Dir::from_std_file(dir.try_clone_to_owned()?.into());
+        Ok(Self { dir, heir: heir.map(|(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid))) })
+    }
+
+    fn give(&self, name: &[u8]) -> io::Result<()> {
+        let Some((uid, gid)) = self.heir else { return Ok(()) };
+        Ok(chownat(&self.dir, path(name), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?)
     }
 }
 
@@ -51,24 +61,28 @@ impl Ground for Disk {
     type File = File;
 
     fn make_dir(&mut self, name: &[u8]) -> io::Result<()> {
-        self.0.create_dir(path(name))
+        self.dir.create_dir(path(name))?;
+        self.give(name)
     }
 
     fn is_dir(&self, name: &[u8]) -> bool {
-        self.0.symlink_metadata(path(name)).is_ok_and(|meta| meta.is_dir())
+        self.dir.symlink_metadata(path(name)).is_ok_and(|meta| meta.is_dir())
     }
 
     fn is_file(&self, name: &[u8]) -> bool {
-        self.0.symlink_metadata(path(name)).is_ok_and(|meta| meta.is_file())
+        self.dir.symlink_metadata(path(name)).is_ok_and(|meta| meta.is_file())
     }
 
     fn make_file(&mut self, name: &[u8]) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        self.0.open_with(path(name), &options)
+        self.dir.open_with(path(name), &options)
     }
 
     fn end_file(&mut self, file: File, mode: u32, mtime: i64) -> io::Result<()> {
+        if let Some((uid, gid)) = self.heir {
+            rustix::fs::fchown(&file, Some(uid), Some(gid))?;
+        }
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
         let mtime = Timespec { tv_sec: mtime, tv_nsec: 0 };
         let atime = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
@@ -76,15 +90,16 @@ impl Ground for Disk {
     }
 
     fn hard_link(&mut self, target: &[u8], name: &[u8]) -> io::Result<()> {
-        self.0.hard_link(path(target), &self.0, path(name))
+        self.dir.hard_link(path(target), &self.dir, path(name))
     }
 
     fn symlink(&mut self, target: &[u8], name: &[u8]) -> io::Result<()> {
-        self.0.symlink_contents(path(target), path(name))
+        self.dir.symlink_contents(path(target), path(name))?;
+        self.give(name)
     }
 
     fn set_dir_mode(&mut self, name: &[u8], mode: u32) -> io::Result<()> {
-        self.0.set_permissions(path(name), Permissions::from_std(PermissionsExt::from_mode(mode)))
+        self.dir.set_permissions(path(name), Permissions::from_std(PermissionsExt::from_mode(mode)))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::member::{NameError, member_name, shown};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::Path;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use tar::{Archive, Entry, EntryType};
 
@@ -98,15 +98,21 @@ pub enum UnpackError {
     },
 }
 
-/// Unpacks the plain tar `from` into the empty directory `into`.
+/// Unpacks the plain tar `from` into the empty directory `into`, which nobody else can enter meanwhile. What is made there
+/// belongs to `heir`, owner and group, if there is one.
 ///
 /// Nothing is ever written through a link: links are made last, after all of them have been followed on paper, and
 /// every path is resolved beneath `into` by the kernel. Reads `from` to its end.
 ///
 /// # Errors
 /// What was refused or failed. `into` then holds a part of the tree and should be removed.
-pub fn unpack(from: impl Read, into: &Path, limits: Limits) -> Result<(), UnpackError> {
-    let ground = Disk::open(into).map_err(|source| UnpackError::Write { name: into.display().to_string(), source })?;
+pub fn unpack(
+    from: impl Read,
+    into: BorrowedFd<'_>,
+    heir: Option<(u32, u32)>,
+    limits: Limits,
+) -> Result<(), UnpackError> {
+    let ground = Disk::new(into, heir).map_err(|source| UnpackError::Write { name: "the tree".to_owned(), source })?;
     read_tree(from, ground, limits).map(drop)
 }
 

@@ -1,6 +1,5 @@
 //! A whole file system, made to survive a power cut in one call however many files were written.
 
-use crate::unable;
 use failure::Failure;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ impl Disk {
     /// # Errors
     /// The directory can't be opened.
     pub fn open(dir: &Path) -> Result<Self, Failure> {
-        let file = File::open(dir).map_err(|error| Failure::io(unable("sync", dir), error))?;
+        let file = File::open(dir).map_err(|error| Failure::io(format!("unable to sync {}", dir.display()), error))?;
         Ok(Self { dir: dir.to_owned(), file })
     }
 
@@ -28,6 +27,7 @@ impl Disk {
     /// # Errors
     /// The kernel could not write some of it back since the last call.
     pub fn sync(&self) -> Result<(), Failure> {
-        rustix::fs::syncfs(&self.file).map_err(|error| Failure::io(unable("sync", &self.dir), error.into()))
+        rustix::fs::syncfs(&self.file)
+            .map_err(|error| Failure::io(format!("unable to sync {}", self.dir.display()), error.into()))
     }
 }

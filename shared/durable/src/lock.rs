@@ -1,10 +1,10 @@
 //! A lock between processes of one host, given back by the kernel however the holder ends.
 
+use crate::{Dir, Entry};
 use failure::Failure;
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{File, OpenOptions};
+use std::ffi::OsStr;
+use std::fs::{File, TryLockError};
 use std::io;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// An exclusive lock on a file, held until dropped.
@@ -13,21 +13,23 @@ pub struct Lock {
     _file: File,
 }
 
-impl Lock {
+impl Dir {
     const POLL: Duration = Duration::from_millis(5);
 
-    /// Waits at most `limit` for the lock on the file `path`, which is made if missing and never removed.
+    /// Waits at most `limit` for the lock on a file of this directory, which is made if it is missing. Who may not write
+    /// the directory can't open it, and so can't hold the lock.
     ///
     /// # Errors
     /// Somebody else held it all the time (temporary), or the file can't be made.
-    pub fn acquire(path: &Path, limit: Duration) -> Result<Self, Failure> {
-        let deadline = Instant::now() + limit;
+    pub fn lock(&self, name: impl AsRef<OsStr>, limit: Duration) -> Result<Lock, Failure> {
+        let name = name.as_ref();
+        let start = Instant::now();
         loop {
-            if let Some(lock) = Self::try_acquire(path)? {
+            if let Some(lock) = self.try_lock(name)? {
                 return Ok(lock);
             }
-            if Instant::now() >= deadline {
-                let waited = limit.as_secs_f32();
+            if start.elapsed() >= limit {
+                let (path, waited) = (self.path().join(name), limit.as_secs_f32());
                 return Err(Failure::temporary(format!("unable to lock {} within {waited} s", path.display())));
             }
             std::thread::sleep(Self::POLL);
@@ -38,30 +40,27 @@ impl Lock {
     ///
     /// # Errors
     /// The file can't be made or locked at all.
-    pub fn try_acquire(path: &Path) -> Result<Option<Self>, Failure> {
-        let unable = |error| Failure::io(format!("unable to lock {}", path.display()), error);
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(unable)?;
-        Self::of(file).map_err(unable)
+    pub fn try_lock(&self, name: impl AsRef<OsStr>) -> Result<Option<Lock>, Failure> {
+        let name = name.as_ref();
+        self.locked(name)
+            .map_err(|error| self.failed("lock", name, error))
+            .map(|file| file.map(|file| Lock { _file: file }))
     }
 
-    /// The lock on a file or directory that belongs to somebody else: it is opened for reading, and never made.
-    ///
-    /// # Errors
-    /// It is not there, or can't be locked at all.
-    pub fn try_acquire_on(path: &Path) -> Result<Option<Self>, Failure> {
-        let unable = |error| Failure::io(format!("unable to lock {}", path.display()), error);
-        Self::of(File::open(path).map_err(unable)?).map_err(unable)
-    }
-
-    fn of(file: File) -> io::Result<Option<Self>> {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
+    /// The file, made if it is missing and locked; `None` if somebody else holds it.
+    pub(crate) fn locked(&self, name: &OsStr) -> io::Result<Option<File>> {
+        let file = self.private_file(name)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => {}
         }
+        // Its holder may have taken it away before giving the lock back.
+        let opened = Entry::of(&file)?;
+        let stands = self.entry(name)?.is_some_and(|named| named.inode() == opened.inode());
+        Ok(stands.then_some(file))
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,14 +68,12 @@ mod tests {
     #[test]
     fn one_holder_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("lock");
-        let held = Lock::try_acquire(&path).unwrap();
+        let dir = Dir::open(dir.path()).unwrap();
+        let held = dir.try_lock("lock").unwrap();
         assert!(held.is_some());
-        assert!(Lock::try_acquire(&path).unwrap().is_none());
-        assert!(Lock::acquire(&path, Duration::ZERO).is_err_and(|failure| failure.is_temporary()));
-        assert!(Lock::try_acquire_on(&path).unwrap().is_none());
+        assert!(dir.try_lock("lock").unwrap().is_none());
+        assert!(dir.lock("lock", Duration::ZERO).is_err_and(|failure| failure.is_temporary()));
         drop(held);
-        assert!(Lock::try_acquire_on(&path).unwrap().is_some());
-        assert!(Lock::try_acquire_on(&dir.path().join("nothing")).is_err());
+        assert!(dir.try_lock("lock").unwrap().is_some());
     }
 }

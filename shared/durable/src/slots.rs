@@ -1,23 +1,25 @@
 //! Small state that changes often: two files, written in turn, so that one of them is whole at any moment.
 
-use crate::{sync_dir, unable};
+use crate::Dir;
 use crc_fast::{CrcAlgorithm, checksum};
 use failure::Failure;
 use rustix::fs::{FallocateFlags, fallocate};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
 
 /// Bytes of disk that each of the two has from the start.
 const RESERVED: u64 = 16 * 1024;
 /// `slots 1 GENERATION LENGTH CHECKSUM\n`, each number at its full width: the payload always begins at the same place.
 const HEAD: usize = "slots 1 ".len() + 3 * 17;
+/// Longer payloads are not believed: a damaged length must not be reserved.
+const LONGEST: u64 = 1 << 30;
 
 /// The pair of files `NAME.0` and `NAME.1`.
 #[derive(Debug)]
 pub struct Slots {
-    slots: [(PathBuf, File); 2],
+    dir: Dir,
+    slots: [(String, File); 2],
     generation: u64,
 }
 
@@ -26,36 +28,38 @@ impl Slots {
     ///
     /// # Errors
     /// The files can't be made or read, or each holds something and neither is whole (permanent).
-    pub fn open(dir: &Path, name: &str) -> Result<(Self, Option<Vec<u8>>), Failure> {
+    pub fn open(dir: &Dir, name: &str) -> Result<(Self, Option<Vec<u8>>), Failure> {
         let mut newest: Option<(u64, Vec<u8>)> = None;
         let mut broken = 0;
         let mut open = |number: usize| {
-            let path = dir.join(format!("{name}.{number}"));
-            let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false).mode(0o600);
-            let file = options.open(&path).map_err(|error| Failure::io(unable("open", &path), error))?;
+            let slot = format!("{name}.{number}");
+            let file = dir.private_file(&slot).map_err(|error| dir.failed("open", &slot, error))?;
             // Small state can be saved on a disk that is full by then: often that is what lets space be given back. Where
             // there is no room now, or no such call, the first save says so.
             let _ = fallocate(&file, FallocateFlags::KEEP_SIZE, 0, RESERVED);
-            match read(&file).map_err(|error| Failure::io(unable("read", &path), error))? {
+            match read(&file).map_err(|error| dir.failed("read", &slot, error))? {
                 Content::Whole(generation, payload) => {
                     if newest.as_ref().is_none_or(|(newer, _)| generation > *newer) {
                         newest = Some((generation, payload));
                     }
                 }
                 Content::Broken => broken += 1,
+                Content::Unknown(version) => {
+                    let why = format!("another version wrote it ({version}); this one knows slots 1");
+                    return Err(dir.failed("use", &slot, io::Error::new(ErrorKind::Unsupported, why)));
+                }
                 Content::Empty => {}
             }
-            Ok((path, file))
+            Ok((slot, file))
         };
         let slots = [open(0)?, open(1)?];
-        sync_dir(dir)?;
+        dir.sync()?;
         if newest.is_none() && broken == 2 {
-            let what = format!("unable to read {}: both copies are damaged", dir.join(name).display());
+            let what = format!("unable to read {}: both copies are damaged", dir.path().join(name).display());
             return Err(Failure::permanent(what));
         }
         let (generation, payload) = newest.map_or((0, None), |(generation, payload)| (generation, Some(payload)));
-        Ok((Self { slots, generation }, payload))
+        Ok((Self { dir: dir.clone(), slots, generation }, payload))
     }
 
     /// Writes `payload` over the older slot and waits until it is on disk. The other one stays as it was.
@@ -64,13 +68,13 @@ impl Slots {
     /// The disk did not take it; what was saved before still counts.
     pub fn save(&mut self, payload: &[u8]) -> Result<(), Failure> {
         let next = self.generation + 1;
-        let (path, file) = &self.slots[usize::from(next % 2 == 1)];
+        let (slot, file) = &self.slots[usize::from(next % 2 == 1)];
         let mut bytes =
             format!("slots 1 {next:016x} {:016x} {:016x}\n", payload.len(), seal(next, payload)).into_bytes();
         bytes.extend_from_slice(payload);
         file.write_all_at(&bytes, 0)
             .and_then(|()| file.sync_data())
-            .map_err(|error| Failure::io(unable("write", path), error))?;
+            .map_err(|error| self.dir.failed("write", slot, error))?;
         self.generation = next;
         Ok(())
     }
@@ -78,6 +82,8 @@ impl Slots {
 
 enum Content {
     Empty,
+    /// As a later version writes it.
+    Unknown(String),
     Broken,
     Whole(u64, Vec<u8>),
 }
@@ -97,11 +103,23 @@ fn read(file: &File) -> io::Result<Content> {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Content::Broken),
         other => other?,
     }
+    if let Some(version) = unknown(&head) {
+        return Ok(Content::Unknown(version));
+    }
     let Some([generation, length, crc]) = parse(&head) else { return Ok(Content::Broken) };
-    let (Ok(room), true) = (usize::try_from(length), length <= size - HEAD as u64) else { return Ok(Content::Broken) };
+    let (Ok(room), true) = (usize::try_from(length), length <= LONGEST.min(size - HEAD as u64)) else {
+        return Ok(Content::Broken);
+    };
     let mut payload = vec![0; room];
     file.read_exact_at(&mut payload, HEAD as u64)?;
     Ok(if seal(generation, &payload) == crc { Content::Whole(generation, payload) } else { Content::Broken })
+}
+
+/// The version, if it is another one.
+fn unknown(head: &[u8]) -> Option<String> {
+    let (name, rest) = std::str::from_utf8(head).ok()?.split_once(' ')?;
+    let version: u64 = rest.split_once(' ')?.0.parse().ok()?;
+    (name == "slots" && version > 1).then(|| format!("slots {version}"))
 }
 
 fn parse(head: &[u8]) -> Option<[u64; 3]> {
@@ -114,15 +132,20 @@ fn parse(head: &[u8]) -> Option<[u64; 3]> {
 mod tests {
     use super::*;
     use std::fs;
+    use std::path::Path;
+
+    fn open(dir: &Path) -> Result<(Slots, Option<Vec<u8>>), Failure> {
+        Slots::open(&Dir::open(dir)?, "s")
+    }
 
     fn reopen(dir: &Path) -> Option<Vec<u8>> {
-        Slots::open(dir, "s").unwrap().1
+        open(dir).unwrap().1
     }
 
     #[test]
     fn the_newest_that_is_whole_counts() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut slots, before) = Slots::open(dir.path(), "s").unwrap();
+        let (mut slots, before) = open(dir.path()).unwrap();
         assert_eq!(before, None);
         for state in ["one", "two, and longer", "3"] {
             slots.save(state.as_bytes()).unwrap();
@@ -134,7 +157,7 @@ mod tests {
     #[test]
     fn a_torn_write_leaves_the_state_before() {
         let dir = tempfile::tempdir().unwrap();
-        let (mut slots, _) = Slots::open(dir.path(), "s").unwrap();
+        let (mut slots, _) = open(dir.path()).unwrap();
         slots.save(b"before").unwrap();
         slots.save(b"between").unwrap();
         let path = dir.path().join("s.1");
@@ -154,12 +177,27 @@ mod tests {
     }
 
     #[test]
+    fn a_later_version_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path()).unwrap().0.save(b"state").unwrap();
+        let path = dir.path().join("s.1");
+        let later = String::from_utf8(fs::read(&path).unwrap()).unwrap().replacen("slots 1", "slots 2", 1);
+        fs::write(&path, &later).unwrap();
+        let failure = open(dir.path()).unwrap_err();
+        assert!(
+            failure.to_string().contains("another version wrote it (slots 2)") && !failure.is_temporary(),
+            "{failure}"
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), later);
+    }
+
+    #[test]
     fn two_damaged_slots_are_said() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("s.0"), "x").unwrap();
         assert_eq!(reopen(dir.path()), None, "a first write that was torn is no state");
         fs::write(dir.path().join("s.1"), "y").unwrap();
-        let failure = Slots::open(dir.path(), "s").unwrap_err();
+        let failure = open(dir.path()).unwrap_err();
         assert!(failure.to_string().ends_with("both copies are damaged") && !failure.is_temporary());
     }
 }

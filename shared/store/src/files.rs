@@ -4,6 +4,7 @@
 //! milliseconds of a write, and `.uploads/<key>.<build>`, the growing archive of a build. A complete archive is a second
 //! hard link to its upload, so that the upload's name goes on telling whose archive it is until its record is sealed.
 
+use crate::objects::LONGEST_SMALL;
 use crate::{
     Attributes, Completion, Condition, Head, Listed, Object, Objects, Part, PartBody, Put, StoreError, Tag, Upload,
     Uploads,
@@ -12,13 +13,12 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use durable::{Lock, if_there};
-use failure::Failure;
+use durable::{Dir, Entry, Lock, if_there};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
@@ -43,12 +43,19 @@ impl FileStore {
         self.dir.join(key)
     }
 
-    fn upload_path(&self, key: &str, id: &str) -> PathBuf {
-        self.dir.join(UPLOADS).join(format!("{key}.{id}"))
+    fn held(&self) -> Result<Dir, StoreError> {
+        Dir::open(&self.dir).map_err(StoreError::of)
     }
 
-    fn lock(&self) -> Result<Lock, StoreError> {
-        Lock::acquire(&self.dir.join(LOCK), self.lock_limit).map_err(StoreError::of)
+    /// The store's directory and that of its uploads, which [`Uploads::prepare`] has made.
+    fn both(&self) -> Result<(Dir, Dir), StoreError> {
+        let dir = self.held()?;
+        let uploads = dir.child(UPLOADS).map_err(StoreError::of)?;
+        Ok((dir, uploads))
+    }
+
+    fn lock(&self, dir: &Dir) -> Result<Lock, StoreError> {
+        dir.lock(LOCK, self.lock_limit).map_err(StoreError::of)
     }
 
     /// Runs file work where it may block.
@@ -62,29 +69,30 @@ impl FileStore {
     }
 
     fn put_now(&self, key: &str, body: &[u8], when: Option<&Tag>) -> Result<Put, StoreError> {
-        let path = self.path(key);
-        let _lock = self.lock()?;
-        let written = match when {
-            None => durable::create(&path, body).map_err(StoreError::of)?,
+        let dir = self.held()?;
+        let _lock = self.lock(&dir)?;
+        let put = || match when {
+            None => dir.create(key, body),
             Some(tag) => {
-                let current = read_if_there(&path)?;
-                let holds = current.is_some_and(|current| tag_of(&current) == *tag);
+                let holds = dir.read(key, LONGEST_SMALL)?.is_some_and(|current| tag_of(&current) == *tag);
                 if holds {
-                    durable::replace(&path, body).map_err(StoreError::of)?;
+                    dir.replace(key, body)?;
                 }
-                holds
+                Ok(holds)
             }
         };
-        Ok(if written { Put::Done(tag_of(body)) } else { Put::Refused })
+        Ok(if put().map_err(StoreError::of)? { Put::Done(tag_of(body)) } else { Put::Refused })
     }
 
-    fn uploads_now(&self, prefix: &str) -> Result<Vec<Upload>, StoreError> {
+    fn uploads_now(&self, prefix: &str) -> Result<Vec<(Upload, Entry)>, StoreError> {
+        let Some(dir) = Dir::open_if_there(&self.dir).map_err(StoreError::of)? else { return Ok(Vec::new()) };
+        let Some(dir) = dir.child_if_there(UPLOADS).map_err(StoreError::of)? else { return Ok(Vec::new()) };
         let mut uploads = Vec::new();
-        for (name, meta) in entries(&self.dir.join(UPLOADS))? {
+        for (name, entry) in files(&dir)? {
             let Some((key, id)) = name.rsplit_once('.') else { continue };
             if key.starts_with(prefix) {
                 let (key, id) = (key.to_owned(), id.to_owned());
-                uploads.push(Upload { key, id, started: modified(&meta) });
+                uploads.push((Upload { key, id, started: entry.modified() }, entry));
             }
         }
         Ok(uploads)
@@ -92,29 +100,45 @@ impl FileStore {
 
     /// Leaves an upload that is complete: its name proves whose archive it is, until [`Uploads::settled`].
     fn abort_now(&self, upload: &Upload) -> Result<(), StoreError> {
-        let path = self.upload_path(&upload.key, &upload.id);
-        let _lock = self.lock()?;
-        let inode = |path: &Path| fs::metadata(path).map(|meta| meta.ino()).ok();
-        let complete = inode(&path).is_some() && inode(&path) == inode(&self.path(&upload.key));
-        if complete { Ok(()) } else { remove(&path) }
+        let (dir, uploads) = self.both()?;
+        let _lock = self.lock(&dir)?;
+        let name = name_of(&upload.key, &upload.id);
+        let inode = |dir: &Dir, name: &str| dir.entry(name).ok().flatten().map(|entry| entry.inode());
+        let begun = inode(&uploads, &name);
+        let complete = begun.is_some() && begun == inode(&dir, &upload.key);
+        if complete { Ok(()) } else { remove(&uploads, &name) }
     }
 
     /// Gives a complete upload the name it is for. A sweep may have taken it up to the moment that the lock is ours.
-    fn publish_now(&self, from: &Path, to: &Path) -> Result<Completion, StoreError> {
-        let _lock = self.lock()?;
-        fs::metadata(from).map_err(|error| swept_or("write", from, error))?;
-        let made = durable::create_from(from, to).map_err(StoreError::of)?;
+    fn complete_now(&self, upload: &Upload, size: u64) -> Result<Completion, StoreError> {
+        let (dir, uploads) = self.both()?;
+        let name = name_of(&upload.key, &upload.id);
+        let swept = |error| swept_or("write", &uploads, &name, error);
+        let synced = || -> io::Result<u64> {
+            let file = uploads.file(&name)?;
+            file.sync_all()?;
+            Ok(file.metadata()?.len())
+        };
+        let length = synced().map_err(swept)?;
+        if length != size {
+            let path = uploads.path().join(&name);
+            let what = format!("unable to write {}: {length} of {size} bytes arrived", path.display());
+            return Err(StoreError::unavailable(what));
+        }
+        let _lock = self.lock(&dir)?;
+        uploads.entry(&name).and_then(|there| there.ok_or_else(|| ErrorKind::NotFound.into())).map_err(swept)?;
+        let made = dir.link(&uploads, &name, &upload.key).map_err(StoreError::of)?;
         Ok(if made { Completion::Done } else { Completion::Taken })
     }
 
     fn prepare_now(&self) -> Result<Vec<StoreError>, StoreError> {
-        let uploads = self.dir.join(UPLOADS);
-        fs::create_dir_all(&uploads).map_err(|error| unable("write", &uploads, error))?;
-        let _lock = self.lock()?;
+        let dir = Dir::make(&self.dir).map_err(StoreError::of)?;
+        dir.child(UPLOADS).map_err(StoreError::of)?;
+        let _lock = self.lock(&dir)?;
         // Temporary files are made under the lock alone, so whoever made these is dead.
-        let names = entries(&self.dir)?.into_iter().map(|(name, _)| name);
+        let names = files(&dir)?.into_iter().map(|(name, _)| name);
         let left = names.filter(|name| name.starts_with(durable::TEMPORARY_PREFIX));
-        Ok(left.filter_map(|name| remove(&self.path(&name)).err()).collect())
+        Ok(left.filter_map(|name| remove(&dir, &name).err()).collect())
     }
 }
 
@@ -125,12 +149,13 @@ impl Objects for FileStore {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Object>, StoreError> {
-        let path = self.path(key);
-        self.blocking(move |_| {
-            let Some(body) = read_if_there(&path)? else { return Ok(None) };
-            let meta = fs::metadata(&path).map_err(|error| unable("read", &path, error))?;
-            let tag = tag_of(&body);
-            Ok(Some(Object { body, tag, attributes: Attributes::default(), modified: modified(&meta) }))
+        let key = key.to_owned();
+        self.blocking(move |store| {
+            let Some(dir) = Dir::open_if_there(&store.dir).map_err(StoreError::of)? else { return Ok(None) };
+            let Some(body) = dir.read(&key, LONGEST_SMALL).map_err(StoreError::of)? else { return Ok(None) };
+            let entry = dir.entry(&key).map_err(|error| unable("read", &dir, &key, error))?;
+            let (tag, modified) = (tag_of(&body), entry.map_or(SystemTime::UNIX_EPOCH, |entry| entry.modified()));
+            Ok(Some(Object { body, tag, attributes: Attributes::default(), modified }))
         })
         .await
     }
@@ -138,23 +163,19 @@ impl Objects for FileStore {
     async fn head(&self, key: &str) -> Result<Option<Head>, StoreError> {
         let key = key.to_owned();
         self.blocking(move |store| {
-            let path = store.path(&key);
-            let meta = if_there(fs::metadata(&path)).map_err(|error| unable("read", &path, error))?;
-            let Some(meta) = meta else { return Ok(None) };
-            let mut build = None;
-            for upload in store.uploads_now(&key)?.into_iter().filter(|upload| upload.key == key) {
-                let linked = fs::metadata(store.upload_path(&key, &upload.id));
-                if linked.is_ok_and(|linked| linked.ino() == meta.ino()) {
-                    build = upload.id.parse().ok();
-                }
-            }
+            let Some(dir) = Dir::open_if_there(&store.dir).map_err(StoreError::of)? else { return Ok(None) };
+            let unable = |error| unable("read", &dir, &key, error);
+            let Some(file) = if_there(dir.file(&key)).map_err(unable)? else { return Ok(None) };
+            let entry = Entry::of(&file).map_err(unable)?;
+            let linked = store.uploads_now(&key)?.into_iter();
+            let linked = linked.filter(|(upload, of)| upload.key == key && of.inode() == entry.inode());
             Ok(Some(Head {
-                size: meta.len(),
-                tag: state_of(&meta),
+                size: entry.size(),
+                tag: state_of(&entry),
                 crc64nvme: None,
-                build,
+                build: linked.filter_map(|(upload, _)| upload.id.parse().ok()).next_back(),
                 attributes: Attributes::default(),
-                modified: modified(&meta),
+                modified: entry.modified(),
             }))
         })
         .await
@@ -170,27 +191,29 @@ impl Objects for FileStore {
     }
 
     async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        let path = self.path(key);
-        self.blocking(move |_| remove(&path)).await
+        let key = key.to_owned();
+        self.blocking(move |store| remove(&store.held()?, &key)).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
         let prefix = prefix.to_owned();
         self.blocking(move |store| {
-            let named = entries(&store.dir)?.into_iter().filter(|(name, _)| name.starts_with(&prefix));
-            let listed = |(key, meta): (String, Metadata)| Listed { key, size: meta.len(), modified: modified(&meta) };
+            let Some(dir) = Dir::open_if_there(&store.dir).map_err(StoreError::of)? else { return Ok(Vec::new()) };
+            let named = files(&dir)?.into_iter().filter(|(name, _)| name.starts_with(&prefix));
+            let listed = |(key, entry): (String, Entry)| Listed { key, size: entry.size(), modified: entry.modified() };
             Ok(named.map(listed).collect())
         })
         .await
     }
 
     async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, StoreError> {
-        let (path, tag) = (self.path(key), tag.clone());
-        self.blocking(move |_| {
-            let unable = |error| unable("read", &path, error);
-            let file = File::open(&path).map_err(unable)?;
-            if state_of(&file.metadata().map_err(unable)?) != tag {
-                return Err(StoreError::changed(format!("unable to read {}", path.display())));
+        let (key, tag) = (key.to_owned(), tag.clone());
+        self.blocking(move |store| {
+            let dir = store.held()?;
+            let unable = |error| unable("read", &dir, &key, error);
+            let file = dir.file(&key).map_err(unable)?;
+            if state_of(&Entry::of(&file).map_err(unable)?) != tag {
+                return Err(StoreError::changed(format!("unable to read {}", store.path(&key).display())));
             }
             let read = || -> io::Result<Vec<u8>> {
                 let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
@@ -212,7 +235,8 @@ impl Uploads for FileStore {
 
     async fn uploads(&self, prefix: &str) -> Result<Vec<Upload>, StoreError> {
         let prefix = prefix.to_owned();
-        self.blocking(move |store| store.uploads_now(&prefix)).await
+        self.blocking(move |store| Ok(store.uploads_now(&prefix)?.into_iter().map(|(upload, _)| upload).collect()))
+            .await
     }
 
     async fn last_part(&self, upload: &Upload) -> Result<SystemTime, StoreError> {
@@ -222,42 +246,37 @@ impl Uploads for FileStore {
 
     async fn begin(&self, key: &str, build: Uuid, _: &Attributes) -> Result<Upload, StoreError> {
         let upload = Upload { key: key.to_owned(), id: build.to_string(), started: SystemTime::now() };
-        let path = self.upload_path(&upload.key, &upload.id);
-        self.blocking(move |_| {
-            let made = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
-            made.map_err(|error| unable("write", &path, error))?;
+        self.blocking(move |store| {
+            let (_, uploads) = store.both()?;
+            let name = name_of(&upload.key, &upload.id);
+            // A build that tries again begins anew.
+            let made = match uploads.new_file(&name, 0o666) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    uploads.file_to_write(&name).and_then(|file| file.set_len(0))
+                }
+                made => made.map(drop),
+            };
+            made.map_err(|error| unable("write", &uploads, &name, error))?;
             Ok(upload)
         })
         .await
     }
 
     async fn send(&self, upload: &Upload, part: PartBody) -> Result<Part, StoreError> {
-        let path = self.upload_path(&upload.key, &upload.id);
+        let name = name_of(&upload.key, &upload.id);
         self.blocking(move |store| {
             let _writing = store.writes.read().unwrap_or_else(PoisonError::into_inner);
-            let write = || OpenOptions::new().write(true).open(&path)?.write_all_at(&part.bytes, part.offset);
-            write().map_err(|error| swept_or("write", &path, error))?;
+            let (_, uploads) = store.both()?;
+            let write = || uploads.file_to_write(&name)?.write_all_at(&part.bytes, part.offset);
+            write().map_err(|error| swept_or("write", &uploads, &name, error))?;
             Ok(Part { number: part.number, tag: String::new(), crc64nvme: part.crc64nvme })
         })
         .await
     }
 
     async fn complete(&self, upload: &Upload, _: Vec<Part>, size: u64, _: u64) -> Result<Completion, StoreError> {
-        let (from, to) = (self.upload_path(&upload.key, &upload.id), self.path(&upload.key));
-        self.blocking(move |store| {
-            let synced = || -> io::Result<u64> {
-                let file = File::open(&from)?;
-                file.sync_all()?;
-                Ok(file.metadata()?.len())
-            };
-            let length = synced().map_err(|error| swept_or("write", &from, error))?;
-            if length != size {
-                let what = format!("unable to write {}: {length} of {size} bytes arrived", from.display());
-                return Err(StoreError::unavailable(what));
-            }
-            store.publish_now(&from, &to)
-        })
-        .await
+        let upload = upload.clone();
+        self.blocking(move |store| store.complete_now(&upload, size)).await
     }
 
     async fn abort(&self, upload: &Upload) -> Result<(), StoreError> {
@@ -286,8 +305,8 @@ impl Uploads for FileStore {
     }
 
     async fn settled(&self, key: &str, build: Uuid) -> Result<(), StoreError> {
-        let path = self.upload_path(key, &build.to_string());
-        self.blocking(move |_| remove(&path)).await
+        let name = name_of(key, &build.to_string());
+        self.blocking(move |store| remove(&store.both()?.1, &name)).await
     }
 
     async fn prepare(&self) -> Result<Vec<StoreError>, StoreError> {
@@ -301,53 +320,45 @@ fn tag_of(body: &[u8]) -> Tag {
 }
 
 /// Archives are written once; inode, length and time tell one from a later one without reading it.
-fn state_of(meta: &Metadata) -> Tag {
-    Tag(format!("{}-{}-{}.{}", meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+fn state_of(entry: &Entry) -> Tag {
+    let (seconds, nanoseconds) = entry.changed();
+    Tag(format!("{}-{}-{seconds}.{nanoseconds}", entry.inode(), entry.size()))
 }
 
-fn modified(meta: &Metadata) -> SystemTime {
-    meta.modified().unwrap_or(SystemTime::UNIX_EPOCH)
+/// Of an upload among the others.
+fn name_of(key: &str, id: &str) -> String {
+    format!("{key}.{id}")
 }
 
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    if_there(fs::read(path)).map_err(|error| unable("read", path, error))
+fn remove(dir: &Dir, name: &str) -> Result<(), StoreError> {
+    dir.remove(name).map(drop).map_err(StoreError::of)
 }
 
-fn remove(path: &Path) -> Result<(), StoreError> {
-    if_there(fs::remove_file(path)).map(drop).map_err(|error| unable("remove", path, error))
+/// Plain files of a directory with a UTF-8 name.
+fn files(dir: &Dir) -> Result<Vec<(String, Entry)>, StoreError> {
+    let names = dir.names().map_err(|error| unable("read", dir, "", error))?;
+    // Another process may remove a file between its name being listed and asked for.
+    let found = |name: String| dir.entry(&name).ok().flatten().map(|entry| (name, entry));
+    let found = names.into_iter().filter_map(|name| name.into_string().ok()).filter_map(found);
+    Ok(found.filter(|(_, entry)| entry.is_file()).collect())
 }
 
-/// Plain files of a directory with a UTF-8 name; an absent directory has none.
-fn entries(dir: &Path) -> Result<Vec<(String, Metadata)>, StoreError> {
-    let found = if_there(fs::read_dir(dir)).map_err(|error| unable("read", dir, error))?;
-    let Some(found) = found else { return Ok(Vec::new()) };
-    let mut entries = Vec::new();
-    for entry in found {
-        let entry = entry.map_err(|error| unable("read", dir, error))?;
-        // Another process may remove a file between its name being listed and asked for.
-        if let (Ok(name), Ok(meta)) = (entry.file_name().into_string(), entry.metadata())
-            && meta.is_file()
-        {
-            entries.push((name, meta));
-        }
-    }
-    Ok(entries)
-}
-
-fn swept_or(verb: &str, path: &Path, error: io::Error) -> StoreError {
+fn swept_or(verb: &str, dir: &Dir, name: &str, error: io::Error) -> StoreError {
     match error.kind() {
-        ErrorKind::NotFound => StoreError::swept(format!("unable to {verb} {}", path.display())),
-        _ => unable(verb, path, error),
+        ErrorKind::NotFound => StoreError::swept(format!("unable to {verb} {}", dir.path().join(name).display())),
+        _ => unable(verb, dir, name, error),
     }
 }
 
-fn unable(verb: &str, path: &Path, error: io::Error) -> StoreError {
-    StoreError::of(Failure::io(format!("unable to {verb} {}", path.display()), error))
+fn unable(verb: &str, dir: &Dir, name: impl AsRef<OsStr>, error: io::Error) -> StoreError {
+    StoreError::of(dir.failed(verb, name, error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use failure::Failure;
+    use std::fs;
 
     fn store() -> (tempfile::TempDir, FileStore) {
         let dir = tempfile::tempdir().unwrap();
@@ -359,13 +370,13 @@ mod tests {
     #[test]
     fn an_upload_swept_at_the_last_moment_is_known_as_that() {
         let (_dir, store) = store();
-        let (from, to) = (store.upload_path("a-1.tar", "x"), store.path("a-1.tar"));
-        let swept = store.publish_now(&from, &to).unwrap_err();
+        let upload = Upload { key: "a-1.tar".to_owned(), id: "x".to_owned(), started: SystemTime::now() };
+        let swept = store.complete_now(&upload, 1).unwrap_err();
         assert!(matches!(swept, StoreError::Swept(_)), "{swept:?}");
         assert!(Failure::from(swept).is_temporary(), "the next build may succeed");
-        fs::write(&from, "x").unwrap();
-        assert_eq!(store.publish_now(&from, &to).unwrap(), Completion::Done);
-        assert_eq!(store.publish_now(&from, &to).unwrap(), Completion::Taken);
+        fs::write(store.dir.join(UPLOADS).join("a-1.tar.x"), "x").unwrap();
+        assert_eq!(store.complete_now(&upload, 1).unwrap(), Completion::Done);
+        assert_eq!(store.complete_now(&upload, 1).unwrap(), Completion::Taken);
     }
 
     #[tokio::test]
@@ -392,7 +403,7 @@ mod tests {
     #[tokio::test]
     async fn a_lock_that_others_hold_is_no_refusal() {
         let (_dir, held) = store();
-        let _lock = held.lock().unwrap();
+        let _lock = held.lock(&held.held().unwrap()).unwrap();
         let store = FileStore::new(held.dir.clone(), Duration::ZERO);
         let plain = Attributes::default();
         let unavailable = store.put("a", b"", Condition::Absent, &plain).await.unwrap_err();

@@ -7,6 +7,9 @@ use std::fmt;
 use std::time::SystemTime;
 use uuid::Uuid;
 
+/// Bytes of the largest object that is read as a record or a list.
+pub(crate) const LONGEST_SMALL: u64 = 64 << 20;
+
 /// Names one state of one object: it changes whenever the object's bytes do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag(pub(crate) String);

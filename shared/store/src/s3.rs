@@ -1,5 +1,6 @@
 //! A store in an S3 bucket, on AWS or on any server that keeps S3's rules for conditional writes.
 
+use crate::objects::LONGEST_SMALL;
 use crate::{
     Attributes, Completion, Condition, Encryption, Head, Listed, Object, Objects, Part, PartBody, Put, StoreError, Tag,
     Upload, Uploads,
@@ -28,8 +29,6 @@ use uuid::Uuid;
 
 /// Metadata of an artifact: the build that uploaded it, so that a lost reply can be settled.
 const BUILD: &str = "build-uuid";
-/// Largest object that is read as a record or a list.
-const LARGEST_SMALL: i64 = 64 << 20;
 /// Slowest link a part may be sent over before its request counts as stuck, in bytes a second.
 const SLOWEST_LINK: u64 = 64 << 10;
 /// Tries of one range whose answer breaks off.
@@ -121,17 +120,26 @@ impl Objects for S3Store {
             Err(error) if code_is(&error, &["NoSuchKey"]) => return Ok(None),
             Err(error) => return Err(failed(what(), error)),
         };
-        if answer.content_length().is_some_and(|length| length > LARGEST_SMALL) {
-            return Err(StoreError::refused(format!("{}: it is too large to be a record", what())));
-        }
         let tag = Tag(answer.e_tag().unwrap_or_default().to_owned());
         let attributes = attributes_of(answer.storage_class(), answer.server_side_encryption(), answer.ssekms_key_id());
         let modified = time_of(answer.last_modified());
-        let body = tokio::time::timeout(self.timeout, answer.body.collect()).await;
-        let body = body.map_err(|_| StoreError::unavailable(format!("{}: no answer in time", what())))?;
-        let body =
-            body.map_err(|error| StoreError::unavailable(format!("{}: the answer broke off: {error}", what())))?;
-        Ok(Some(Object { body: body.to_vec(), tag, attributes, modified }))
+        // Not by the length it promises alone: an answer in chunks has none, and perhaps no end.
+        let mut stream = answer.body;
+        let collect = async {
+            let mut body = Vec::new();
+            while let Some(bytes) = stream.next().await {
+                let broken = |error| StoreError::unavailable(format!("{}: the answer broke off: {error}", what()));
+                let bytes = bytes.map_err(broken)?;
+                if (body.len() + bytes.len()) as u64 > LONGEST_SMALL {
+                    return Err(StoreError::refused(format!("{}: it is too large to be a record", what())));
+                }
+                body.extend_from_slice(&bytes);
+            }
+            Ok(body)
+        };
+        let in_time = tokio::time::timeout(self.timeout, collect).await;
+        let body = in_time.map_err(|_| StoreError::unavailable(format!("{}: no answer in time", what())))??;
+        Ok(Some(Object { body, tag, attributes, modified }))
     }
 
     async fn head(&self, key: &str) -> Result<Option<Head>, StoreError> {

@@ -3,7 +3,7 @@
 use crate::args::{Args, Rollback};
 use crate::resolve::{Wanted, resolve};
 use crate::seen::Channel;
-use crate::shelf::{Draft, Shelf};
+use crate::shelf::{Draft, LONGEST_RECORD, Shelf};
 use crate::writeback::Writeback;
 use archive::{UnpackError, unpack};
 use cli::{Console, Interrupts, Output};
@@ -12,7 +12,7 @@ use release::layout::LATEST;
 use release::record::Artifact;
 use release::transfer::{Sums, read_through};
 use release::{Record, ReleaseNumber, Selector};
-use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use store::{Head, Objects};
 
@@ -192,12 +192,12 @@ async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) 
     check_space(args, head.size)?;
     // One fresh download settles whether the network or the store has the damage.
     let mut draft = shelf.draft().await?;
-    let mut written = Writeback::start(&draft.dir)?;
+    let mut written = Writeback::start(draft.dir.path())?;
     let (mut sums, mut unpacked) = pass(args, store.as_ref(), &key, &head, wanted, (&draft, &written), console).await?;
     if let Some(artifact) = artifact.filter(|artifact| !sums.are_of(artifact)) {
         console.step(format!("{key} does not match its record, downloading it once more"));
         draft = shelf.draft().await?;
-        written = Writeback::start(&draft.dir)?;
+        written = Writeback::start(draft.dir.path())?;
         (sums, unpacked) = pass(args, store.as_ref(), &key, &head, wanted, (&draft, &written), console).await?;
         if !sums.are_of(artifact) {
             let url = store.url(&key);
@@ -208,6 +208,7 @@ async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) 
         console.warn(format!("{key} was damaged on its way and downloaded twice"));
     }
     unpacked.map_err(|error| refused(&store.url(&key), error))?;
+    draft.finish()?;
     let record = match &wanted.record {
         Some(record) => record.clone(),
         None => inner_record(&draft, wanted)?,
@@ -238,9 +239,9 @@ async fn pass(
     (draft, written): (&Draft, &Writeback),
     console: Console,
 ) -> Result<(Sums, Result<(), UnpackError>), Failure> {
-    let (into, format, limits) = (draft.dir.clone(), wanted.format(), args.limits());
+    let (into, heir, format, limits) = (draft.dir.clone(), draft.heir(), wanted.format(), args.limits());
     let progress = console.progress(Some(head.size));
-    let consume = move |packed| unpack(format.reader(packed).map_err(UnpackError::Read)?, &into, limits);
+    let consume = move |packed| unpack(format.reader(packed).map_err(UnpackError::Read)?, into.as_fd(), heir, limits);
     let arrived = |bytes| {
         progress.add(bytes);
         written.arrived(bytes);
@@ -262,7 +263,8 @@ fn refused(url: &str, error: UnpackError) -> Failure {
 fn inner_record(draft: &Draft, wanted: &Wanted) -> Result<Record, Failure> {
     let number = wanted.number;
     let no_record = |why: String| Failure::permanent(format!("the archive of release {number} has no record: {why}"));
-    let bytes = fs::read(draft.dir.join("RELEASE")).map_err(|error| no_record(format!("RELEASE: {error}")))?;
+    let bytes = draft.dir.read("RELEASE", LONGEST_RECORD).map_err(|error| no_record(error.to_string()))?;
+    let bytes = bytes.ok_or_else(|| no_record("there is no RELEASE".to_owned()))?;
     let record = Record::parse(&bytes).map_err(|error| no_record(error.to_string()))?;
     if record.number() == number { Ok(record) } else { Err(no_record(format!("its VERSION is {}", record.number()))) }
 }

@@ -1,23 +1,23 @@
 //! Taking a tree away, however deep it is.
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, open, openat, renameat, unlinkat};
+use durable::{Dir, if_there};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 use rustix::io::Errno;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Removes a directory and all in it; it may be gone already. std's own way keeps a directory open for each level, and
+/// Removes a directory of `above` and all in it; it may be gone already. std's own way keeps a directory open for each level, and
 /// runs out of files in a deep tree. Here what lies deeper is moved up first, so that two are open at once.
-pub(crate) fn remove_tree(dir: &Path) -> io::Result<()> {
-    let Some(top) = durable::if_there(open(dir, DIRECTORY, Mode::empty()))? else { return Ok(()) };
+pub(crate) fn remove_tree(above: &Dir, name: &OsStr) -> io::Result<()> {
+    let Some(top) = if_there(openat(above, name, DIRECTORY, Mode::empty()))? else { return Ok(()) };
     let mut moved = 0;
     loop {
         let names = names(&top)?;
         if names.is_empty() {
-            return Ok(unlinkat(CWD, dir, AtFlags::REMOVEDIR)?);
+            return Ok(unlinkat(above, name, AtFlags::REMOVEDIR)?);
         }
         for name in names {
             remove(&top, &name, &mut moved)?;
@@ -61,7 +61,7 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, moved: &mut u64) -> io::R
 
 fn names(dir: &OwnedFd) -> io::Result<Vec<CString>> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
+    for entry in rustix::fs::Dir::read_from(dir)? {
         let name = entry?.file_name().to_owned();
         if !matches!(name.as_bytes(), b"." | b"..") {
             names.push(name);
@@ -90,8 +90,9 @@ mod tests {
         fs::write(&kept, "x").unwrap();
         symlink(root.path(), dir.join("a/out")).unwrap();
         symlink(root.path(), dir.join("out")).unwrap();
-        remove_tree(&dir).unwrap();
+        let above = Dir::open(root.path()).unwrap();
+        remove_tree(&above, OsStr::new("tree")).unwrap();
         assert!(!dir.exists() && kept.exists());
-        remove_tree(&dir).unwrap();
+        remove_tree(&above, OsStr::new("tree")).unwrap();
     }
 }

@@ -3,14 +3,14 @@
 //! A text of lines, each a promotion's number, its channel and its store, between a line with the version and one with a
 //! hash over all of them: a number that a bad disk made smaller would let an old promotion pass.
 
+use durable::Dir;
 use failure::Failure;
 use release::record::sha256;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+const NAME: &str = "promotions";
 const HEAD: &str = "promotions 1\n";
 const SEAL: &str = "sha256 ";
 /// No honest file is longer, in bytes.
@@ -30,37 +30,26 @@ impl Channel {
 }
 
 /// What a host remembers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Seen {
-    path: PathBuf,
     numbers: BTreeMap<Channel, u64>,
 }
 
 impl Seen {
-    /// What the file `path` says; nothing was seen where there is none.
+    /// What `dir` says; nothing was seen where nothing is said.
     ///
     /// # Errors
     /// It can't be read, or is not whole: then nobody knows what was seen.
-    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let unable = |error| Failure::io(format!("unable to read {}", path.display()), error);
-        let seen = |numbers| Self { path: path.to_owned(), numbers };
-        match fs::symlink_metadata(path) {
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                return Ok(seen(BTreeMap::new()));
-            }
-            Err(error) => return Err(unable(error)),
-            // Nothing of ours, and a pipe would be waited for without end.
-            Ok(meta) if !meta.is_file() || meta.len() > LONGEST => return Err(damaged(path)),
-            Ok(_) => {}
-        }
-        let bytes = fs::read(path).map_err(unable)?;
-        let text = String::from_utf8(bytes).map_err(|_| damaged(path))?;
+    pub(crate) fn read(dir: &Dir) -> Result<Self, Failure> {
+        let Some(bytes) = dir.read(NAME, LONGEST)? else { return Ok(Self::default()) };
+        let path = dir.path().join(NAME);
+        let text = String::from_utf8(bytes).map_err(|_| damaged(&path))?;
         if !text.starts_with(HEAD) && text.starts_with("promotions ") {
             let version = text.lines().next().unwrap_or_default();
             let what = format!("unable to use {}: another version of artifact-fetch wrote it", path.display());
             return Err(Failure::permanent(format!("{what} ({version})")));
         }
-        parse(&text).map(seen).ok_or_else(|| damaged(path))
+        parse(&text).map(|numbers| Self { numbers }).ok_or_else(|| damaged(&path))
     }
 
     /// The number that was seen last; 0 if none was.
@@ -72,7 +61,7 @@ impl Seen {
     ///
     /// # Errors
     /// It can't be written, and what was seen before counts.
-    pub(crate) fn remember(mut self, channel: Channel, number: u64) -> Result<(), Failure> {
+    pub(crate) fn remember(mut self, dir: &Dir, channel: Channel, number: u64) -> Result<(), Failure> {
         self.numbers.insert(channel, number);
         let mut text = HEAD.to_owned();
         for (channel, number) in self.numbers.iter().filter(|(_, number)| **number > 0) {
@@ -80,7 +69,7 @@ impl Seen {
         }
         let seal = hex::encode(sha256(text.as_bytes()));
         let _ = writeln!(text, "{SEAL}{seal}");
-        durable::replace(&self.path, text.as_bytes())
+        dir.replace(NAME, text.as_bytes())
     }
 }
 
@@ -107,6 +96,7 @@ fn damaged(path: &Path) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn channels() -> [Channel; 4] {
         [
@@ -119,47 +109,47 @@ mod tests {
 
     #[test]
     fn each_channel_has_its_own_number() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("promotions");
+        let place = tempfile::tempdir().unwrap();
+        let dir = Dir::open(place.path()).unwrap();
         for (number, channel) in (1..).zip(channels()) {
-            let seen = Seen::read(&path).unwrap();
+            let seen = Seen::read(&dir).unwrap();
             assert_eq!(seen.last(&channel), 0);
-            seen.remember(channel, number).unwrap();
+            seen.remember(&dir, channel, number).unwrap();
         }
-        let seen = Seen::read(&path).unwrap();
+        let seen = Seen::read(&dir).unwrap();
         assert_eq!(channels().map(|channel| seen.last(&channel)), [1, 2, 3, 4]);
         let [first, ..] = channels();
-        seen.remember(first.clone(), 0).unwrap();
-        assert_eq!(Seen::read(&path).unwrap().last(&first), 0);
+        seen.remember(&dir, first.clone(), 0).unwrap();
+        assert_eq!(Seen::read(&dir).unwrap().last(&first), 0);
     }
 
     #[test]
     fn any_byte_that_is_wrong_or_missing_is_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("promotions");
+        let place = tempfile::tempdir().unwrap();
+        let (dir, path) = (Dir::open(place.path()).unwrap(), place.path().join("promotions"));
         let [channel, ..] = channels();
-        Seen::read(&path).unwrap().remember(channel.clone(), 42).unwrap();
+        Seen::read(&dir).unwrap().remember(&dir, channel.clone(), 42).unwrap();
         let whole = fs::read(&path).unwrap();
         for at in 0..whole.len() {
             fs::write(&path, &whole[..at]).unwrap();
-            assert!(Seen::read(&path).is_err_and(|failure| !failure.is_temporary()), "cut at {at}");
+            assert!(Seen::read(&dir).is_err_and(|failure| !failure.is_temporary()), "cut at {at}");
             let mut flipped = whole.clone();
             flipped[at] ^= 1;
             fs::write(&path, flipped).unwrap();
-            assert!(Seen::read(&path).is_err_and(|failure| !failure.is_temporary()), "flipped at {at}");
+            assert!(Seen::read(&dir).is_err_and(|failure| !failure.is_temporary()), "flipped at {at}");
         }
         fs::write(&path, [&whole[..], b"\n"].concat()).unwrap();
-        assert!(Seen::read(&path).is_err());
+        assert!(Seen::read(&dir).is_err());
         fs::write(&path, &whole).unwrap();
-        assert_eq!(Seen::read(&path).unwrap().last(&channel), 42);
+        assert_eq!(Seen::read(&dir).unwrap().last(&channel), 42);
     }
 
     #[test]
     fn a_later_version_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("promotions");
+        let place = tempfile::tempdir().unwrap();
+        let (dir, path) = (Dir::open(place.path()).unwrap(), place.path().join("promotions"));
         fs::write(&path, "promotions 2\n").unwrap();
-        let failure = Seen::read(&path).unwrap_err();
+        let failure = Seen::read(&dir).unwrap_err();
         assert!(failure.to_string().contains("another version of artifact-fetch wrote it (promotions 2)"));
     }
 }

@@ -7,19 +7,17 @@
 use crate::removal::remove_tree;
 use crate::seen::{Channel, Seen};
 use crate::writeback::Writeback;
-use durable::Lock;
+use durable::{Dir, Lock};
 use failure::Failure;
 use release::{Layout, Record, ReleaseNumber};
-use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{AtFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
 use std::cmp::Reverse;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 const HIDDEN: &str = ".artifact-fetch";
 const CURRENT: &str = "current";
-const SEEN: &str = "promotions";
 /// Only renames and small writes happen under the lock.
 const LOCK_LIMIT: Duration = Duration::from_secs(60);
 /// Tells two times of a file apart.
@@ -27,29 +25,52 @@ const TICK: Duration = Duration::from_nanos(1);
 const REMOVAL_TRIES: u32 = 50;
 const REMOVAL_PAUSE: Duration = Duration::from_millis(2);
 
+/// Bytes of the longest record that is read.
+pub(crate) const LONGEST_RECORD: u64 = 1 << 20;
+
 /// A directory of releases.
 #[derive(Debug)]
 pub(crate) struct Shelf {
-    dir: PathBuf,
+    path: PathBuf,
     layout: Layout,
+}
+
+/// The shelf and what is hidden on it, both held open.
+struct Held {
+    dir: Dir,
+    hidden: Dir,
 }
 
 /// A tree that nobody sees yet; removed with this value unless it was put on the shelf.
 #[derive(Debug)]
 pub(crate) struct Draft {
     /// Where to unpack to.
-    pub(crate) dir: PathBuf,
-    lock_path: PathBuf,
+    pub(crate) dir: Dir,
+    hidden: Dir,
+    name: OsString,
     _lock: Lock,
 }
 
 impl Draft {
+    /// Whom what is unpacked belongs to, if root works for somebody else.
+    pub(crate) fn heir(&self) -> Option<(u32, u32)> {
+        self.hidden.heir()
+    }
+
+    /// From now on it is for others, too.
+    ///
+    /// # Errors
+    /// Its mode can't be set.
+    pub(crate) fn finish(&self) -> Result<(), Failure> {
+        self.hidden.give(&self.dir, 0o755).map_err(|error| self.hidden.failed("write", &self.name, error))
+    }
+
     /// Removes the tree and says whether it could.
     ///
     /// # Errors
     /// Some of it stays; the next run tries again.
     pub(crate) fn remove(self) -> Result<(), Failure> {
-        remove_tree(&self.dir).map_err(|error| unable("remove", &self.dir, error))
+        remove_tree(&self.hidden, &self.name).map_err(|error| self.hidden.failed("remove", &self.name, error))
     }
 }
 
@@ -57,20 +78,20 @@ impl Drop for Draft {
     fn drop(&mut self) {
         // A thread that unpacks may make one more file before it notices; what stays all the same, the next run sweeps.
         for _ in 0..REMOVAL_TRIES {
-            if remove_tree(&self.dir).is_ok() {
+            if remove_tree(&self.hidden, &self.name).is_ok() {
                 break;
             }
             std::thread::sleep(REMOVAL_PAUSE);
         }
-        let _ = fs::remove_file(&self.lock_path);
+        let _ = self.hidden.remove(lock_of(&self.name));
     }
 }
 
 impl Shelf {
     /// The shelf in `dir`; touches nothing.
     pub(crate) fn new(dir: &Path, layout: &Layout) -> Self {
-        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-        Self { dir, layout: layout.clone() }
+        let path = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        Self { path, layout: layout.clone() }
     }
 
     /// Makes the directories.
@@ -78,16 +99,28 @@ impl Shelf {
     /// # Errors
     /// They can't be made or written.
     pub(crate) async fn prepare(&self) -> Result<(), Failure> {
-        let hidden = self.hidden();
-        fs::create_dir_all(&hidden).map_err(|error| unable("write", &hidden, error))?;
-        let _lock = self.lock().await?;
+        let held = self.make()?;
+        let _lock = held.lock().await?;
         // What dead runs left.
-        self.sweep_locked()
+        held.sweep()
+    }
+
+    /// The shelf, made where it is missing.
+    fn make(&self) -> Result<Held, Failure> {
+        let dir = Dir::make(&self.path)?;
+        let hidden = dir.child(HIDDEN)?;
+        Ok(Held { dir, hidden })
+    }
+
+    /// The shelf, if it is there.
+    fn held(&self) -> Result<Option<Held>, Failure> {
+        let Some(dir) = Dir::open_if_there(&self.path)? else { return Ok(None) };
+        Ok(dir.child_if_there(HIDDEN)?.map(|hidden| Held { dir, hidden }))
     }
 
     /// Directory of a release.
     pub(crate) fn tree(&self, number: ReleaseNumber) -> PathBuf {
-        self.dir.join(self.layout.name(number))
+        self.path.join(self.layout.name(number))
     }
 
     /// The record of a release that stands on the shelf whole.
@@ -95,22 +128,20 @@ impl Shelf {
     /// # Errors
     /// Something else has the release's name.
     pub(crate) fn record(&self, number: ReleaseNumber) -> Result<Option<Record>, Failure> {
-        let tree = self.tree(number);
-        match fs::symlink_metadata(&tree) {
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
-            Err(error) => return Err(unable("read", &tree, error)),
-        }
-        let path = self.record_path(number);
-        let parsed = fs::read(&path).ok().and_then(|bytes| Record::parse(&bytes).ok());
-        parsed.filter(|record| record.number() == number && tree.is_dir() && !tree.is_symlink()).map(Some).ok_or_else(
-            || Failure::permanent(format!("{} is there, but was not put there by artifact-fetch", tree.display())),
-        )
+        let Some(dir) = Dir::open_if_there(&self.path)? else { return Ok(None) };
+        let name = self.layout.name(number);
+        let Some(tree) = dir.entry(&name).map_err(|error| dir.failed("read", &name, error))? else { return Ok(None) };
+        let record = dir.child_if_there(HIDDEN)?.map(|hidden| hidden.read(self.layout.record(number), LONGEST_RECORD));
+        let record = record.and_then(Result::ok).flatten().and_then(|bytes| Record::parse(&bytes).ok());
+        record.filter(|record| record.number() == number && tree.is_dir()).map(Some).ok_or_else(|| {
+            let tree = self.tree(number);
+            Failure::permanent(format!("{} is there, but was not put there by artifact-fetch", tree.display()))
+        })
     }
 
     /// The release that `current` leads to.
     pub(crate) fn current(&self) -> Option<ReleaseNumber> {
-        let target = fs::read_link(self.dir.join(CURRENT)).ok()?;
+        let target = Dir::open(&self.path).ok()?.link_target(CURRENT)?;
         let name = target.to_str()?.strip_prefix(&self.layout.prefix())?.to_owned();
         name.parse().ok()
     }
@@ -120,7 +151,10 @@ impl Shelf {
     /// # Errors
     /// They can't be read, or are damaged.
     pub(crate) fn seen(&self) -> Result<Seen, Failure> {
-        Seen::read(&self.hidden().join(SEEN))
+        match self.held()? {
+            Some(held) => Seen::read(&held.hidden),
+            None => Ok(Seen::default()),
+        }
     }
 
     /// Remembers promotion `number` in place of `last`. False: another run remembered another one meanwhile, and nothing
@@ -132,13 +166,12 @@ impl Shelf {
         if number == last {
             return Ok(true);
         }
-        let hidden = self.hidden();
-        fs::create_dir_all(&hidden).map_err(|error| unable("write", &hidden, error))?;
-        let _lock = self.lock().await?;
-        let seen = self.seen()?;
+        let held = self.make()?;
+        let _lock = held.lock().await?;
+        let seen = Seen::read(&held.hidden)?;
         match seen.last(channel) {
             now if now == number => Ok(true),
-            now if now == last => seen.remember(channel.clone(), number).map(|()| true),
+            now if now == last => seen.remember(&held.hidden, channel.clone(), number).map(|()| true),
             _ => Ok(false),
         }
     }
@@ -148,14 +181,13 @@ impl Shelf {
     /// # Errors
     /// It can't be made.
     pub(crate) async fn draft(&self) -> Result<Draft, Failure> {
-        let hidden = self.hidden();
+        let held = self.make()?;
         // Under the lock, since between its two steps a draft looks like one of a dead run.
-        let _lock = self.lock().await?;
-        let dir = tempfile::Builder::new().prefix("unpack-").tempdir_in(&hidden);
-        let dir = dir.map_err(|error| unable("write", &hidden, error))?.keep();
-        let lock_path = lock_path(&dir);
-        let own = Lock::acquire(&lock_path, LOCK_LIMIT)?;
-        Ok(Draft { dir, lock_path, _lock: own })
+        let _lock = held.lock().await?;
+        let dir = held.hidden.new_child("unpack-")?;
+        let name = dir.path().file_name().unwrap_or_default().to_owned();
+        let own = held.hidden.lock(lock_of(&name), LOCK_LIMIT)?;
+        Ok(Draft { dir, hidden: held.hidden, name, _lock: own })
     }
 
     /// Puts a whole, verified tree on the shelf. Another run may have done so meanwhile, which is as good.
@@ -169,23 +201,22 @@ impl Shelf {
         number: ReleaseNumber,
         record: &Record,
     ) -> Result<(), Failure> {
-        let tree = self.tree(number);
-        rustix::fs::chmod(&draft.dir, rustix::fs::Mode::from_raw_mode(0o755))
-            .map_err(|error| unable("write", &draft.dir, error.into()))?;
+        let name = self.layout.name(number);
         blocking(move || written.finish()).await?;
-        let _lock = self.lock().await?;
+        let Held { dir, hidden } = self.make()?;
+        let _lock = lock(&hidden).await?;
         if self.record(number)?.is_some() {
             return Ok(());
         }
         // The record first: a tree without one is nobody's.
-        durable::replace(&self.record_path(number), &record.to_bytes())?;
-        let moved = match rustix::fs::renameat_with(CWD, &draft.dir, CWD, &tree, RenameFlags::NOREPLACE) {
+        hidden.replace(self.layout.record(number), &record.to_bytes())?;
+        let moved = match rustix::fs::renameat_with(&hidden, &draft.name, &dir, &name, RenameFlags::NOREPLACE) {
             // Some file systems, NFS for one, know no such flag; a plain rename replaces nothing but an empty directory.
-            Err(rustix::io::Errno::INVAL) => fs::rename(&draft.dir, &tree),
+            Err(rustix::io::Errno::INVAL) => hidden.rename(&draft.name, &dir, &name),
             moved => moved.map_err(Into::into),
         };
-        moved.map_err(|error| unable("write", &tree, error))?;
-        durable::sync_dir(&self.dir)
+        moved.map_err(|error| dir.failed("write", &name, error))?;
+        dir.sync()
     }
 
     /// Lets `current` lead to a release of the shelf, and takes old ones beyond the `keep` most lately used off it. What
@@ -203,99 +234,67 @@ impl Shelf {
         if self.record(number)?.is_none() {
             return Ok(None);
         }
-        let link = self.dir.join(CURRENT);
-        if fs::symlink_metadata(&link).is_ok_and(|meta| !meta.is_symlink()) {
+        let held = self.make()?;
+        let stands = held.dir.entry(CURRENT).map_err(|error| held.dir.failed("read", CURRENT, error))?;
+        if stands.is_some_and(|stands| !stands.is_link()) {
+            let link = self.path.join(CURRENT);
             return Err(Failure::permanent(format!("{} is there, but is not a link", link.display())));
         }
-        self.sweep_locked()?;
+        held.sweep()?;
         let before = self.current();
         if before != Some(number) {
             // A tree's own time says when it was last current, which is the order in which they go. The clock may have
             // been put back since the newest of them.
-            let newest = self.releases()?.into_iter().map(|(used, _)| used).max();
+            let newest = self.releases(&held)?.into_iter().map(|(used, _)| used).max();
             let now = newest.map_or(SystemTime::now(), |newest| SystemTime::now().max(newest + TICK));
             if let Some(before) = before {
-                touch(&self.tree(before), now)?;
+                touch(&held.dir, &self.layout.name(before), now)?;
             }
-            touch(&self.tree(number), now + TICK)?;
-            durable::switch_link(&link, Path::new(&self.layout.name(number)))?;
+            let name = self.layout.name(number);
+            touch(&held.dir, &name, now + TICK)?;
+            held.dir.switch_link(CURRENT, Path::new(&name))?;
         }
-        Ok(Some(self.retire(number, before, keep)))
+        Ok(Some(self.retire(&held, number, before, keep)))
     }
 
     /// The releases on the shelf, and when each was last current.
-    fn releases(&self) -> Result<Vec<(SystemTime, ReleaseNumber)>, Failure> {
-        let mut releases = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(|error| unable("read", &self.dir, error))? {
-            let entry = entry.map_err(|error| unable("read", &self.dir, error))?;
-            let name = entry.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix(&self.layout.prefix())?.parse().ok());
-            if let Some(number) = number.filter(|number| self.record_path(*number).exists()) {
-                let used = entry.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
-                releases.push((used, number));
-            }
-        }
-        Ok(releases)
+    fn releases(&self, Held { dir, hidden }: &Held) -> Result<Vec<(SystemTime, ReleaseNumber)>, Failure> {
+        let names = dir.names().map_err(|error| dir.failed("read", "", error))?;
+        let prefix = self.layout.prefix();
+        let numbers = names.iter().filter_map(|name| name.to_str()?.strip_prefix(&prefix)?.parse().ok());
+        let stands = |number: &ReleaseNumber| matches!(hidden.entry(self.layout.record(*number)), Ok(Some(_)));
+        let used = |number| {
+            let tree = dir.entry(self.layout.name(number)).ok().flatten();
+            (tree.map_or(SystemTime::UNIX_EPOCH, |tree| tree.modified()), number)
+        };
+        Ok(numbers.filter(stands).map(used).collect())
     }
 
     /// Takes the trees that are too old off the shelf. The one that was current just now stays in any case.
     fn retire(
         &self,
+        held: &Held,
         current: ReleaseNumber,
         before: Option<ReleaseNumber>,
         keep: usize,
     ) -> Result<Vec<Draft>, Failure> {
-        let mut releases = self.releases()?;
+        let mut releases = self.releases(held)?;
         releases.sort_unstable_by_key(|(used, number)| {
             Reverse((*number == current, Some(*number) == before, *used, *number))
         });
+        let Held { dir, hidden } = held;
         let mut removed = Vec::new();
         for (_, number) in releases.into_iter().skip(1 + keep) {
-            let tree = self.tree(number);
-            let dir = self.hidden().join(format!("old-{}-{}", self.layout.name(number), std::process::id()));
-            let lock_path = lock_path(&dir);
-            let own = Lock::acquire(&lock_path, LOCK_LIMIT)?;
-            fs::rename(&tree, &dir).map_err(|error| unable("remove", &tree, error))?;
-            removed.push(Draft { dir, lock_path, _lock: own });
-            let record = self.record_path(number);
-            fs::remove_file(&record).map_err(|error| unable("remove", &record, error))?;
+            let tree = self.layout.name(number);
+            if let Some(old) = dir.child_if_there(&tree)? {
+                let name = OsString::from(format!("old-{tree}-{}", std::process::id()));
+                let own = hidden.lock(lock_of(&name), LOCK_LIMIT)?;
+                dir.rename(&tree, hidden, &name).map_err(|error| dir.failed("remove", &tree, error))?;
+                removed.push(Draft { dir: old, hidden: hidden.clone(), name, _lock: own });
+            }
+            hidden.remove(self.layout.record(number))?;
         }
         Ok(removed)
-    }
-
-    /// Removes what dead runs left.
-    fn sweep_locked(&self) -> Result<(), Failure> {
-        let hidden = self.hidden();
-        for entry in fs::read_dir(&hidden).map_err(|error| unable("read", &hidden, error))? {
-            let path = entry.map_err(|error| unable("read", &hidden, error))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with(durable::TEMPORARY_PREFIX) {
-                fs::remove_file(&path).map_err(|error| unable("remove", &path, error))?;
-            } else if path.is_dir() && (name.starts_with("unpack-") || name.starts_with("old-")) {
-                let lock_path = lock_path(&path);
-                if let Some(lock) = Lock::try_acquire(&lock_path)? {
-                    drop(Draft { dir: path, lock_path, _lock: lock });
-                }
-            } else if name.ends_with(".lock") && !path.with_extension("").is_dir() {
-                let gone = Lock::try_acquire(&path)?;
-                if gone.is_some() {
-                    remove_if_there(&path)?;
-                }
-            } else if let Some(tree) = name.strip_suffix(".release")
-                && matches!(durable::if_there(fs::symlink_metadata(self.dir.join(tree))), Ok(None))
-            {
-                // A record and its tree come and go under the lock: this one's run died in between.
-                remove_if_there(&path)?;
-            }
-        }
-        for entry in fs::read_dir(&self.dir).map_err(|error| unable("read", &self.dir, error))?.flatten() {
-            // Ours is always a link: files that only look alike are somebody else's.
-            let temporary = entry.file_name().to_string_lossy().starts_with(durable::TEMPORARY_PREFIX);
-            if temporary && entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
-                remove_if_there(&entry.path())?;
-            }
-        }
-        Ok(())
     }
 
     /// Waits for the other runs. Like every wait here it may be dropped: nothing has been changed by it.
@@ -303,43 +302,76 @@ impl Shelf {
     /// # Errors
     /// They take too long (temporary).
     pub(crate) async fn lock(&self) -> Result<Lock, Failure> {
-        let path = self.hidden().join("lock");
-        blocking(move || Lock::acquire(&path, LOCK_LIMIT)).await
+        self.make()?.lock().await
+    }
+}
+
+impl Held {
+    async fn lock(&self) -> Result<Lock, Failure> {
+        lock(&self.hidden).await
     }
 
-    fn hidden(&self) -> PathBuf {
-        self.dir.join(HIDDEN)
-    }
-
-    fn record_path(&self, number: ReleaseNumber) -> PathBuf {
-        self.hidden().join(self.layout.record(number))
+    /// Removes what dead runs left. The caller holds the lock.
+    fn sweep(&self) -> Result<(), Failure> {
+        let Self { dir, hidden } = self;
+        for name in hidden.names().map_err(|error| hidden.failed("read", "", error))? {
+            let Ok(Some(left)) = hidden.entry(&name) else { continue };
+            let shown = name.to_string_lossy().into_owned();
+            if shown.starts_with(durable::TEMPORARY_PREFIX) {
+                hidden.remove(&name)?;
+            } else if left.is_dir() && (shown.starts_with("unpack-") || shown.starts_with("old-")) {
+                // What is not of our making is not ours to remove.
+                if let (Ok(Some(lock)), Ok(Some(dir))) = (hidden.try_lock(lock_of(&name)), hidden.child_if_there(&name))
+                {
+                    drop(Draft { dir, hidden: hidden.clone(), name, _lock: lock });
+                }
+            } else if let Some(of) = shown.strip_suffix(".lock")
+                && !matches!(hidden.entry(of), Ok(Some(of)) if of.is_dir())
+            {
+                if let Ok(Some(_gone)) = hidden.try_lock(&name) {
+                    hidden.remove(&name)?;
+                }
+            } else if let Some(tree) = shown.strip_suffix(".release")
+                && matches!(dir.entry(tree), Ok(None))
+            {
+                // A record and its tree come and go under the lock: this one's run died in between.
+                hidden.remove(&name)?;
+            }
+        }
+        for name in dir.names().map_err(|error| dir.failed("read", "", error))? {
+            // Ours is always a link: files that only look alike are somebody else's.
+            let temporary = name.to_string_lossy().starts_with(durable::TEMPORARY_PREFIX);
+            if temporary && matches!(dir.entry(&name), Ok(Some(left)) if left.is_link()) {
+                dir.remove(&name)?;
+            }
+        }
+        Ok(())
     }
 }
 
 /// Waits on a thread of its own, so that signals are heard meanwhile.
+async fn lock(hidden: &Dir) -> Result<Lock, Failure> {
+    let hidden = hidden.clone();
+    blocking(move || hidden.lock("lock", LOCK_LIMIT)).await
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Failure::temporary(format!("file work was given up: {error}")))?
 }
 
-fn lock_path(dir: &Path) -> PathBuf {
-    dir.with_added_extension("lock")
+fn lock_of(name: &OsStr) -> OsString {
+    let mut lock = name.to_owned();
+    lock.push(".lock");
+    lock
 }
 
-fn remove_if_there(path: &Path) -> Result<(), Failure> {
-    durable::if_there(fs::remove_file(path)).map(drop).map_err(|error| unable("remove", path, error))
-}
-
-fn touch(dir: &Path, time: SystemTime) -> Result<(), Failure> {
+fn touch(dir: &Dir, name: &str, time: SystemTime) -> Result<(), Failure> {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     let last_modification =
         Timespec { tv_sec: since.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: since.subsec_nanos().into() };
     let times = Timestamps { last_access, last_modification };
-    let touched = durable::if_there(rustix::fs::utimensat(CWD, dir, &times, AtFlags::empty()));
-    touched.map(drop).map_err(|error| unable("write", dir, error))
-}
-
-fn unable(verb: &str, path: &Path, error: io::Error) -> Failure {
-    Failure::io(format!("unable to {verb} {}", path.display()), error)
+    let touched = durable::if_there(rustix::fs::utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW));
+    touched.map(drop).map_err(|error| dir.failed("write", name, error))
 }

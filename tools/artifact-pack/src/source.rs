@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use release::git::Git;
 use std::ffi::OsString;
-use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -26,7 +25,7 @@ pub(crate) fn paths(args: &Args) -> Result<Vec<PathBuf>, Failure> {
     let bytes = if list == Path::new("-") {
         cli::read_input("list of paths", LONGEST_LIST)?
     } else {
-        fs::read(list).map_err(|error| Failure::io(format!("unable to read {}", list.display()), error))?
+        cli::read_file(list, LONGEST_LIST)?
     };
     let end = if args.null { 0 } else { b'\n' };
     // git ls-files and find end every name; an editor may leave the end of the last line off, where nobody asks for NULs.

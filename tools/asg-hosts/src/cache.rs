@@ -1,19 +1,21 @@
 //! The last answers, kept on disk: whole and unchanged, or not at all.
 
 use crate::fleet::Fleet;
+use durable::Dir;
 use failure::Failure;
-use rustix::fs::OFlags;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File};
-use std::io::{self, BufWriter, IntoInnerError, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::{self, BufWriter, IntoInnerError, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// First line of a file of this version. The time, the answers, and the checksum of both follow, each on a line.
 const MAGIC: &str = "asg-hosts cache 3\n";
+
+/// Bytes of the largest fleet that is kept.
+const LONGEST: u64 = 4 << 30;
 
 /// What of the environment decides who is asked and as whom.
 const ENVIRONMENT: [&str; 12] = [
@@ -34,7 +36,8 @@ const ENVIRONMENT: [&str; 12] = [
 /// Answers to one question, in a file of their own.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    path: PathBuf,
+    dir: PathBuf,
+    name: String,
 }
 
 /// Everything that decides an answer.
@@ -51,20 +54,13 @@ impl Cache {
     pub(crate) fn new(dir: &Path, question: &Question<'_>) -> Self {
         let environment = ENVIRONMENT.map(|name| std::env::var_os(name).map(OsString::into_encoded_bytes));
         let key = serde_json::to_vec(&(question, environment)).expect("texts and bytes are JSON");
-        Self { path: dir.join(format!("asg-hosts-{}", &hex::encode(Sha256::digest(&key))[..32])) }
+        let name = format!("asg-hosts-{}", &hex::encode(Sha256::digest(&key))[..32]);
+        Self { dir: dir.to_owned(), name }
     }
 
     /// The answers and their age, if there are any. A file that is damaged, of another user or from the future is none.
     pub(crate) fn read(&self, now: SystemTime) -> Option<(Fleet, Duration)> {
-        // In a directory of several users this may be a pipe, or a link to something without an end.
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-        let mut file = File::options().read(true).custom_flags(flags).open(&self.path).ok()?;
-        let opened = file.metadata().ok()?;
-        if !opened.is_file() || opened.uid() != rustix::process::geteuid().as_raw() {
-            return None;
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).ok()?;
+        let text = String::from_utf8(Dir::open(&self.dir).ok()?.read(&self.name, LONGEST).ok()??).ok()?;
         let (rest, checksum) = text.strip_prefix(MAGIC)?.strip_suffix('\n')?.rsplit_once('\n')?;
         if hex::encode(Sha256::digest(rest)) != checksum {
             return None;
@@ -79,12 +75,10 @@ impl Cache {
     /// # Errors
     /// The directory can't be made or written.
     pub(crate) fn write(&self, fleet: &Fleet, now: SystemTime) -> Result<(), Failure> {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.map_err(|error| Failure::io(format!("unable to make {}", dir.display()), error))?;
+        let dir = Dir::make_private(&self.dir)?;
         let time = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         // Written as it is made: the text of a large fleet is tens of megabytes.
-        let _kept = durable::replace_exclusively(&self.path, |mut file| {
+        let _kept = dir.replace_exclusively(&self.name, |mut file| {
             file.write_all(MAGIC.as_bytes())?;
             let mut out = BufWriter::with_capacity(1 << 16, Summed { file, sum: Sha256::new() });
             writeln!(out, "{time}")?;

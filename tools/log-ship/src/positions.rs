@@ -2,11 +2,10 @@
 
 use crate::contents::Mark;
 use crate::hours::Hours;
-use durable::{Lock, Slots};
+use durable::{Dir, Lock, Slots};
 use failure::Failure;
 use records::FileId;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
@@ -67,7 +66,8 @@ pub(crate) struct Remembered {
 #[derive(Debug)]
 pub(crate) struct Positions {
     writer: Writer,
-    dir: PathBuf,
+    dir: Dir,
+    spool: Dir,
     _lock: Lock,
 }
 
@@ -86,16 +86,16 @@ impl Positions {
     /// # Errors
     /// Another log-ship holds it (temporary), it can't be made, or what it holds can't be read.
     pub(crate) fn open(dir: &Path) -> Result<(Self, Option<Memory>), Failure> {
-        let unable = |error| Failure::io(format!("unable to make {}", dir.display()), error);
-        fs::create_dir_all(dir.join("spool")).map_err(unable)?;
-        let Some(lock) = Lock::try_acquire(&dir.join("lock"))? else {
-            return Err(Failure::temporary(format!("another log-ship holds {}", dir.display())));
+        let dir = Dir::make(dir)?;
+        let spool = dir.child("spool")?;
+        let Some(lock) = dir.try_lock("lock")? else {
+            return Err(Failure::temporary(format!("another log-ship holds {}", dir.path().display())));
         };
-        let (slots, payload) = Slots::open(dir, "positions")?;
+        let (slots, payload) = Slots::open(&dir, "positions")?;
         let memory = payload.map(|bytes| serde_json::from_slice(&bytes)).transpose().map_err(|error| {
-            Failure::permanent(format!("unable to read {}: {error}", dir.join("positions").display()))
+            Failure::permanent(format!("unable to read {}: {error}", dir.path().join("positions").display()))
         })?;
-        Ok((Self { writer: Writer::start(slots)?, dir: dir.to_owned(), _lock: lock }, memory))
+        Ok((Self { writer: Writer::start(slots)?, dir, spool, _lock: lock }, memory))
     }
 
     /// Begins to write everything down: there is one outcome for each call.
@@ -129,20 +129,18 @@ impl Positions {
     /// # Errors
     /// The directory can't be written.
     pub(crate) fn file_time(&self) -> Result<u64, Failure> {
-        let path = self.dir.join("clock");
-        let stamp = || {
-            let modified = fs::File::create(&path)?.metadata()?.modified()?;
-            fs::remove_file(&path)?;
-            Ok(modified)
-        };
-        let time = stamp().map_err(|error| Failure::io(format!("unable to make {}", path.display()), error))?;
+        const CLOCK: &str = "clock";
+        self.dir.remove(CLOCK)?;
+        let stamp = self.dir.new_file(CLOCK, 0o600).and_then(|file| file.metadata()?.modified());
+        let time = stamp.map_err(|error| self.dir.failed("make", CLOCK, error))?;
+        self.dir.remove(CLOCK)?;
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
     }
 
     /// Where streams from stdin are kept.
-    pub(crate) fn spool(&self) -> PathBuf {
-        self.dir.join("spool")
+    pub(crate) fn spool(&self) -> &Dir {
+        &self.spool
     }
 }
 

@@ -10,16 +10,17 @@ use crate::source::Progress;
 use crate::watch::Waker;
 use cli::Console;
 use crc_fast::{CrcAlgorithm, Digest, checksum};
+use durable::Dir;
 use failure::Failure;
 use records::FileId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FallocateFlags, fallocate};
 use std::collections::VecDeque;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::thread;
@@ -84,12 +85,12 @@ struct Step {
 }
 
 /// Path of a stream's bytes.
-pub(crate) fn data_path(dir: &Path, id: FileId) -> PathBuf {
-    dir.join(id.to_string())
+pub(crate) fn data_path(dir: &Dir, id: FileId) -> PathBuf {
+    dir.path().join(id.to_string())
 }
 
-fn sums_path(dir: &Path, id: FileId) -> PathBuf {
-    dir.join(format!("{id}.sums"))
+fn sums_of(id: FileId) -> String {
+    format!("{id}.sums")
 }
 
 impl Spool {
@@ -97,13 +98,10 @@ impl Spool {
     ///
     /// # Errors
     /// The files can't be made.
-    pub(crate) fn start(dir: &Path, id: FileId, room: u64, console: Console, waker: Waker) -> Result<Self, Failure> {
-        let open = |path: PathBuf| {
-            let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-            file.map_err(|error| Failure::io(format!("unable to make {}", path.display()), error))
-        };
-        let (data, sums) = (open(data_path(dir, id))?, open(sums_path(dir, id))?);
-        durable::sync_dir(dir)?;
+    pub(crate) fn start(dir: &Dir, id: FileId, room: u64, console: Console, waker: Waker) -> Result<Self, Failure> {
+        let make = |name: String| dir.new_file(&name, 0o600).map_err(|error| dir.failed("make", name, error));
+        let (data, sums) = (make(id.to_string())?, make(sums_of(id))?);
+        dir.sync()?;
         let progress = Arc::new(Progress::default());
         let released = Arc::new(AtomicU64::new(0));
         let steps = Arc::new(Mutex::new(VecDeque::new()));
@@ -153,17 +151,16 @@ impl Spool {
 }
 
 /// Removes a stream that is acknowledged to its end.
-pub(crate) fn remove(dir: &Path, id: FileId) {
+pub(crate) fn remove(dir: &Dir, id: FileId) {
     // What stays behind holds nothing that is not acknowledged, and is looked at by the next start.
-    let _ = fs::remove_file(data_path(dir, id));
-    let _ = fs::remove_file(sums_path(dir, id));
+    let _ = dir.remove(id.to_string());
+    let _ = dir.remove(sums_of(id));
 }
 
 /// The streams that earlier runs left.
-pub(crate) fn left(dir: &Path) -> Vec<FileId> {
-    let names =
-        fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut ids: Vec<FileId> = names.filter_map(|name| name.parse().ok()).collect();
+pub(crate) fn left(dir: &Dir) -> Vec<FileId> {
+    let names = dir.names().unwrap_or_default();
+    let mut ids: Vec<FileId> = names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect();
     ids.sort();
     ids
 }

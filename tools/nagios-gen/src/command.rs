@@ -2,8 +2,8 @@
 
 use failure::{Class, Failure};
 use process::{End, Output, Program};
-use std::fs::{self, File};
-use std::path::Path;
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::process::ExitStatus;
 use std::time::Duration;
 use tokio::process::Command;
@@ -17,20 +17,24 @@ pub(crate) struct Ended {
     pub(crate) words: String,
 }
 
-/// Runs `command` with nothing on stdin. Both its outputs go to the file `log`: what the program leaves running could
+/// Bytes of its words that are read.
+const LONGEST: u64 = 16 << 20;
+
+/// Runs `command` with nothing on stdin. Both its outputs go to the empty file `log`: what the program leaves running could
 /// hold a pipe open.
 ///
 /// # Errors
 /// It can't be started, or has not ended within `limit`: it is killed then, with all of its group.
-pub(crate) async fn run(command: Command, log: &Path, what: &str, limit: Duration) -> Result<Ended, Failure> {
+pub(crate) async fn run(command: Command, mut log: File, what: &str, limit: Duration) -> Result<Ended, Failure> {
     let unable = |error| Failure::io(format!("unable to run {what}"), error);
-    let out = File::create(log).map_err(unable)?;
+    let out = log.try_clone().map_err(unable)?;
     let mut program = Program::start(command, None, Output::File(out)).map_err(unable)?;
     let End::Itself(status) = program.wait(tokio::time::sleep(limit), GRACE).await.map_err(unable)? else {
         let waited = limit.as_secs_f32();
         return Err(Failure::temporary(format!("{what} has not ended within {waited} s and was killed")));
     };
-    let words = fs::read(log).map_err(unable)?;
+    let mut words = Vec::new();
+    log.rewind().and_then(|()| log.take(LONGEST).read_to_end(&mut words)).map_err(unable)?;
     Ok(Ended { status, words: String::from_utf8_lossy(&words).into_owned() })
 }
 

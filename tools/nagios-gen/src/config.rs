@@ -1,5 +1,6 @@
 //! Nagios' main configuration, as far as it says which files Nagios reads and writes.
 
+use crate::place;
 use failure::Failure;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -40,7 +41,7 @@ impl Config {
     /// It can't be read.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let unable = |error| Failure::io(format!("unable to read {}", path.display()), error);
-        let text = fs::read(path).map_err(unable)?;
+        let text = place::read(path)?;
         let path = std::path::absolute(path).map_err(unable)?;
         let dir = path.parent().unwrap_or(Path::new("/")).to_owned();
         Ok(Self { directives: directives(&String::from_utf8_lossy(&text)), path, dir })

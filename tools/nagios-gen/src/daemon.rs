@@ -9,10 +9,11 @@ use crate::command;
 use crate::config::Config;
 use crate::definitions;
 use crate::verify::Scratch;
+use durable::Dir;
 use failure::Failure;
 use rustix::process::{Pid, test_kill_process};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -72,7 +73,7 @@ impl<'a> Daemon<'a> {
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(self.command);
         let what = format!("the reload command {:?}", self.command);
-        let ended = command::run(shell, &scratch.log(), &what, limit).await?;
+        let ended = command::run(shell, scratch.log()?, &what, limit).await?;
         if ended.status.success() { Ok(()) } else { Err(ended.failure(&what, ended.last_line())) }
     }
 
@@ -98,7 +99,7 @@ impl<'a> Daemon<'a> {
         let right = match *looked_at {
             Some((stamp, right)) if stamp == now => right,
             _ => {
-                let watched = File::open(&self.objects).and_then(|file| definitions::watched(BufReader::new(file)));
+                let watched = open(&self.objects).and_then(|file| definitions::watched(BufReader::new(file)));
                 watched.is_ok_and(|watched| watched == wanted)
             }
         };
@@ -119,8 +120,13 @@ impl<'a> Daemon<'a> {
     }
 }
 
+/// Opens what Nagios writes. A link or a pipe in its place would lead elsewhere, or have no end.
+fn open(path: &Path) -> io::Result<File> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Err(ErrorKind::NotFound.into()) };
+    Dir::open(dir).map_err(|failure| io::Error::other(failure.to_string()))?.file(name)
+}
+
 fn stamp(path: &Path) -> Option<Stamp> {
-    // Opening a pipe in its place would have no end.
     let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     Some((metadata.mtime(), metadata.mtime_nsec(), metadata.ino(), metadata.len()))
 }
@@ -128,7 +134,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
 /// The process that wrote the status file, which says so at its top.
 fn pid(path: &Path) -> Option<Pid> {
     const TOP: u64 = 64 * 1024;
-    let top = BufReader::new(File::open(path).ok()?.take(TOP));
+    let top = BufReader::new(open(path).ok()?.take(TOP));
     let mut lines = top.lines().map_while(Result::ok);
     let pid = lines.find_map(|line| line.trim().strip_prefix("nagios_pid=").map(str::to_owned))?;
     Pid::from_raw(pid.parse().ok()?)

@@ -1,13 +1,13 @@
 //! Downtimes for hosts that are about to be reclaimed: events of spot-watch on stdin, commands for Nagios on stdout.
 
 use crate::args::DowntimeArgs;
-use crate::{definitions, hosts, safe};
+use crate::{definitions, hosts, place, safe};
 use cli::{Console, Output};
 use failure::{Class, Failure};
 use jiff::Timestamp;
 use rustix::fs::OFlags;
 use serde::Deserialize;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -71,7 +71,7 @@ fn command(line: &[u8], file: &Path, length: Duration, console: Console) -> Resu
     }
     let id = &event.instance_id;
     // Read anew: the fleet changes while events are waited for.
-    let text = fs::read(file).map_err(|error| Failure::io(format!("unable to read {}", file.display()), error))?;
+    let text = place::read(file)?;
     let text = String::from_utf8_lossy(&text);
     let Some(host) = host_of(&text, id) else {
         console.warn(format!("no host in {} is the instance {id:?}: no downtime", file.display()));

@@ -3,9 +3,9 @@
 //! `.FILE.good` is the last content that a running Nagios confirmed, `.FILE.pending` says that FILE was replaced and nobody
 //! confirmed it since, `.FILE.lock` is the lock. `.FILE.new`, `.FILE.note` and `.FILE.verify/` live as long as a run.
 
-use durable::{Lock, Staged};
+use durable::{Dir, Lock, Staged};
 use failure::Failure;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,14 @@ use std::time::{Duration, Instant};
 const CANDIDATE: &str = "new";
 const NOTE: &str = "note";
 const SCRATCH: &str = "verify";
+/// Bytes of the longest file of objects that is read.
+const LONGEST: u64 = 1 << 30;
 
 /// A file of objects in its directory.
 pub(crate) struct Place {
     file: PathBuf,
+    dir: Dir,
+    name: OsString,
 }
 
 impl Place {
@@ -45,7 +49,11 @@ impl Place {
         match fs::metadata(&file) {
             Ok(found) if found.is_dir() => Err(refused("it is a directory")),
             Ok(found) if !found.is_file() => Err(refused("it is a device or a pipe")),
-            _ => Ok(Self { file }),
+            _ => {
+                let name = file.file_name().unwrap_or_default().to_owned();
+                let dir = Dir::open(file.parent().unwrap_or(Path::new("/")))?.trusting(&name)?;
+                Ok(Self { file, dir, name })
+            }
         }
     }
 
@@ -58,15 +66,16 @@ impl Place {
     /// # Errors
     /// Others hold the lock all the time, or the directory can't be written.
     pub(crate) async fn lock(&self, limit: Duration) -> Result<Lock, Failure> {
-        let path = self.beside("lock");
-        let lock = wait_for(&path, limit, || Lock::try_acquire(&path)).await?;
+        let lock = wait_for(&self.dir, &self.beside("lock"), limit).await?;
         for left in [CANDIDATE, NOTE, SCRATCH].map(|what| self.beside(what)) {
-            let removed = match left.symlink_metadata() {
-                Ok(left_over) if left_over.is_dir() => fs::remove_dir_all(&left),
-                Ok(_) => fs::remove_file(&left),
-                Err(_) => Ok(()),
-            };
-            removed.map_err(|error| Failure::io(format!("unable to remove {}", left.display()), error))?;
+            match self.dir.entry(&left) {
+                Ok(Some(found)) if found.is_dir() => {
+                    let path = self.dir.path().join(&left);
+                    fs::remove_dir_all(path).map_err(|error| self.dir.failed("remove", &left, error))?;
+                }
+                Ok(Some(_)) => drop(self.dir.remove(&left)?),
+                _ => {}
+            }
         }
         Ok(lock)
     }
@@ -76,7 +85,7 @@ impl Place {
     /// # Errors
     /// It can't be read.
     pub(crate) fn standing(&self) -> Result<Option<Vec<u8>>, Failure> {
-        read(&self.file)
+        self.dir.read(&self.name, LONGEST)
     }
 
     /// What the running Nagios confirmed last.
@@ -84,12 +93,12 @@ impl Place {
     /// # Errors
     /// It can't be read.
     pub(crate) fn good(&self) -> Result<Option<Vec<u8>>, Failure> {
-        read(&self.beside("good"))
+        self.dir.read(self.beside("good"), LONGEST)
     }
 
     /// Whether FILE was replaced and not confirmed since.
     pub(crate) fn is_pending(&self) -> bool {
-        self.beside("pending").exists()
+        matches!(self.dir.entry(self.beside("pending")), Ok(Some(_)))
     }
 
     /// A candidate for FILE with FILE's mode and owner, complete on disk.
@@ -97,9 +106,16 @@ impl Place {
     /// # Errors
     /// The directory can't be written.
     pub(crate) fn stage(&self, bytes: &[u8]) -> Result<Staged, Failure> {
-        let like = durable::if_there(fs::metadata(&self.file))
-            .map_err(|error| Failure::io(format!("unable to read {}", self.file.display()), error))?;
-        Staged::write(&self.beside(CANDIDATE), bytes, like.as_ref())
+        let like = self.dir.entry(&self.name).map_err(|error| self.dir.failed("read", &self.name, error))?;
+        Staged::write(&self.dir, self.beside(CANDIDATE), bytes, like)
+    }
+
+    /// Puts a candidate in FILE's place.
+    ///
+    /// # Errors
+    /// The directory can't be written.
+    pub(crate) fn publish(&self, candidate: Staged) -> Result<(), Failure> {
+        candidate.publish(&self.name)
     }
 
     /// Remembers `bytes` as what to go back to.
@@ -107,8 +123,8 @@ impl Place {
     /// # Errors
     /// The directory can't be written.
     pub(crate) fn keep_good(&self, bytes: &[u8]) -> Result<(), Failure> {
-        let like = fs::metadata(&self.file).ok();
-        Staged::write(&self.beside(NOTE), bytes, like.as_ref())?.publish(&self.beside("good"))
+        let like = self.dir.entry(&self.name).ok().flatten();
+        Staged::write(&self.dir, self.beside(NOTE), bytes, like)?.publish(self.beside("good"))
     }
 
     /// Notes that FILE is about to be replaced.
@@ -116,7 +132,7 @@ impl Place {
     /// # Errors
     /// The directory can't be written.
     pub(crate) fn mark_pending(&self) -> Result<(), Failure> {
-        Staged::write(&self.beside(NOTE), b"", None)?.publish(&self.beside("pending"))
+        Staged::write(&self.dir, self.beside(NOTE), b"", None)?.publish(self.beside("pending"))
     }
 
     /// Notes that the running Nagios has taken FILE.
@@ -124,46 +140,65 @@ impl Place {
     /// # Errors
     /// The directory can't be written.
     pub(crate) fn clear_pending(&self) -> Result<(), Failure> {
-        let path = self.beside("pending");
-        let removed = durable::if_there(fs::remove_file(&path))
-            .map_err(|error| Failure::io(format!("unable to remove {}", path.display()), error))?;
-        if removed.is_some() { durable::sync_dir(self.dir()) } else { Ok(()) }
+        if self.dir.remove(self.beside("pending"))? { self.dir.sync() } else { Ok(()) }
     }
 
-    /// Where Nagios checks a candidate. In this directory, since Nagios' own user is known to reach it.
-    pub(crate) fn scratch(&self) -> PathBuf {
-        self.beside(SCRATCH)
+    /// Makes the directory in which Nagios checks a candidate. Here, since Nagios' own user is known to reach it.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub(crate) fn scratch(&self) -> Result<Dir, Failure> {
+        self.dir.child(self.beside(SCRATCH))
     }
 
-    fn dir(&self) -> &Path {
-        self.file.parent().unwrap_or(Path::new("/"))
-    }
-
-    fn beside(&self, what: &str) -> PathBuf {
-        let mut name = OsString::from(".");
-        name.push(self.file.file_name().unwrap_or_default());
-        name.push(format!(".{what}"));
-        self.dir().join(name)
+    fn beside(&self, what: &str) -> OsString {
+        beside(&self.name, what)
     }
 }
 
-/// Asks for a lock until it is given, in a way that a signal can end.
+/// The content of a file that the user named, also through a link; a pipe would be waited for without end.
 ///
 /// # Errors
-/// It was not given within `limit`, or can't be.
-pub(crate) async fn wait_for(
-    path: &Path,
-    limit: Duration,
-    ask: impl Fn() -> Result<Option<Lock>, Failure>,
-) -> Result<Lock, Failure> {
+/// It can't be read, or is no file.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let absent = |error| Failure::io(format!("unable to read {}", path.display()), error);
+    let found = fs::canonicalize(path).map_err(absent)?;
+    let (above, name) = (found.parent().unwrap_or(Path::new("/")), found.file_name().unwrap_or_default());
+    let read = Dir::open(above)?.trusting(name)?.read(name, LONGEST)?;
+    read.ok_or_else(|| absent(ErrorKind::NotFound.into()))
+}
+
+/// The lock on a tree of Nagios: another run's FILE in it would change what was verified. It lies beside its main file
+/// `path`; a user who may not write there has it beside his own FILE, which all his runs can do.
+///
+/// # Errors
+/// Others hold it all the time, or it can't be made.
+pub(crate) async fn lock_tree(path: &Path, place: &Place, limit: Duration) -> Result<Lock, Failure> {
+    let unable = |error| Failure::io(format!("unable to lock {}", path.display()), error);
+    let path = fs::canonicalize(path).map_err(unable)?;
+    let dir = Dir::open(path.parent().unwrap_or(Path::new("/")))?;
+    let name = beside(path.file_name().unwrap_or_default(), "lock");
+    let dir = if dir.is_writable() { &dir } else { &place.dir };
+    wait_for(dir, &name, limit).await
+}
+
+fn beside(name: &OsStr, what: &str) -> OsString {
+    let mut beside = OsString::from(".");
+    beside.push(name);
+    beside.push(format!(".{what}"));
+    beside
+}
+
+/// Asks for a lock until it is given, in a way that a signal can end.
+async fn wait_for(dir: &Dir, name: &OsStr, limit: Duration) -> Result<Lock, Failure> {
     const PAUSE: Duration = Duration::from_millis(10);
-    let deadline = Instant::now() + limit;
+    let start = Instant::now();
     loop {
-        if let Some(lock) = ask()? {
+        if let Some(lock) = dir.try_lock(name)? {
             return Ok(lock);
         }
-        if Instant::now() >= deadline {
-            let waited = limit.as_secs_f32();
+        if start.elapsed() >= limit {
+            let (path, waited) = (dir.path().join(name), limit.as_secs_f32());
             return Err(Failure::temporary(format!(
                 "unable to lock {} within {waited} s: another run is at work",
                 path.display()
@@ -171,8 +206,4 @@ pub(crate) async fn wait_for(
         }
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-fn read(path: &Path) -> Result<Option<Vec<u8>>, Failure> {
-    durable::if_there(fs::read(path)).map_err(|error| Failure::io(format!("unable to read {}", path.display()), error))
 }

@@ -50,15 +50,17 @@ async fn publish(output: &Path, args: &FileArgs, limit: Duration, text: &str, co
     let candidate = if replaces { Some(place.stage(text.as_bytes())?) } else { None };
     let nagios = match &args.verify {
         Some(path) => Some(if is_done {
-            Nagios::open(path, args, limit, Scratch::apart).await?
+            Nagios::open(path, &place, args, limit, Scratch::apart).await?
         } else {
-            Nagios::open(path, args, limit, |config| Scratch::beside(&place, config)).await?
+            Nagios::open(path, &place, args, limit, |config| Scratch::beside(&place, config)).await?
         }),
         None => None,
     };
     let mut wanted = Vec::new();
     if let Some(nagios) = &nagios {
-        wanted = nagios.verify(&place, candidate.as_ref().map_or(place.file(), Staged::path)).await?;
+        wanted = nagios
+            .verify(&place, candidate.as_ref().map_or_else(|| place.file().to_owned(), Staged::path).as_path())
+            .await?;
         console.step(format!("{file}: Nagios accepts it"));
     }
     if is_done {
@@ -78,7 +80,7 @@ async fn publish(output: &Path, args: &FileArgs, limit: Duration, text: &str, co
         }
     }
     if let Some(candidate) = candidate {
-        candidate.publish(place.file())?;
+        place.publish(candidate)?;
     }
     console.step(format!("{file}: {changes}"));
     let Some((nagios, daemon)) = reloads else { return Ok(()) };
@@ -104,8 +106,8 @@ async fn go_back(nagios: &Nagios<'_>, daemon: &Daemon<'_>, place: &Place, tried:
     };
     let restore = async {
         let candidate = place.stage(&good)?;
-        let wanted = nagios.verify(place, candidate.path()).await?;
-        candidate.publish(place.file())?;
+        let wanted = nagios.verify(place, &candidate.path()).await?;
+        place.publish(candidate)?;
         Ok(wanted)
     };
     let wanted = match restore.await {
@@ -141,6 +143,7 @@ struct Nagios<'a> {
 impl<'a> Nagios<'a> {
     async fn open(
         path: &Path,
+        place: &Place,
         args: &'a FileArgs,
         limit: Duration,
         scratch: impl FnOnce(&Config) -> Result<Scratch, Failure>,
@@ -151,7 +154,7 @@ impl<'a> Nagios<'a> {
         if !found.is_file() {
             return Err(Failure::permanent(format!("unable to verify: {} is not a file", path.display())));
         }
-        let lock = place::wait_for(path, limit, || Lock::try_acquire_on(path)).await?;
+        let lock = place::lock_tree(path, place, limit).await?;
         let config = Config::read(path)?;
         let command = args.reload.as_deref();
         Ok(Self {

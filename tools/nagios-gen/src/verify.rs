@@ -4,11 +4,13 @@ use crate::command;
 use crate::config::Config;
 use crate::definitions;
 use crate::place::Place;
+use durable::Dir;
 use failure::Failure;
 use nix::unistd::{Group, User};
-use std::fs::{self, File, Permissions};
-use std::io::BufReader;
-use std::os::unix::fs::{PermissionsExt, chown};
+use rustix::fs::{Gid, Mode, Uid, fchmod, fchown};
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::process::Command;
@@ -18,10 +20,14 @@ const BESIDES_PATH: &str = "/usr/sbin";
 
 /// Where an unchanged FILE is checked. Not `TMPDIR`, which may be closed to Nagios' own user.
 const APART: &str = "/tmp";
+/// What Nagios writes is below this.
+const WRITTEN: &str = "written";
 
 /// A directory for the check, removed when this is dropped.
 pub(crate) struct Scratch {
-    dir: PathBuf,
+    dir: Dir,
+    /// Where Nagios writes, and nobody else.
+    written: Dir,
 }
 
 impl Scratch {
@@ -30,9 +36,7 @@ impl Scratch {
     /// # Errors
     /// The directory can't be made, or the configuration names a user that is not there.
     pub(crate) fn beside(place: &Place, config: &Config) -> Result<Self, Failure> {
-        let scratch = Self { dir: place.scratch() };
-        fs::create_dir(&scratch.dir).map_err(|error| scratch.unable(error))?;
-        scratch.furnish(config)
+        Self::furnish(place.scratch()?, config)
     }
 
     /// Makes the directory somewhere else: where FILE lies, nothing is written as long as it stays the same.
@@ -40,38 +44,43 @@ impl Scratch {
     /// # Errors
     /// As [`Self::beside`].
     pub(crate) fn apart(config: &Config) -> Result<Self, Failure> {
-        let made = tempfile::Builder::new().prefix("nagios-gen-").tempdir_in(APART);
-        let made = made.map_err(|error| Failure::io(format!("unable to make a directory in {APART}"), error))?;
-        Self { dir: made.keep() }.furnish(config)
+        Self::furnish(Dir::open(Path::new(APART))?.new_child("nagios-gen-")?, config)
     }
 
     /// Nagios gives its privileges up before it checks: what it writes belongs to its own user, and the rest is out of that
     /// user's reach.
-    fn furnish(self, config: &Config) -> Result<Self, Failure> {
-        let unable = |error| self.unable(error);
-        fs::create_dir(self.written()).map_err(unable)?;
-        let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).map_err(unable);
-        mode(&self.written(), 0o700)?;
-        mode(&self.dir, 0o750)?;
+    fn furnish(dir: Dir, config: &Config) -> Result<Self, Failure> {
+        let scratch = Self { written: dir.child(WRITTEN)?, dir };
+        let Self { dir, written } = &scratch;
+        let hand_over = || {
+            fchmod(written, Mode::from_raw_mode(0o700))?;
+            fchmod(dir, Mode::from_raw_mode(0o750))
+        };
+        let unable = |error: Errno| dir.failed("make", "", error.into());
+        hand_over().map_err(unable)?;
         if rustix::process::geteuid().is_root() {
             let (user, group) = owner(config)?;
-            chown(&self.dir, None, Some(group)).map_err(unable)?;
-            chown(self.written(), Some(user), Some(group)).map_err(unable)?;
+            let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
+            fchown(dir, None, Some(group)).and_then(|()| fchown(written, Some(user), Some(group))).map_err(unable)?;
         }
-        Ok(self)
+        Ok(scratch)
     }
 
-    fn unable(&self, error: std::io::Error) -> Failure {
-        Failure::io(format!("unable to make {}", self.dir.display()), error)
+    /// An empty file for what a program says.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub(crate) fn log(&self) -> Result<File, Failure> {
+        self.new_file("log", 0o600)
     }
 
-    /// A file for what a program says.
-    pub(crate) fn log(&self) -> PathBuf {
-        self.dir.join("log")
-    }
-
-    fn written(&self) -> PathBuf {
-        self.dir.join("written")
+    fn new_file(&self, name: &str, mode: u32) -> Result<File, Failure> {
+        self.dir.remove(name)?;
+        let made = self.dir.new_file(name, mode).and_then(|file| {
+            fchmod(&file, Mode::from_raw_mode(mode))?;
+            Ok(file)
+        });
+        made.map_err(|error| self.dir.failed("write", name, error))
     }
 
     /// Lets Nagios check the tree of `config` with `candidate` in place of `place`'s file; returns fingerprints of what
@@ -87,30 +96,31 @@ impl Scratch {
         candidate: &Path,
         limit: Duration,
     ) -> Result<Vec<u64>, Failure> {
-        let shadow = config.shadow(place.file(), candidate, &self.written())?;
-        let main = self.dir.join("nagios.cfg");
-        let unable = |error| Failure::io(format!("unable to write {}", main.display()), error);
-        fs::write(&main, shadow).map_err(unable)?;
-        fs::set_permissions(&main, Permissions::from_mode(0o644)).map_err(unable)?;
+        const MAIN: &str = "nagios.cfg";
+        let shadow = config.shadow(place.file(), candidate, self.written.path())?;
+        let mut main = self.new_file(MAIN, 0o644)?;
+        main.write_all(shadow.as_bytes()).map_err(|error| self.dir.failed("write", MAIN, error))?;
         let mut check = Command::new(program);
-        check.args(["--verify-config", "--precache-objects"]).arg(&main);
+        check.args(["--verify-config", "--precache-objects"]).arg(self.dir.path().join(MAIN));
         let what = program.display().to_string();
-        let ended = command::run(check, &self.log(), &what, limit).await?;
+        let ended = command::run(check, self.log()?, &what, limit).await?;
         if !ended.status.success() {
             let error = ended.words.lines().map(str::trim).find(|line| line.starts_with("Error:"));
             let why = error.unwrap_or_else(|| ended.last_line());
             return Err(ended.failure(&what, why).context(format!("unable to verify {}", place.file().display())));
         }
-        let cache = self.written().join("precached_object_file");
-        let watched = File::open(&cache).and_then(|file| definitions::watched(BufReader::new(file)));
-        watched.map_err(|error| Failure::io(format!("unable to read {}", cache.display()), error))
+        const CACHE: &str = "precached_object_file";
+        // Reopened: it belongs to Nagios' own user by now, who made the file.
+        let written = self.dir.clone().trusting(WRITTEN)?.child(WRITTEN)?;
+        let watched = written.file(CACHE).and_then(|file| definitions::watched(BufReader::new(file)));
+        watched.map_err(|error| written.failed("read", CACHE, error))
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // The next run removes what stays.
-        let _ = fs::remove_dir_all(&self.dir);
+        let _ = fs::remove_dir_all(self.dir.path());
     }
 }
 

@@ -1,10 +1,10 @@
 //! The directory in which spot-watch remembers what it has done, and what it could not deliver.
 
 use crate::answer::reclaim::Reclaim;
-use durable::Lock;
+use durable::{Dir, Lock};
 use failure::Failure;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 const LONGEST_WRITE: Duration = Duration::from_secs(1);
 /// Messages kept for a webhook that is not there.
 const MOST_MESSAGES: usize = 100;
+/// Bytes of the longest record or message that is read.
+const LONGEST: u64 = 16 << 20;
 
 /// What is remembered, each in a file of its own.
 #[derive(Clone, Copy, Debug)]
@@ -25,10 +27,16 @@ pub(crate) enum Record {
     Departure,
 }
 
+#[derive(Clone, Debug)]
+struct Dirs {
+    state: Dir,
+    unsent: Dir,
+}
+
 /// The directory, held by one process at a time; or nothing, for a run that changes nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
-    dir: Option<PathBuf>,
+    dirs: Option<Dirs>,
     /// One write after the other: a newer state is never overtaken by an older one.
     turn: Arc<Mutex<()>>,
     /// The reclaim that is being answered: what is still noted of an earlier one must not take its place.
@@ -49,14 +57,20 @@ impl Records {
     /// # Errors
     /// It can't be made or written.
     pub(crate) fn open(dir: &Path) -> Result<Option<Self>, Failure> {
-        let unable = |error| Failure::io(format!("unable to make {}", dir.display()), error);
-        fs::create_dir_all(dir.join("unsent")).map_err(unable)?;
-        let Some(lock) = Lock::try_acquire(&dir.join("lock"))? else { return Ok(None) };
-        Ok(Some(Self::of(Some(dir.to_owned()), Some(lock))))
+        let state = Dir::make(dir)?;
+        let unsent = state.child("unsent")?;
+        let Some(lock) = state.try_lock("lock")? else { return Ok(None) };
+        Ok(Some(Self::of(Some(Dirs { state, unsent }), Some(lock))))
     }
 
-    fn of(dir: Option<PathBuf>, lock: Option<Lock>) -> Self {
-        Self { dir, turn: Arc::default(), answering: Arc::default(), unreadable: Arc::default(), _lock: Arc::new(lock) }
+    fn of(dirs: Option<Dirs>, lock: Option<Lock>) -> Self {
+        Self {
+            dirs,
+            turn: Arc::default(),
+            answering: Arc::default(),
+            unreadable: Arc::default(),
+            _lock: Arc::new(lock),
+        }
     }
 
     /// From now on, of all reclaims this one is written down.
@@ -71,7 +85,7 @@ impl Records {
 
     /// Whether what earlier runs did is known.
     pub(crate) fn know_the_past(&self) -> bool {
-        self.dir.is_some() && !self.unreadable.load(Ordering::Relaxed)
+        self.dirs.is_some() && !self.unreadable.load(Ordering::Relaxed)
     }
 
     /// What was last written down.
@@ -79,8 +93,8 @@ impl Records {
     /// # Errors
     /// There is something and it can't be read.
     pub(crate) fn load(&self, record: Record) -> Result<Option<Reclaim>, Failure> {
-        let Some(path) = self.path(record) else { return Ok(None) };
-        let loaded = read(&path);
+        let Some(dirs) = &self.dirs else { return Ok(None) };
+        let loaded = read(&dirs.state, record.name());
         self.unreadable.fetch_or(loaded.is_err(), Ordering::Relaxed);
         loaded
     }
@@ -90,10 +104,10 @@ impl Records {
     /// # Errors
     /// The disk did not take it, or not within a second.
     pub(crate) async fn save(&self, record: Record, reclaim: &Reclaim) -> Result<(), Failure> {
-        let Some(path) = self.path(record) else { return Ok(()) };
+        let Some(Dirs { state, .. }) = self.dirs.clone() else { return Ok(()) };
         let bytes = serde_json::to_vec(reclaim).map_err(|error| Failure::permanent(error.to_string()))?;
         let turn = Arc::clone(&self.turn).lock_owned();
-        let shown = path.display().to_string();
+        let shown = state.path().join(record.name()).display().to_string();
         let write = async move {
             let turn = turn.await;
             if self.is_over(record, &reclaim.id) {
@@ -101,7 +115,7 @@ impl Records {
             }
             let written = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
-                durable::replace(&path, &bytes)
+                state.replace(record.name(), &bytes)
             });
             written.await.unwrap_or_else(|error| Err(Failure::temporary(error.to_string())))
         };
@@ -110,41 +124,53 @@ impl Records {
     }
 
     /// Begins to keep a message until it is delivered, without waiting for the disk; comes to nothing where it can't be kept.
-    pub(crate) fn keep(&self, name: &str, message: &[u8]) -> JoinHandle<Option<PathBuf>> {
+    pub(crate) fn keep(&self, name: &str, message: &[u8]) -> JoinHandle<Option<OsString>> {
         let (records, message) = (self.clone(), message.to_owned());
         let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         tokio::task::spawn_blocking(move || {
-            let path = records.dir.as_ref()?.join("unsent").join(format!("{name}.json"));
+            let unsent = &records.dirs.as_ref()?.unsent;
+            let name = OsString::from(format!("{name}.json"));
             let room = records.unsent().len() < MOST_MESSAGES;
-            (room && durable::replace_private(&path, &message).is_ok()).then_some(path)
+            (room && unsent.replace_private(&name, &message).is_ok()).then_some(name)
         })
     }
 
-    /// The messages that wait for delivery, oldest first.
-    pub(crate) fn unsent(&self) -> Vec<PathBuf> {
-        let Some(dir) = &self.dir else { return Vec::new() };
-        let entries = fs::read_dir(dir.join("unsent")).into_iter().flatten().flatten();
-        let files =
-            entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|kind| kind == "json"));
-        let mut files: Vec<_> =
-            files.map(|path| (path.metadata().and_then(|meta| meta.modified()).ok(), path)).collect();
-        files.sort();
-        files.into_iter().map(|(_, path)| path).collect()
+    /// The names of the messages that wait for delivery, oldest first.
+    pub(crate) fn unsent(&self) -> Vec<OsString> {
+        let Some(Dirs { unsent, .. }) = &self.dirs else { return Vec::new() };
+        let names = unsent.names().unwrap_or_default().into_iter();
+        let names = names.filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "json"));
+        let mut found: Vec<_> = names.filter_map(|name| Some((unsent.entry(&name).ok()??.modified(), name))).collect();
+        found.sort();
+        found.into_iter().map(|(_, name)| name).collect()
     }
 
-    fn path(&self, record: Record) -> Option<PathBuf> {
-        let name = match record {
-            Record::Reclaim => "reclaim.json",
-            Record::Departure => "departure.json",
-        };
-        self.dir.as_ref().map(|dir| dir.join(name))
+    /// A message that waits; `None` for what is none, such as a link that somebody else has put there.
+    pub(crate) fn message(&self, name: &OsStr) -> Option<Vec<u8>> {
+        self.dirs.as_ref()?.unsent.read(name, LONGEST).ok()?
+    }
+
+    /// A message needs no more delivery.
+    pub(crate) fn forget(&self, name: &OsStr) {
+        if let Some(Dirs { unsent, .. }) = &self.dirs {
+            // If it stays, it is sent once more, which a reader sees by its notice_id.
+            let _ = unsent.remove(name);
+        }
     }
 }
 
-fn read(path: &Path) -> Result<Option<Reclaim>, Failure> {
-    let read = durable::if_there(fs::read(path));
-    let read = read.map_err(|error| Failure::io(format!("unable to read {}", path.display()), error))?;
-    let Some(bytes) = read else { return Ok(None) };
+impl Record {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Reclaim => "reclaim.json",
+            Self::Departure => "departure.json",
+        }
+    }
+}
+
+fn read(dir: &Dir, name: &str) -> Result<Option<Reclaim>, Failure> {
+    let Some(bytes) = dir.read(name, LONGEST)? else { return Ok(None) };
     let parsed = serde_json::from_slice(&bytes);
+    let path = dir.path().join(name);
     parsed.map(Some).map_err(|error| Failure::permanent(format!("unable to read {}: {error}", path.display())))
 }

@@ -56,7 +56,7 @@ async fn start(args: Args) -> Result<(), Failure> {
     let imds = Imds::from_env(clock.clone())?;
     let webhook = args.webhook()?.map(Webhook::new).transpose()?;
     let end = args.watching.watch_for.map(|time| Instant::now() + time);
-    let Some((records, unkept)) = interrupts.or(standby::records(&args, console, end)).await? else { return Ok(()) };
+    let (records, unkept) = interrupts.or(standby::records(&args, console, end)).await?;
     let (plans, plan) = watch::channel(None);
     let (ending, ending_seen) = watch::channel(false);
     let stream = Stream::start(console)?;

@@ -3,6 +3,8 @@
 use crate::harness::{Harness, five_lines, snapshot};
 use archive::{Format, Limits, UnpackError};
 use rand::RngExt;
+use std::fs::File;
+use std::os::fd::AsFd;
 use testkit::hostile::{self, Hostile};
 use testkit::tars::{EntryType, Tar, gzip, zstd};
 use testkit::{Seed, Tool, figure};
@@ -111,7 +113,7 @@ fn the_rules_without_a_directory_are_the_same() {
         let limits = Limits { bytes: 1_000, members: 9 };
         let into = dir.path().join(round.to_string());
         std::fs::create_dir(&into).unwrap();
-        let unpacked = archive::unpack(&bytes[..], &into, limits);
+        let unpacked = archive::unpack(&bytes[..], File::open(&into).unwrap().as_fd(), None, limits);
         let inspected = archive::inspect(&bytes[..], b"RELEASE", limits);
         match (&unpacked, &inspected) {
             (Ok(()), Ok(content)) => {

@@ -2,7 +2,7 @@
 
 use crate::harness::{Harness, fetch, plain, sealed, snapshot};
 use archive::Format;
-use durable::Lock;
+use durable::Dir;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -75,7 +75,7 @@ fn a_signal_ends_the_wait_for_the_lock() {
     let harness = Harness::with_first();
     harness.publish(2, plain(2));
     let _run = harness.release(2).run().succeeds();
-    let held = Lock::try_acquire(&harness.into.join(".artifact-fetch/lock")).unwrap().unwrap();
+    let held = Dir::open(&harness.into.join(".artifact-fetch")).unwrap().try_lock("lock").unwrap().unwrap();
     for number in [1, 3] {
         harness.publish(3, plain(3));
         let before = snapshot(&harness.into);

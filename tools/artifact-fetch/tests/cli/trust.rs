@@ -2,6 +2,7 @@
 
 use crate::harness::{ARTIFACT, Harness, SEEN, Sealed, fetch, five_lines, names, plain, sealed, snapshot};
 use archive::Format;
+use durable::Dir;
 use rand::RngExt;
 use release::Claim;
 use release::claim::Builder;
@@ -301,7 +302,8 @@ fn fetches_at_the_same_time_as_promotions() {
             let release = sealed(n, plain(n), Format::Tar);
             fs::write(harness.store.join(&release.file), &release.archive).unwrap();
             fs::write(harness.store.join(&release.record_key), release.record.to_bytes()).unwrap();
-            durable::replace(&harness.store.join("latest-stable.txt"), &release.promoted_as(n)).unwrap();
+            let store = Dir::open(&harness.store).unwrap();
+            store.replace("latest-stable.txt", &release.promoted_as(n)).unwrap();
             runs.push(harness.fetch().args(["--keep", "9"]).start());
         }
         for run in runs {

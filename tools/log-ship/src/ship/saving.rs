@@ -139,7 +139,7 @@ impl Ship<'_> {
         for source in over.iter().filter_map(|key| self.follow.sources.remove(key)).collect::<Vec<_>>() {
             let stream = source.stream.as_ref();
             broken = stream.and_then(|s| s.broken.lock().unwrap_or_else(PoisonError::into_inner).take()).or(broken);
-            spool::remove(&self.positions.spool(), source.memory.id);
+            spool::remove(self.positions.spool(), source.memory.id);
         }
         // What came before is shipped. What should have come is not known.
         let broken = broken.map(|error| Failure::io("unable to read stdin", error));

@@ -9,7 +9,6 @@ use crate::source::{Source, Standing};
 use crate::spool::{self, Recovered, Spool};
 use failure::Failure;
 use records::FileId;
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,12 +54,12 @@ impl Ship<'_> {
 
     /// What earlier runs took from stdin and could not send.
     fn resume_streams(&mut self, remembered: &[Remembered]) -> Result<(), Failure> {
-        let dir = self.positions.spool();
+        let dir = self.positions.spool().clone();
         for id in spool::left(&dir) {
             let known = remembered.iter().find(|memory| memory.id == id).cloned();
             let mut memory = known.unwrap_or_else(|| stream(id, spool::data_path(&dir, id)));
             let path = spool::data_path(&dir, id);
-            let unreadable = |error| Failure::io(format!("unable to read {}", path.display()), error);
+            let unreadable = |error| dir.failed("read", id.to_string(), error);
             let (acked, seen) = (memory.acked, memory.seen);
             let found = spool::recover(&dir, id, acked, seen).map_err(unreadable)?;
             let Recovered { data, progress, lost, unfinished } = found;
@@ -93,14 +92,13 @@ impl Ship<'_> {
     /// its end.
     fn note_damage(&mut self, id: FileId, lost: &[Range<u64>]) -> Result<(), Failure> {
         let dir = self.positions.spool();
-        let aside = spool::aside_path(&dir, id);
+        let aside = spool::aside_path(dir, id);
         let kept = aside.exists();
         let bytes = lost.iter().map(|lost| lost.end - lost.start).sum();
         if let [first, more @ ..] = lost {
-            let unable = |error| Failure::io(format!("unable to keep a damaged spool as {}", aside.display()), error);
-            spool::set_aside(&dir, id).map_err(unable)?;
+            spool::set_aside(dir, id)?;
             let places = if more.is_empty() { String::new() } else { format!(" and in {} more places", more.len()) };
-            let (path, aside) = (spool::data_path(&dir, id), aside.display());
+            let (path, aside) = (spool::data_path(dir, id), aside.display());
             let at = format!("damaged at {}{places}", first.start);
             self.console.warn(format!("{bytes} bytes of stdin are lost: {} is {at}; kept as {aside}", path.display()));
         }
@@ -115,11 +113,10 @@ impl Ship<'_> {
         let dir = self.positions.spool();
         let id = self.follow.mint();
         let room = self.args.spool_size.as_u64();
-        let spool = Spool::start(&dir, id, room, self.console, self.watch.waker()?)?;
-        let path = spool::data_path(&dir, id);
-        let file = File::open(&path);
-        let file = file.map_err(|error| Failure::io(format!("unable to read {}", path.display()), error))?;
-        let mut source = Source::new(stream(id, path), Some(file), Standing::Stream, self.sender.host());
+        let spool = Spool::start(dir, id, room, self.console, self.watch.waker()?)?;
+        let file = dir.file(id.to_string()).map_err(|error| dir.failed("read", id.to_string(), error))?;
+        let mut source =
+            Source::new(stream(id, spool::data_path(dir, id)), Some(file), Standing::Stream, self.sender.host());
         source.stream = Some(Arc::clone(&spool.progress));
         self.spool = Some((source.key(), spool));
         self.follow.insert(source, None);

@@ -4,15 +4,17 @@
 //! offset and the length of a damaged checksum follow from its neighbours. What was finished is known besides: of that nothing
 //! can be missing but by damage, and behind it at most one group can have been under way.
 
-use super::{GROUP, HEAD, Head, SUM, VERSION, crc_of, data_path, sums_path, unpack};
+use super::{GROUP, HEAD, Head, SUM, VERSION, crc_of, sums_of, unpack};
 use crate::source::Progress;
+use durable::{Dir, if_there};
+use failure::Failure;
 use memchr::{memchr, memrchr};
 use records::FileId;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Longest group that is believed.
@@ -34,9 +36,9 @@ pub(crate) struct Recovered {
 ///
 /// # Errors
 /// It can't be read.
-pub(crate) fn recover(dir: &Path, id: FileId, acked: u64, seen: u64) -> io::Result<Recovered> {
-    let data = File::open(data_path(dir, id))?;
-    let sums = durable::if_there(File::open(sums_path(dir, id)))?;
+pub(crate) fn recover(dir: &Dir, id: FileId, acked: u64, seen: u64) -> io::Result<Recovered> {
+    let data = dir.file(id.to_string())?;
+    let sums = if_there(dir.file(sums_of(id)))?;
     let sums = sums.map(|file| Sums::read(BufReader::with_capacity(SUM * 1024, file))).transpose()?.unwrap_or_default();
     Recovered::of(data, sums, acked, seen)
 }
@@ -51,20 +53,18 @@ impl Recovered {
 }
 
 /// How far a stream was finished whose bytes are gone, as far as its checksums tell.
-pub(crate) fn finished(dir: &Path, id: FileId) -> u64 {
-    let sums = File::open(sums_path(dir, id)).and_then(|file| Sums::read(BufReader::new(file)));
+pub(crate) fn finished(dir: &Dir, id: FileId) -> u64 {
+    let sums = dir.file(sums_of(id)).and_then(|file| Sums::read(BufReader::new(file)));
     sums.ok().and_then(|sums| sums.head).map_or(0, |head| head.finished())
 }
 
 /// Where a damaged stream is kept; its checksums are beside it.
-pub(crate) fn aside_path(dir: &Path, id: FileId) -> PathBuf {
-    aside_of(&data_path(dir, id))
+pub(crate) fn aside_path(dir: &Dir, id: FileId) -> PathBuf {
+    dir.path().join(aside_of(&id.to_string()))
 }
 
-fn aside_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".damaged");
-    name.into()
+fn aside_of(name: &str) -> String {
+    format!("{name}.damaged")
 }
 
 /// Gives a damaged stream a second name, under which nothing reads or removes it: before a line behind the damage is
@@ -72,17 +72,14 @@ fn aside_of(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The directory can't be written.
-pub(crate) fn set_aside(dir: &Path, id: FileId) -> io::Result<()> {
-    let names = [data_path(dir, id), sums_path(dir, id)].map(|from| (aside_of(&from), from));
-    for (to, from) in names {
-        match fs::hard_link(from, to) {
-            Err(error) if ![io::ErrorKind::AlreadyExists, io::ErrorKind::NotFound].contains(&error.kind()) => {
-                return Err(error);
-            }
-            _ => {}
+pub(crate) fn set_aside(dir: &Dir, id: FileId) -> Result<(), Failure> {
+    for from in [id.to_string(), sums_of(id)] {
+        // One that is gone can't be kept.
+        if dir.entry(&from).is_ok_and(|there| there.is_some()) {
+            dir.link(dir, &from, aside_of(&from))?;
         }
     }
-    File::open(dir)?.sync_all()
+    Ok(())
 }
 
 /// The checksum of a group, as it was read.
@@ -332,7 +329,7 @@ fn window(data: &File, range: Range<u64>) -> Option<Vec<u8>> {
 mod tests {
     use super::super::{boot, sum_of, write_group};
     use super::*;
-    use std::fs::OpenOptions;
+    use std::fs;
 
     /// What is known of the last group.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -349,7 +346,8 @@ mod tests {
     }
 
     struct Stream {
-        dir: tempfile::TempDir,
+        place: tempfile::TempDir,
+        dir: Dir,
         data: Vec<u8>,
         sums: Vec<u8>,
         groups: Vec<Range<u64>>,
@@ -363,9 +361,10 @@ mod tests {
 
     impl Stream {
         fn new(groups: &[&str], end: End) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            let open = |path| OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap();
-            let (data, sums) = (open(data_path(dir.path(), ID)), open(sums_path(dir.path(), ID)));
+            let place = tempfile::tempdir().unwrap();
+            let dir = Dir::open(place.path()).unwrap();
+            let make = |name: String| dir.new_file(name, 0o600).unwrap();
+            let (data, sums) = (make(ID.to_string()), make(sums_of(ID)));
             let old = matches!(end, End::Marked | End::Bare);
             let first = if old { 0 } else { HEAD };
             let (mut offset, mut ranges) = (0, Vec::new());
@@ -390,15 +389,15 @@ mod tests {
             }
             let finished = if matches!(end, End::Lost | End::Bare) { synced } else { offset };
             let read = |path| fs::read(path).unwrap();
-            let (data, sums) = (read(data_path(dir.path(), ID)), read(sums_path(dir.path(), ID)));
-            Self { dir, data, sums, groups: ranges, first, finished }
+            let (data, sums) = (read(place.path().join(ID.to_string())), read(place.path().join(sums_of(ID))));
+            Self { place, dir, data, sums, groups: ranges, first, finished }
         }
 
         /// What is recovered of these bytes.
         fn recover(&self, data: &[u8], sums: &[u8], acked: u64) -> (Vec<Range<u64>>, u64, u64) {
-            fs::write(data_path(self.dir.path(), ID), data).unwrap();
-            fs::write(sums_path(self.dir.path(), ID), sums).unwrap();
-            let found = recover(self.dir.path(), ID, acked, 0).unwrap();
+            fs::write(self.place.path().join(ID.to_string()), data).unwrap();
+            fs::write(self.place.path().join(sums_of(ID)), sums).unwrap();
+            let found = recover(&self.dir, ID, acked, 0).unwrap();
             let end = found.progress.synced.load(std::sync::atomic::Ordering::Relaxed);
             (found.lost, end, found.unfinished)
         }
@@ -615,12 +614,12 @@ mod tests {
             }
         }
         let stream = Stream::new(&LINES, End::Finished);
-        fs::remove_file(sums_path(stream.dir.path(), ID)).unwrap();
-        assert_eq!(recover(stream.dir.path(), ID, 8, 0).unwrap().lost, [8..34], "no checksums at all");
+        stream.dir.remove(sums_of(ID)).unwrap();
+        assert_eq!(recover(&stream.dir, ID, 8, 0).unwrap().lost, [8..34], "no checksums at all");
         stream.recover(&[], &[], 0);
-        assert_eq!(recover(stream.dir.path(), ID, 0, 34).unwrap().lost, [0..34], "nothing but what was seen of it");
+        assert_eq!(recover(&stream.dir, ID, 0, 34).unwrap().lost, [0..34], "nothing but what was seen of it");
         stream.recover(&[], &stream.sums, 0);
-        assert_eq!(finished(stream.dir.path(), ID), 34);
+        assert_eq!(finished(&stream.dir, ID), 34);
     }
 
     /// Each length of the bytes with each length of the checksums, both cut or blank behind it.
@@ -668,12 +667,12 @@ mod tests {
     fn it_is_set_aside_under_a_name_that_is_no_stream() {
         let stream = Stream::new(&LINES, End::Finished);
         for _ in 0..2 {
-            set_aside(stream.dir.path(), ID).unwrap();
+            set_aside(&stream.dir, ID).unwrap();
         }
-        assert_eq!(fs::read(aside_path(stream.dir.path(), ID)).unwrap(), stream.data);
-        assert_eq!(super::super::left(stream.dir.path()), [ID]);
-        super::super::remove(stream.dir.path(), ID);
-        assert_eq!(super::super::left(stream.dir.path()), []);
-        assert_eq!(fs::read_dir(stream.dir.path()).unwrap().count(), 2);
+        assert_eq!(fs::read(aside_path(&stream.dir, ID)).unwrap(), stream.data);
+        assert_eq!(super::super::left(&stream.dir), [ID]);
+        super::super::remove(&stream.dir, ID);
+        assert_eq!(super::super::left(&stream.dir), []);
+        assert_eq!(fs::read_dir(stream.place.path()).unwrap().count(), 2);
     }
 }

@@ -8,8 +8,6 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use retry::Backoff;
 use serde::Serialize;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -71,12 +69,12 @@ impl Webhook {
         let (done, is_done) = oneshot::channel::<()>();
         let keep = async {
             // A disk that is not done with it by then leaves a message that is sent once more, which its reader sees.
-            let path = tokio::time::timeout(LONGEST_WAIT, keeping).await.ok().and_then(Result::ok).flatten();
-            if path.is_none() {
+            let kept = tokio::time::timeout(LONGEST_WAIT, keeping).await.ok().and_then(Result::ok).flatten();
+            if kept.is_none() {
                 let _ = is_done.await;
             }
             safe.await;
-            path
+            kept
         };
         let insist = async {
             let delivery = self.insist(about, message, deadline).await;
@@ -84,9 +82,9 @@ impl Webhook {
             let _ = done.send(());
             delivery
         };
-        let (path, delivery) = tokio::join!(keep, insist);
-        if let Some(path) = path.filter(|_| delivery.outcome != "unsent") {
-            forget(&path);
+        let (kept, delivery) = tokio::join!(keep, insist);
+        if let Some(name) = kept.filter(|_| delivery.outcome != "unsent") {
+            records.forget(&name);
         }
         delivery
     }
@@ -94,12 +92,12 @@ impl Webhook {
     /// Delivers what an earlier run kept; ends at the first message that can't be delivered.
     pub(crate) async fn deliver_unsent(&self, records: &Records, deadline: Instant) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
-        for path in records.unsent() {
-            let Ok(message) = fs::read(&path) else { continue };
+        for name in records.unsent() {
+            let Some(message) = records.message(&name) else { continue };
             let delivery = self.insist("unsent", message, deadline).await;
             let more = delivery.outcome != "unsent";
             if more {
-                forget(&path);
+                records.forget(&name);
             }
             deliveries.push(delivery);
             if !more {
@@ -156,9 +154,4 @@ fn told(error: &reqwest::Error) -> String {
         Some(_) => "the request failed".to_owned(),
         None => cause.to_string(),
     }
-}
-
-fn forget(path: &Path) {
-    // If it stays, it is sent once more, which a reader sees by its notice_id.
-    let _ = fs::remove_file(path);
 }
