@@ -2,6 +2,7 @@
 
 pub mod aws_cli;
 pub mod checker;
+pub mod network;
 pub mod place;
 pub mod tree;
 

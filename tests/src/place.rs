@@ -147,7 +147,7 @@ impl Place {
                 let args = Line::parse_from(line).store;
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.expect("the system gives a runtime");
-                let store = runtime.block_on(args.open());
+                let store = runtime.block_on(args.open()).expect("the settings of the store are right");
                 Some((runtime, store))
             }
             _ => None,

@@ -1,6 +1,8 @@
 //! The options that every tool on AWS takes, and the SDK configuration they make.
 
 use crate::profile::Profile;
+use crate::settings::Settings;
+use crate::{is_of_aws, reach, settings};
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::provider_config::ProviderConfig;
@@ -8,7 +10,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_smithy_http_client::tls;
+use aws_types::service_config::ServiceConfigKey;
+use failure::Failure;
 use std::time::Duration;
 
 /// Where `--help` lists these options. Said of each, since a heading of the group would hold for the tool's own too.
@@ -27,8 +30,11 @@ pub struct AwsArgs {
 
 impl AwsArgs {
     /// The SDK's configuration. Reads the environment and the AWS files; asks nobody yet.
-    pub async fn sdk_config(&self) -> SdkConfig {
-        self.access.sdk_config(self.region.as_deref()).await
+    ///
+    /// # Errors
+    /// A setting is wrong in itself.
+    pub async fn access(&self) -> Result<Access, Failure> {
+        self.access.read(self.region.as_deref()).await
     }
 }
 
@@ -58,6 +64,38 @@ pub struct AccessArgs {
     pub timeout: Duration,
 }
 
+/// Services that the tools ask, by the names that the configuration files know.
+const SERVICES: [&str; 3] = ["S3", "EC2", "Auto Scaling"];
+
+/// A way to AWS.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// What the SDK's clients are made of.
+    pub sdk: SdkConfig,
+    path_style: Option<bool>,
+}
+
+impl Access {
+    /// Where a service is, if a setting says so.
+    fn endpoint(&self, service: &str) -> Option<String> {
+        let key =
+            ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url").build();
+        let own = self.sdk.service_config().zip(key.ok()).and_then(|(settings, key)| settings.load_config(key));
+        own.or_else(|| self.sdk.endpoint_url().map(str::to_owned))
+    }
+
+    /// Whether buckets are part of the path: as the profile says, and else where S3 is not AWS's own, since buckets of
+    /// other servers have no host name of their own.
+    #[must_use]
+    pub fn is_path_style(&self) -> bool {
+        let is_another = || {
+            let host = self.endpoint("S3").and_then(|url| Some(url::Url::parse(&url).ok()?.host_str()?.to_owned()));
+            host.is_some_and(|host| !is_of_aws(&host))
+        };
+        self.path_style.unwrap_or_else(is_another)
+    }
+}
+
 impl AccessArgs {
     /// Tries of one request, the first one included.
     const ATTEMPTS: u32 = 6;
@@ -67,10 +105,12 @@ impl AccessArgs {
 
     /// The SDK's configuration, for `region` or the one that the environment or profile names. Reads the environment and
     /// the AWS files; asks nobody yet.
-    pub async fn sdk_config(&self, region: Option<&str>) -> SdkConfig {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-            .build_https();
+    ///
+    /// # Errors
+    /// A setting is wrong in itself.
+    pub async fn read(&self, region: Option<&str>) -> Result<Access, Failure> {
+        let settings = Settings::read(self.profile.as_deref()).await?;
+        let http = reach::client(settings.bundle()?);
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Self::CONNECT.min(self.timeout))
             .operation_timeout(self.timeout)
@@ -99,14 +139,23 @@ impl AccessArgs {
         if let Some(url) = &self.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        loader.load().await
+        let access = Access { sdk: loader.load().await, path_style: settings.path_style() };
+        for service in SERVICES {
+            if let Some(url) = access.endpoint(service).filter(|url| !settings::is_url(url)) {
+                return Err(settings::wrong_endpoint(&format!("the endpoint_url of {service}"), &url));
+            }
+        }
+        Ok(access)
     }
 }
 
 /// What the SDK would only find out at the first request.
 fn endpoint(text: &str) -> Result<String, String> {
-    let reachable = url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    if reachable { Ok(text.to_owned()) } else { Err("expected a URL such as http://127.0.0.1:8333".to_owned()) }
+    if settings::is_url(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a URL such as http://127.0.0.1:8333".to_owned())
+    }
 }
 
 /// A region's name becomes part of a host name.

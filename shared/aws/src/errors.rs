@@ -1,6 +1,8 @@
 //! What an SDK error means: whether a retry can help, in one line a person can act on.
 
+use crate::is_of_aws;
 use crate::profile::NoProfile;
+use crate::reach::Unreachable;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -45,9 +47,9 @@ pub fn classify(code: Option<&str>, status: u16) -> Class {
     }
 }
 
-/// The failure of a call that no region is known for: an instance's metadata may tell it a moment later.
+/// The failure of a call that no region is known for.
 pub fn without_region(what: impl Display) -> Failure {
-    Failure::temporary(format!("{what}: no region: give --region or set AWS_REGION"))
+    Failure::permanent(format!("{what}: no region: give --region or set AWS_REGION"))
 }
 
 /// The failure of one request; `what` says verb and object.
@@ -71,7 +73,8 @@ where
                 (Some(code), None) => code.to_owned(),
                 (None, _) => by_status(status),
             };
-            Failure::new(classify(code, status), format!("{what}: {words}"))
+            let hint = hint(code, status, service.raw().headers().get("x-amz-bucket-region"));
+            Failure::new(classify(code, status), format!("{what}: {words}{hint}"))
         }
         SdkError::TimeoutError(_) => Failure::temporary(format!("{what}: no answer in time")),
         SdkError::DispatchFailure(failed) if failed.is_timeout() => {
@@ -84,8 +87,44 @@ where
         }
         // A request that can't be built is wrong in itself.
         SdkError::ConstructionFailure(_) => Failure::permanent(format!("{what}: {told}")),
-        _ => Failure::temporary(format!("{what}: {told}")),
+        _ => match settled(&error, &told) {
+            Some(hint) => Failure::permanent(format!("{what}: {told}: {hint}")),
+            None => Failure::temporary(format!("{what}: {told}")),
+        },
     }
+}
+
+/// What helps against an answer that does not say so itself.
+fn hint(code: Option<&str>, status: u16, bucket_region: Option<&str>) -> String {
+    match (code, status, bucket_region) {
+        (_, 501, _) => ": the server does not have what was asked for; without --sse it may, or with \
+                        AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
+            .to_owned(),
+        (_, 301 | 307 | 400, Some(region)) => format!(": the bucket is in {region}: give --region {region}"),
+        (Some("InvalidClientTokenId" | "UnrecognizedClientException" | "AuthFailure"), ..) => {
+            ": wrong credentials, or a region that the account has not been opted in to".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// What to do about a connection that no later try brings about; `None` where one may.
+fn settled<E: Error + 'static>(error: &E, told: &str) -> Option<String> {
+    // Words of glibc and of musl: the resolver has answered, and not only failed to ask.
+    const NO_HOST: [&str; 3] =
+        ["Name or service not known", "Name does not resolve", "No address associated with hostname"];
+    if told.contains("UnknownIssuer") {
+        return Some(
+            "who signed its certificate is not trusted: AWS_CA_BUNDLE names a file of those who are".to_owned(),
+        );
+    }
+    if told.contains("invalid peer certificate") {
+        return Some("the server is not who it should be".to_owned());
+    }
+    let at = cause::<Unreachable>(error)?;
+    let host = at.address().rsplit_once(':').map_or(at.address(), |(host, _)| host);
+    let has_none = !at.is_through_a_proxy() && is_of_aws(host) && NO_HOST.iter().any(|words| told.contains(words));
+    has_none.then(|| "there is no such host: is it the right region?".to_owned())
 }
 
 /// Credentials may come, at boot for instance; a profile that is not there does not come by itself.
@@ -97,6 +136,11 @@ fn without_credentials(what: impl Display, error: &CredentialsError) -> Failure 
             "neither the environment, nor a profile, nor a role of this host gives any".to_owned()
         }
         other => causes(other),
+    };
+    let words = match () {
+        () if words.contains("SSO") || words.contains("sso") => format!("{words}: aws sso login gives new ones"),
+        () if words.contains("login") => format!("{words}: aws login gives new ones"),
+        () => words,
     };
     Failure::new(class, format!("{what}: no credentials: {words}"))
 }

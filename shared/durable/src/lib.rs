@@ -8,12 +8,14 @@ mod lock;
 mod owner;
 mod slots;
 mod staged;
+mod version;
 
 pub use dir::{Dir, Entry};
 pub use disk::Disk;
 pub use lock::Lock;
 pub use slots::Slots;
 pub use staged::Staged;
+pub use version::Version;
 
 use std::io::{self, ErrorKind};
 

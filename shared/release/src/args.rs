@@ -2,6 +2,7 @@
 
 use crate::layout::Layout;
 use aws::AwsArgs;
+use failure::Failure;
 use std::sync::Arc;
 use std::time::Duration;
 use store::{Store, StoreUrl};
@@ -27,7 +28,10 @@ impl StoreArgs {
     }
 
     /// The store, ready for requests; nothing has been asked of it yet.
-    pub async fn open(&self) -> Arc<dyn Store> {
+    ///
+    /// # Errors
+    /// A setting of AWS is wrong in itself.
+    pub async fn open(&self) -> Result<Arc<dyn Store>, Failure> {
         store::open(&self.store, &self.aws).await
     }
 }

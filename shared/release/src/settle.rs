@@ -120,7 +120,7 @@ mod tests {
 
     async fn put_answered_by(error: StoreError) -> Result<Settled, Failure> {
         let dir = tempfile::tempdir().unwrap();
-        let store = StoreArgs::in_directory(dir.path()).open().await;
+        let store = StoreArgs::in_directory(dir.path()).open().await.unwrap();
         let store = Denying { store, answer: Mutex::new(Some(error)) };
         put(&store, "latest.txt", b"42", Condition::Absent, &Attributes::default()).await
     }

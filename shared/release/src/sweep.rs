@@ -494,7 +494,7 @@ mod tests {
     async fn an_archive_that_appears_during_a_sweep_is_known_again() {
         let dir = tempfile::tempdir().unwrap();
         let args = StoreArgs::in_directory(dir.path());
-        let store = args.open().await;
+        let store = args.open().await.unwrap();
         let (store, layout) = (store.as_ref(), &args.artifact);
         store.prepare().await.unwrap();
         let build = Uuid::new_v4();

@@ -15,6 +15,7 @@ pub use uploads::{Completion, Part, PartBody, Upload, Uploads};
 pub use url::{NotAStore, StoreUrl};
 
 use aws::AwsArgs;
+use failure::Failure;
 use files::FileStore;
 use s3::S3Store;
 use std::sync::Arc;
@@ -25,9 +26,12 @@ pub trait Store: Objects + Uploads {}
 impl<T: Objects + Uploads> Store for T {}
 
 /// The store at `url`, ready for requests; nothing has been asked of it yet.
-pub async fn open(url: &StoreUrl, aws: &AwsArgs) -> Arc<dyn Store> {
-    match url {
-        StoreUrl::S3 { bucket, prefix } => Arc::new(S3Store::new(aws, bucket.clone(), prefix.clone()).await),
+///
+/// # Errors
+/// A setting of AWS is wrong in itself.
+pub async fn open(url: &StoreUrl, aws: &AwsArgs) -> Result<Arc<dyn Store>, Failure> {
+    Ok(match url {
+        StoreUrl::S3 { bucket, prefix } => Arc::new(S3Store::new(aws, bucket.clone(), prefix.clone()).await?),
         StoreUrl::Files { dir } => Arc::new(FileStore::new(dir.clone(), aws.access.timeout)),
-    }
+    })
 }

@@ -21,6 +21,7 @@ use aws_sdk_s3::types::{
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use failure::Failure;
 use retry::Backoff;
 use std::error::Error;
 use std::fmt::Display;
@@ -50,13 +51,12 @@ pub(crate) struct S3Store {
 }
 
 impl S3Store {
-    pub(crate) async fn new(args: &AwsArgs, bucket: String, prefix: String) -> Self {
-        let shared = args.sdk_config().await;
-        let own_endpoint = shared.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+    pub(crate) async fn new(args: &AwsArgs, bucket: String, prefix: String) -> Result<Self, Failure> {
+        let access = args.access().await?;
+        let shared = &access.sdk;
         let checksums = shared.request_checksum_calculation() != Some(RequestChecksumCalculation::WhenRequired);
-        // Buckets of other servers have no host name of their own.
-        let config = Builder::from(&shared).force_path_style(own_endpoint).build();
-        Self { client: Client::from_conf(config), bucket, prefix, timeout: args.access.timeout, checksums }
+        let config = Builder::from(shared).force_path_style(access.is_path_style()).build();
+        Ok(Self { client: Client::from_conf(config), bucket, prefix, timeout: args.access.timeout, checksums })
     }
 
     fn key(&self, key: &str) -> String {

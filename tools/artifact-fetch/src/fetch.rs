@@ -103,7 +103,7 @@ async fn find(args: &Args, shelf: &Shelf, console: Console) -> Result<(Wanted, O
     {
         return Ok((Wanted::here(&record), Some(record)));
     }
-    let store = args.store.open().await;
+    let store = args.store.open().await?;
     let wanted = match channel(&args.release, store.as_ref()) {
         Some(channel) => promoted(args, shelf, store.as_ref(), channel, console).await?,
         None => ask(args, store.as_ref(), console).await?,
@@ -185,7 +185,7 @@ async fn promoted(
 /// Downloads, verifies and unpacks a release, and puts it on the shelf.
 async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) -> Result<Record, Failure> {
     shelf.prepare().await?;
-    let store = args.store.open().await;
+    let store = args.store.open().await?;
     let key = wanted.key(&args.store.artifact);
     let artifact = wanted.record.as_ref().and_then(Record::artifact);
     let head = look(store.as_ref(), &key, artifact).await?;

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 /// # Errors
 /// The store fails, or stdout does.
 pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
-    let store = args.store.open().await;
+    let store = args.store.open().await?;
     let layout = &args.store.artifact;
     let survey = sweep::survey(store.as_ref(), layout, Look::Audit).await?;
     if survey.highest.is_none() {

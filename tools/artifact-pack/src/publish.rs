@@ -64,7 +64,7 @@ pub(crate) async fn run(args: &Args, job: Job, console: Console, out: Output) ->
             holds.members, holds.bytes, most.members, most.bytes
         ));
     }
-    let store = args.store.open().await;
+    let store = args.store.open().await?;
     let build = Build {
         args,
         job: &job,

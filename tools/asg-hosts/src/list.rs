@@ -71,7 +71,7 @@ async fn ask(args: &Args, selection: &Selection, console: Console) -> Result<(Fl
         }
     }
     let access = &args.aws.access;
-    let sdk = access.sdk_config(regions.first().map(String::as_str)).await;
+    let sdk = access.read(regions.first().map(String::as_str)).await?.sdk;
     if regions.is_empty() {
         let region = sdk.region().map(ToString::to_string).filter(|region| !region.is_empty());
         regions.push(region.ok_or_else(|| aws::without_region("unable to ask AWS"))?);

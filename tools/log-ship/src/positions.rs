@@ -2,7 +2,7 @@
 
 use crate::contents::Mark;
 use crate::hours::Hours;
-use durable::{Dir, Lock, Slots};
+use durable::{Dir, Lock, Slots, Version};
 use failure::Failure;
 use records::FileId;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,8 @@ use std::time::UNIX_EPOCH;
 /// Everything that is remembered.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Memory {
+    #[serde(default)]
+    pub(crate) version: Version<1>,
     /// When log-ship was first started here, in nanoseconds since 1970: files made later are never too old to be shipped.
     pub(crate) since: u64,
     /// Where everything that is acknowledged was sent to.
@@ -233,13 +235,24 @@ mod tests {
         let (positions, none) = Positions::open(dir.path()).unwrap();
         assert!(none.is_none());
         let (topic, cluster) = (Some("t".to_owned()), Some("c".to_owned()));
-        positions.save(Memory { since: 9, topic: topic.clone(), cluster: cluster.clone(), files: vec![file.clone()] });
+        let files = vec![file.clone()];
+        positions.save(Memory { version: Version, since: 9, topic: topic.clone(), cluster: cluster.clone(), files });
         positions.wait().unwrap();
         assert!(Positions::open(dir.path()).unwrap_err().is_temporary());
         drop(positions);
         let (_, memory) = Positions::open(dir.path()).unwrap();
         let memory = memory.unwrap();
         assert_eq!((memory.since, memory.topic, memory.cluster, memory.files), (9, topic, cluster, vec![file]));
+    }
+
+    #[test]
+    fn state_of_a_later_version() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut slots = Slots::open(&Dir::open(dir.path()).unwrap(), "positions").unwrap().0;
+        slots.save(br#"{"version":2,"since":9,"files":[]}"#).unwrap();
+        let failure = Positions::open(dir.path()).unwrap_err();
+        let words = "positions: another version wrote it (format 2, this one knows up to 1)";
+        assert!(failure.to_string().contains(words) && !failure.is_temporary(), "{failure}");
     }
 
     /// What earlier versions wrote: it belongs to no topic and no cluster yet, and no file knows its pattern.

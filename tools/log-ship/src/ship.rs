@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let first = memory.is_none();
     let memory = match memory {
         Some(memory) => memory,
-        None => Memory { since: positions.file_time()?, topic: None, cluster: None, files: Vec::new() },
+        None => Memory { since: positions.file_time()?, ..Memory::default() },
     };
     check_topic(args, memory.topic.as_deref())?;
     let follow = Follow::new(patterns, sender.host(), console, memory.since);

@@ -34,7 +34,7 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
         _ => None,
     };
     let mut interrupts = Interrupts::catch()?;
-    let store = args.store.open().await;
+    let store = args.store.open().await?;
     // Jenkins sets a parameter that was left blank to nothing.
     let tag = match args.tag.as_deref().filter(|name| !name.is_empty()) {
         Some(name) => {
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: &Args, selector: Selector, console: Console, out: 
 /// # Errors
 /// The store fails or is another artifact's, or stdout fails.
 pub(crate) async fn print_history(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
-    let store = args.store.open().await;
+    let store = args.store.open().await?;
     let channel = Channel::new(store.as_ref(), &args.store.artifact, &args.channel);
     let standing = channel.own_pointer().await?;
     let (history, object) = Ledger::new(&channel, args.dry_run, console).read().await?;

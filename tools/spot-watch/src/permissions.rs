@@ -12,17 +12,17 @@ use serde_json::{Value, json};
 /// # Errors
 /// stdout can't be written.
 pub(crate) fn print(args: &Args) -> Result<(), Failure> {
-    let mut text =
-        serde_json::to_string_pretty(&document(args)).map_err(|error| Failure::permanent(error.to_string()))?;
+    let region = cli::block_on(1, region(args))?;
+    let document = document(args, &region);
+    let mut text = serde_json::to_string_pretty(&document).map_err(|error| Failure::permanent(error.to_string()))?;
     text.push('\n');
     Output::default().write_and_close(text.as_bytes())
 }
 
-fn document(args: &Args) -> Value {
+fn document(args: &Args, region: &str) -> Value {
     let raise = &args.raise;
-    let region = region(args);
     let groups = |name: &str| {
-        format!("arn:{}:autoscaling:{region}:*:autoScalingGroup:*:autoScalingGroupName/{name}", partition(&region))
+        format!("arn:{}:autoscaling:{region}:*:autoScalingGroup:*:autoScalingGroupName/{name}", partition(region))
     };
     let group = literal(raise.group.as_deref().unwrap_or_default());
     let rungs = raise.capacity.map_or(vec![Rung::Launch, Rung::Policy], |rung| vec![rung]);
@@ -73,16 +73,23 @@ fn literal(name: &str) -> String {
     text
 }
 
+/// The partition of AWS that a region is in; where none is known, the policy holds in each.
 fn partition(region: &str) -> &'static str {
-    match region {
-        china if china.starts_with("cn-") => "aws-cn",
-        government if government.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    }
+    const BESIDES: [(&str, &str); 8] = [
+        ("cn-", "aws-cn"),
+        ("us-gov-", "aws-us-gov"),
+        ("eusc-", "aws-eusc"),
+        ("us-iso-", "aws-iso"),
+        ("us-isob-", "aws-iso-b"),
+        ("eu-isoe-", "aws-iso-e"),
+        ("us-isof-", "aws-iso-f"),
+        ("*", "*"),
+    ];
+    BESIDES.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
 }
 
-fn region(args: &Args) -> String {
-    let env = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let known = args.aws.region.clone().or_else(|| env("AWS_REGION")).or_else(|| env("AWS_DEFAULT_REGION"));
-    known.unwrap_or_else(|| "*".to_owned())
+/// As every tool finds it; `*` where nothing says.
+async fn region(args: &Args) -> Result<String, Failure> {
+    let known = args.aws.access().await?.sdk.region().map(ToString::to_string);
+    Ok(known.filter(|region| !region.is_empty()).unwrap_or_else(|| "*".to_owned()))
 }

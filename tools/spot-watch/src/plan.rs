@@ -123,7 +123,7 @@ impl Plan {
 
 /// Requests are tried again by whoever knows what a lost answer means, so the client itself tries once.
 async fn client(args: &Args, identity: &Identity, clock: &AwsClock) -> Result<Client, Failure> {
-    let sdk = args.aws.sdk_config().await;
+    let sdk = args.aws.access().await?.sdk;
     let region = sdk
         .region()
         .filter(|region| !region.as_ref().is_empty())

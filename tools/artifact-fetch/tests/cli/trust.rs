@@ -265,7 +265,7 @@ fn a_memory_that_is_damaged_is_named() {
     refused("another version of artifact-fetch wrote it");
     fs::remove_file(&path).unwrap();
     let _run = Tool::new("mkfifo").arg(&path).run().succeeds();
-    refused("it is damaged");
+    refused("it is a pipe");
     fs::remove_file(&path).unwrap();
     let _run = harness.fetch().run().succeeds().stderr_is_empty();
     assert_eq!(fs::read(&path).unwrap(), whole);

@@ -112,7 +112,7 @@ fn no_server_no_credentials_no_region() {
     let no_one = asg_hosts().env("AWS_REGION", HERE).env("AWS_EC2_METADATA_DISABLED", "true");
     let _run = no_one.run().fails_with(75).stdout_is("").stderr_is_one_line().stderr_contains("credential");
     for nowhere in [asg_hosts(), asg_hosts().env("AWS_REGION", "")] {
-        let run = nowhere.env("AWS_EC2_METADATA_DISABLED", "true").run().fails_with(75).stdout_is("");
+        let run = nowhere.env("AWS_EC2_METADATA_DISABLED", "true").run().fails_with(1).stdout_is("");
         let _told = run.stderr_is_one_line().stderr_contains("no region");
     }
 }

@@ -4,6 +4,7 @@ use super::{BEAT, SAVE, SAY_EVERY, Ship};
 use crate::positions::Memory;
 use crate::source::{Cover, Source, Standing};
 use crate::spool;
+use durable::Version;
 use failure::Failure;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -46,7 +47,8 @@ impl Ship<'_> {
         let known = self.follow.sources.values().map(|source| source.remembered(reach));
         let files = known.chain(self.follow.unseen.iter().cloned()).chain(self.follow.away.iter().cloned()).collect();
         let (since, topic) = (self.follow.since, Some(self.args.kafka.topic.clone()));
-        self.positions.save(Memory { since, topic, cluster: self.cluster.id().map(str::to_owned), files });
+        let cluster = self.cluster.id().map(str::to_owned);
+        self.positions.save(Memory { version: Version, since, topic, cluster, files });
         let mut acked = Vec::with_capacity(self.follow.sources.len());
         for (key, source) in &mut self.follow.sources {
             acked.push((*key, source.memory.acked));

@@ -6,6 +6,7 @@ use crate::args::Rung;
 use crate::capacity;
 use crate::metadata::aws_clock::AwsClock;
 use crate::plan::Snapshot;
+use durable::Version;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ const LONG_AGO: Duration = Duration::from_secs(600);
 /// One reclaim of one start of an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reclaim {
+    #[serde(default)]
+    pub(crate) version: Version<1>,
     /// Instance and start.
     pub(crate) id: String,
     /// What AWS said that it will do.
@@ -191,6 +194,7 @@ impl Reclaim {
     /// What is due at a notice that is new.
     pub(crate) fn new(id: String, action: &str, time: &str, raises: bool, hooks: bool) -> Self {
         Self {
+            version: Version,
             id,
             action: action.to_owned(),
             time: time.to_owned(),

@@ -1,0 +1,228 @@
+//! AWS settings as people have them, for every tool that speaks to AWS: proxies, certificates, profiles, and what is wrong
+//! in them. What the AWS CLI takes is taken.
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
+
+use end_to_end::network::{Authority, Proxy};
+use end_to_end::tool;
+use std::fs;
+use testkit::{Finished, FleetModel, ImdsInstance, ImdsModel, Running, S3Model, ScalingGroup, ScalingModel, Tool};
+
+const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s")];
+
+/// Models of AWS, each with an endpoint over TLS, signed by nobody whom this machine trusts.
+struct Cloud {
+    s3: S3Model,
+    _fleet: FleetModel,
+    _scaling: ScalingModel,
+    imds: ImdsModel,
+    authority: Authority,
+    endpoints: [(&'static str, String); 3],
+    _servers: Vec<Running>,
+    home: tempfile::TempDir,
+}
+
+/// The tools that speak to AWS, and a command line of each that asks it.
+const TOOLS: [(&str, &str); 5] = [
+    ("artifact-pack", "--artifact a --store s3://build/p --audit"),
+    ("release-promote", "--artifact a --store s3://build/p --history"),
+    ("artifact-fetch", "--artifact a --store s3://build/p --into into --release latest --dry-run"),
+    ("asg-hosts", "--format csv"),
+    ("spot-watch", "--raise target --once --dry-run"),
+];
+
+impl Cloud {
+    fn new() -> Self {
+        let (s3, fleet, scaling, imds) =
+            (S3Model::start(), FleetModel::start(), ScalingModel::start(), ImdsModel::start());
+        s3.create_bucket("build");
+        let zone = "eu-west-1a".to_owned();
+        imds.set_instance(ImdsInstance {
+            region: "eu-west-1".to_owned(),
+            zone: zone.clone(),
+            ..ImdsInstance::spot("i-0123456789abcdef0")
+        });
+        scaling.add_group(ScalingGroup { zones: vec![zone], ..ScalingGroup::new("target", 1, 2, 10) });
+        let authority = Authority::new();
+        let mut servers = Vec::new();
+        let plain = [("S3", s3.endpoint()), ("EC2", fleet.endpoint()), ("AUTO_SCALING", scaling.endpoint())];
+        let endpoints = plain.map(|(service, endpoint)| {
+            let (url, server) = authority.in_front_of(&endpoint);
+            servers.push(server);
+            (service, url)
+        });
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join(".aws")).unwrap();
+        Self { s3, _fleet: fleet, _scaling: scaling, imds, authority, endpoints, _servers: servers, home }
+    }
+
+    /// The tool, with nothing of AWS set but the region and a home.
+    fn bare(&self, (name, args): (&str, &str)) -> Tool {
+        let tool = tool(name).args(args.split(' ')).env("HOME", self.home.path()).env("AWS_REGION", "eu-west-1");
+        let tool = if name == "spot-watch" {
+            tool.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.endpoint())
+        } else {
+            tool.env("AWS_EC2_METADATA_DISABLED", "true")
+        };
+        tool.args(if args.contains("--audit") || args.contains("--history") { &[][..] } else { &["--timeout", "20s"] })
+    }
+
+    fn keyed(&self, tool: (&str, &str)) -> Tool {
+        KEYS.into_iter().fold(self.bare(tool), |tool, (name, value)| tool.env(name, value))
+    }
+
+    /// The tool, its services at the endpoints over TLS.
+    fn over_tls(&self, tool: (&str, &str)) -> Tool {
+        let name = |service: &str| format!("AWS_ENDPOINT_URL_{service}");
+        // asg-hosts asks one server for both.
+        let fleet = tool.0 == "asg-hosts";
+        let at = |service: &str| if fleet && service == "AUTO_SCALING" { "EC2" } else { service }.to_owned();
+        let url = |service: &str| self.endpoints.iter().find(|(known, _)| *known == at(service)).unwrap().1.clone();
+        ["S3", "EC2", "AUTO_SCALING"]
+            .into_iter()
+            .fold(self.keyed(tool), |tool, service| tool.env(name(service), url(service)))
+    }
+
+    fn configure(&self, text: &str) {
+        fs::write(self.home.path().join(".aws/config"), text).unwrap();
+    }
+
+    fn trusted(&self) -> String {
+        self.authority.certificate().display().to_string()
+    }
+}
+
+#[test]
+fn through_a_proxy_but_for_the_metadata() {
+    let (cloud, proxy) = (Cloud::new(), Proxy::start());
+    for tool in TOOLS {
+        let trusting = || cloud.over_tls(tool).env("AWS_CA_BUNDLE", cloud.trusted());
+        let plain = trusting().run();
+        assert!(
+            matches!(plain.code, Some(0 | 1)) && !plain.stderr_str().contains("unable to reach"),
+            "{}",
+            plain.report()
+        );
+        assert_eq!(proxy.asked(), Vec::<String>::new());
+        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            let run = trusting().env(name, proxy.url()).run();
+            let asked = proxy.asked();
+            assert_eq!(run.code, plain.code, "{name}: {}", run.report());
+            assert!(!asked.is_empty(), "{name}: {}", run.report());
+            let all = asked.iter().all(|asked| asked.starts_with("CONNECT localhost:"));
+            assert!(all && !asked.iter().any(|asked| asked.contains(&cloud.imds.endpoint()[7..])), "{asked:?}");
+        }
+        for (name, value) in [("NO_PROXY", "localhost"), ("no_proxy", "example.com,localhost"), ("NO_PROXY", "*")] {
+            let run = trusting().env("HTTPS_PROXY", proxy.url()).env(name, value).run();
+            assert_eq!((run.code, proxy.asked()), (plain.code, Vec::new()), "{name}={value}: {}", run.report());
+        }
+        if tool.0 != "spot-watch" {
+            let away = trusting().env("HTTPS_PROXY", "http://127.0.0.1:1").args(["--timeout", "2s"]).run();
+            let _said = away.fails_with(75).stderr_contains("through the proxy 127.0.0.1:1");
+        }
+    }
+}
+
+#[test]
+fn certificates_of_a_company() {
+    let cloud = Cloud::new();
+    for tool in &TOOLS[..4] {
+        let refused = cloud.over_tls(*tool).run().fails_with(1).stderr_contains("AWS_CA_BUNDLE");
+        assert_eq!(refused.stderr_str().lines().count(), 1, "{}", refused.report());
+        let fine = cloud.over_tls(*tool).env("AWS_CA_BUNDLE", cloud.trusted()).run();
+        let is_trusted = |run: &Finished| !run.stderr_str().contains("certificate");
+        assert!(is_trusted(&fine), "{}", fine.report());
+        cloud.configure(&format!("[default]\nca_bundle = {}\n", cloud.trusted()));
+        let by_profile = cloud.over_tls(*tool).run();
+        assert_eq!((by_profile.code, is_trusted(&by_profile)), (fine.code, true), "{}", by_profile.report());
+        for (path, words) in [("/nowhere.pem", "No such file"), ("/etc/hostname", "no certificate in it")] {
+            let wrong = cloud.over_tls(*tool).env("AWS_CA_BUNDLE", path).run().fails_with(1).stderr_is_one_line();
+            let _wrong = wrong.stderr_contains(words).stderr_contains("which AWS_CA_BUNDLE names");
+        }
+        cloud.configure("");
+    }
+}
+
+#[test]
+fn profiles() {
+    let cloud = Cloud::new();
+    let plain = cloud.s3.endpoint();
+    let audit = TOOLS[0];
+    cloud.configure(&format!(
+        "[profile work]\nservices = own\nregion = eu-west-1\ncredential_process = printf \
+         {{\"Version\":1,\"AccessKeyId\":\"a\",\"SecretAccessKey\":\"s\"}}\n[services own]\ns3 =\n  endpoint_url = {plain}\n\
+         [profile top]\nendpoint_url = {plain}\n[profile wrong]\nendpoint_url = localhost:8333\n\
+         [profile far]\nservices = far\n[services far]\ns3 =\n  endpoint_url = ftp://x\n\
+         [profile virtual]\nendpoint_url = {plain}\ns3 =\n  addressing_style = virtual\n"
+    ));
+    // The bucket is part of the path: its own host name would lead nowhere.
+    let _by_name = cloud.bare(audit).args(["--profile", "work"]).run().succeeds();
+    let _by_variable = cloud.bare(audit).env("AWS_PROFILE", "work").run().succeeds();
+    let _at_the_top = cloud.keyed(audit).env("AWS_PROFILE", "top").run().succeeds();
+    let elsewhere = cloud.keyed(audit).env("AWS_PROFILE", "virtual").args(["--timeout", "2s"]).run();
+    assert!(elsewhere.stderr_str().contains("unable to reach build.127.0.0.1:"), "{}", elsewhere.report());
+    for (profile, words) in [("wrong", "endpoint_url of the profile wrong is \"localhost:8333\""), ("far", "ftp://x")] {
+        let run = cloud.keyed(audit).env("AWS_PROFILE", profile).run().fails_with(1).stderr_is_one_line();
+        let _run = run.stderr_contains(words);
+    }
+}
+
+#[test]
+fn what_no_retry_mends_is_said_with_its_setting() {
+    let cloud = Cloud::new();
+    for tool in &TOOLS[..4] {
+        let set =
+            |name: &str, value: &str| cloud.keyed(*tool).env(name, value).run().fails_with(1).stderr_is_one_line();
+        let _profile = set("AWS_PROFILE", "nosuch").stderr_contains("AWS_PROFILE names the profile nosuch");
+        for value in ["localhost:8333", "", " ", "ftp://x", "http://"] {
+            for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
+                let _endpoint = set(name, value).stderr_contains(&format!("{name} is {value:?}"));
+            }
+        }
+        let region = cloud.keyed(*tool).env("AWS_REGION", "").env("AWS_ENDPOINT_URL", cloud.s3.endpoint());
+        let _region = region.run().fails_with(1).stderr_is_one_line().stderr_contains("no region: give --region");
+        cloud.configure("[default\nregion = eu-west-1\n");
+        let broken = cloud.keyed(*tool).env("AWS_ENDPOINT_URL", cloud.s3.endpoint()).run().fails_with(1);
+        let broken = broken.stderr_is_one_line().stderr_contains("unable to read the AWS configuration");
+        let _broken = broken.stderr_contains(".aws/config");
+        cloud.configure("");
+        let away = cloud.keyed(*tool).env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").args(["--timeout", "2s"]).run();
+        let _away = away.fails_with(75).stderr_contains("unable to reach 127.0.0.1:1: ");
+    }
+}
+
+#[test]
+fn sessions_that_are_over() {
+    let cloud = Cloud::new();
+    cloud.configure(
+        "[profile sso]\nsso_session = work\nsso_account_id = 123456789012\nsso_role_name = ops\n\
+         [sso-session work]\nsso_region = eu-west-1\nsso_start_url = https://work.awsapps.com/start\n\
+         [profile login]\nlogin_session = arn:aws:iam::123456789012:user/ops\nregion = eu-west-1\n",
+    );
+    for tool in &TOOLS[..4] {
+        for (profile, words) in [("sso", "aws sso login"), ("login", "aws login")] {
+            let run = cloud.bare(*tool).env("AWS_PROFILE", profile).env("AWS_ENDPOINT_URL", cloud.s3.endpoint()).run();
+            assert!(matches!(run.code, Some(1 | 75)), "{}", run.report());
+            let _run = run.stderr_is_one_line().stderr_contains(words);
+        }
+    }
+}
+
+#[test]
+fn policies_of_every_partition() {
+    for (region, partition) in [
+        ("eu-west-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("us-gov-west-1", "aws-us-gov"),
+        ("eusc-de-east-1", "aws-eusc"),
+        ("us-iso-east-1", "aws-iso"),
+        ("us-isob-east-1", "aws-iso-b"),
+        ("eu-isoe-west-1", "aws-iso-e"),
+        ("us-isof-south-1", "aws-iso-f"),
+    ] {
+        let run = tool("spot-watch").args(["--raise", "target", "--iam-policy", "--region", region]).run().succeeds();
+        assert!(run.stdout_str().contains(&format!("arn:{partition}:autoscaling:{region}:")), "{}", run.report());
+    }
+    let anywhere =
+        tool("spot-watch").args(["--raise", "target", "--iam-policy"]).env("AWS_EC2_METADATA_DISABLED", "true");
+    assert!(anywhere.run().succeeds().stdout_str().contains("arn:*:autoscaling:*:"));
+}
