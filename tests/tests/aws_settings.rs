@@ -58,12 +58,11 @@ impl Cloud {
     /// The tool, with nothing of AWS set but the region and a home.
     fn bare(&self, (name, args): (&str, &str)) -> Tool {
         let tool = tool(name).args(args.split(' ')).env("HOME", self.home.path()).env("AWS_REGION", "eu-west-1");
-        let tool = if name == "spot-watch" {
+        if name == "spot-watch" {
             tool.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.endpoint())
         } else {
             tool.env("AWS_EC2_METADATA_DISABLED", "true")
-        };
-        tool.args(if args.contains("--audit") || args.contains("--history") { &[][..] } else { &["--timeout", "20s"] })
+        }
     }
 
     fn keyed(&self, tool: (&str, &str)) -> Tool {
@@ -148,15 +147,17 @@ fn profiles() {
     let plain = cloud.s3.endpoint();
     let audit = TOOLS[0];
     cloud.configure(&format!(
-        "[profile work]\nservices = own\nregion = eu-west-1\ncredential_process = printf \
-         {{\"Version\":1,\"AccessKeyId\":\"a\",\"SecretAccessKey\":\"s\"}}\n[services own]\ns3 =\n  endpoint_url = {plain}\n\
+        "[profile work]\nservices = own\nregion = eu-west-1\ncredential_process = cat keys.json\n\
+         [services own]\ns3 =\n  endpoint_url = {plain}\n\
          [profile top]\nendpoint_url = {plain}\n[profile wrong]\nendpoint_url = localhost:8333\n\
          [profile far]\nservices = far\n[services far]\ns3 =\n  endpoint_url = ftp://x\n\
          [profile virtual]\nendpoint_url = {plain}\ns3 =\n  addressing_style = virtual\n"
     ));
+    let keys = r#"{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "s"}"#;
+    fs::write(cloud.home.path().join("keys.json"), keys).unwrap();
     // The bucket is part of the path: its own host name would lead nowhere.
-    let _by_name = cloud.bare(audit).args(["--profile", "work"]).run().succeeds();
-    let _by_variable = cloud.bare(audit).env("AWS_PROFILE", "work").run().succeeds();
+    let _by_name = cloud.bare(audit).args(["--profile", "work"]).cwd(cloud.home.path()).run().succeeds();
+    let _by_variable = cloud.bare(audit).env("AWS_PROFILE", "work").cwd(cloud.home.path()).run().succeeds();
     let _at_the_top = cloud.keyed(audit).env("AWS_PROFILE", "top").run().succeeds();
     let elsewhere = cloud.keyed(audit).env("AWS_PROFILE", "virtual").args(["--timeout", "2s"]).run();
     assert!(elsewhere.stderr_str().contains("unable to reach build.127.0.0.1:"), "{}", elsewhere.report());

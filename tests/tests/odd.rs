@@ -3,10 +3,11 @@
 
 use end_to_end::{bin_dir, tool, tools};
 use regex::Regex;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
-use testkit::{Tool, side_by_side};
+use testkit::{Tool, side_by_side, wait_until};
 
 /// Where nobody listens.
 const NOBODY: &str = "http://127.0.0.1:1";
@@ -108,6 +109,94 @@ fn few_open_files() {
         }
         let raised = run("-Sn 6");
         assert!(!raised.stderr_str().contains("open files"), "{}", raised.report());
+    }
+}
+
+/// Too few processes, as a user who is not root, and too little memory.
+#[test]
+fn few_processes_and_little_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+    for name in tools() {
+        let run = |limit: &str| {
+            let limited = format!("ulimit {limit} && exec \"$@\"");
+            let run = Tool::new("setpriv").args(["--reuid=54322", "--regid=54322", "--clear-groups", "bash", "-c"]);
+            let run = run.args([limited.as_str(), "bash"]).arg(bin_dir().join(&name)).args(usual(&name, dir.path()));
+            alone(run, dir.path()).run()
+        };
+        for processes in [1, 2, 4] {
+            let ended = run(&format!("-u {processes}")).fails_with(75).stderr_is_one_line();
+            let _ended = ended.stderr_contains(&format!("{name}: unable to start more than "));
+        }
+        for kib in [60_000, 100_000, 200_000] {
+            let ended = run(&format!("-v {kib}")).fails_with(75).stderr_is_one_line();
+            let _ended = ended.stderr_contains("MiB of memory at most: 256 are needed");
+        }
+        for enough in ["-u 64", "-v 1000000"] {
+            let ended = run(enough);
+            let is_an_end = matches!(ended.code, Some(0 | 1 | 75)) && !ended.stderr_str().contains("needed");
+            assert!(is_an_end, "{name} {enough}: {}", ended.report());
+        }
+    }
+}
+
+/// stdin, stdout and stderr that are closed, full, a directory, or not what they should be.
+#[test]
+fn odd_streams() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in tools() {
+        for streams in [
+            "<&-",
+            ">&-",
+            "2>&-",
+            "<&- >&- 2>&-",
+            ">/dev/full",
+            "2>/dev/full",
+            ">/dev/full 2>&1",
+            "</",
+            "</dev/full >/",
+        ] {
+            for words in [usual(&name, dir.path()), vec!["--help".to_owned()], vec!["--nonsense".to_owned()]] {
+                let run = Tool::new("bash").args(["-c", &format!("exec \"$@\" {streams}"), "bash"]);
+                let run = alone(run.arg(bin_dir().join(&name)).args(&words), dir.path()).run();
+                let is_an_end = matches!(run.code, Some(0 | 1 | 2 | 75)) && !run.stderr_str().contains("panicked");
+                assert!(is_an_end, "{name} {words:?} {streams}: {}", run.report());
+            }
+        }
+    }
+}
+
+/// As nohup and a shell's & make it: a signal that is ignored at the start stays so; others end the run as ever.
+#[test]
+fn an_ignored_signal_stays_ignored() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("log"), "a line\n").unwrap();
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let kafka = "--brokers 127.0.0.1:1 --topic t";
+    let pack = format!("--artifact a --store file://{} --files-from -", at("store"));
+    for (name, words) in [
+        ("log-ship", format!("{kafka} --state-dir {} {}", at("state"), at("log"))),
+        ("log-index", format!("{kafka} --group g --index i --url {NOBODY}")),
+        ("spot-watch", format!("--state-dir {}", at("watch"))),
+        ("artifact-pack", pack),
+    ] {
+        let run = Tool::new("bash").args(["-c", "trap '' HUP; exec \"$@\" < <(exec sleep infinity)", "bash"]);
+        let run = alone(run.arg(bin_dir().join(name)).args(words.split(' ')), dir.path()).start();
+        let status = format!("/proc/{}/status", run.pid());
+        let mask = |kind: &str| {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            let mask = text.lines().find_map(|line| line.strip_prefix(kind)).unwrap_or_default().trim().to_owned();
+            u64::from_str_radix(&mask, 16).unwrap_or_default()
+        };
+        // SIGTERM is caught, so SIGHUP would be.
+        wait_until("the signals to be caught", || {
+            if mask("SigCgt:") >> 14 & 1 == 1 { Ok(()) } else { Err(status.clone()) }
+        });
+        assert_eq!((mask("SigIgn:") & 1, mask("SigCgt:") & 1), (1, 0), "{name}");
+        let pid = rustix::process::Pid::from_raw(run.pid().try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        run.terminate();
+        let _run = run.wait().killed_by(15);
     }
 }
 

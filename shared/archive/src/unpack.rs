@@ -17,6 +17,10 @@ const SETUID_OR_SETGID: u32 = 0o6000;
 const USUAL_DIRECTORY: u32 = 0o755;
 /// Longest headers of one member, long names and PAX records included: the reader keeps them in memory.
 const LONGEST_HEADERS: u64 = 1 << 20;
+/// Bytes that headers may have beside that, all together, and more of them for each member: a bomb may hide in them as well,
+/// and no release has names that long on average.
+const MOST_HEADERS: u64 = 64 << 20;
+const HEADERS_OF_A_MEMBER: u64 = 4 << 10;
 /// Most bytes behind the end mark: tar fills its last record up with zeros, and a bomb may hide there.
 const LONGEST_TAIL: u64 = 64 << 20;
 /// Most memory for the names of directories and links and the links' targets, which are kept to the end.
@@ -138,15 +142,18 @@ fn each_member<R: Read>(
     mut take: impl FnMut(&mut Entry<'_, Watched<R>>) -> Result<(), UnpackError>,
 ) -> Result<(), UnpackError> {
     let watch = Rc::new(Watch { zeros: Cell::new(0), allowed: Cell::new(LONGEST_HEADERS) });
+    let mut headers_left = MOST_HEADERS;
     let mut archive = Archive::new(Watched { from, ended: false, watch: Rc::clone(&watch) });
     for entry in archive.entries().map_err(UnpackError::Read)? {
         let mut entry = entry.map_err(UnpackError::Read)?;
+        let headers = LONGEST_HEADERS.min(headers_left) - watch.allowed.get();
+        headers_left = headers_left - headers + HEADERS_OF_A_MEMBER;
         watch.allowed.set(u64::MAX);
         take(&mut entry)?;
         io::copy(&mut entry, &mut io::sink()).map_err(UnpackError::Read)?;
         // Zeros of a file are no end mark: those behind the last member alone are.
         watch.zeros.set(0);
-        watch.allowed.set(LONGEST_HEADERS);
+        watch.allowed.set(LONGEST_HEADERS.min(headers_left));
     }
     watch.allowed.set(LONGEST_TAIL);
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(UnpackError::Read)?;

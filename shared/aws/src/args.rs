@@ -139,7 +139,12 @@ impl AccessArgs {
         if let Some(url) = &self.endpoint_url {
             loader = loader.endpoint_url(url);
         }
-        let access = Access { sdk: loader.load().await, path_style: settings.path_style() };
+        let mut sdk = loader.load().await;
+        if sdk.region().is_some_and(|region| region.as_ref().is_empty()) {
+            // A variable that is set to nothing.
+            sdk = sdk.to_builder().region(None).build();
+        }
+        let access = Access { sdk, path_style: settings.path_style() };
         for service in SERVICES {
             if let Some(url) = access.endpoint(service).filter(|url| !settings::is_url(url)) {
                 return Err(settings::wrong_endpoint(&format!("the endpoint_url of {service}"), &url));

@@ -1,11 +1,11 @@
-//! Human words: steps, notes, warnings and progress, all on stderr.
+//! Human words: steps, results, warnings and progress, all on stderr.
 
 use failure::printable;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// `-v` and `-q`, for every tool.
@@ -19,7 +19,7 @@ pub struct Verbosity {
     quiet: bool,
 }
 
-/// Where a tool speaks to people: one line a message, `tool: words`.
+/// Where a tool speaks to people: one line a message, `tool: warning: words` for what an operator should look at.
 #[derive(Clone, Copy, Debug)]
 pub struct Console {
     tool: &'static str,
@@ -53,18 +53,23 @@ impl Console {
         }
     }
 
-    /// Something a person should know although the work goes on; silent under `-q`.
-    pub fn warn(&self, what: impl Display) {
+    /// What was found out for whoever asked, beside the records of stdout: of a dry run for one. Silent under `-q`.
+    pub fn tell(&self, what: impl Display) {
         if !self.verbosity.quiet {
             self.say(what);
         }
     }
 
-    /// A progress bar over bytes: shown once the work took a second, and only on a terminal.
+    /// Something an operator should look at although the work goes on; silent under `-q`.
+    pub fn warn(&self, what: impl Display) {
+        self.tell(format_args!("warning: {what}"));
+    }
+
+    /// Progress over bytes, silent under `-q`: on a terminal a bar, once the work took a second, and elsewhere a line every
+    /// ten seconds.
     #[must_use]
     pub fn progress(&self, total: Option<u64>) -> Progress {
-        let wanted = !self.verbosity.quiet && std::io::stderr().is_terminal();
-        Progress::new(total, wanted)
+        Progress::new(total, *self)
     }
 
     fn say(&self, what: impl Display) {
@@ -99,18 +104,24 @@ pub(crate) fn line_within(text: &str, patience: Duration) {
     }
 }
 
-/// Bytes done so far, drawn on a terminal only.
+/// Bytes done so far.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
+    console: Console,
+    on_terminal: bool,
     started: Instant,
-    waiting: AtomicBool,
+    /// Seconds from the start to the next time that it is shown.
+    due: AtomicU64,
 }
 
 impl Progress {
-    const QUIET_FOR: Duration = Duration::from_secs(1);
+    /// Before the bar is shown.
+    const BAR: u64 = 1;
+    /// Between two lines where there is no terminal.
+    const LINE: u64 = 10;
 
-    fn new(total: Option<u64>, wanted: bool) -> Self {
+    fn new(total: Option<u64>, console: Console) -> Self {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden());
         let template = if total.is_some() {
             "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}"
@@ -120,15 +131,29 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Self { bar, started: Instant::now(), waiting: AtomicBool::new(wanted) }
+        let on_terminal = std::io::stderr().is_terminal();
+        let first = if on_terminal { Self::BAR } else { Self::LINE };
+        let due = if console.verbosity.quiet { u64::MAX } else { first };
+        Self { bar, console, on_terminal, started: Instant::now(), due: due.into() }
     }
 
     /// Adds `bytes` to what is done.
     pub fn add(&self, bytes: u64) {
         self.bar.inc(bytes);
-        if self.started.elapsed() >= Self::QUIET_FOR && self.waiting.swap(false, Ordering::Relaxed) {
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        let (now, due) = (self.started.elapsed().as_secs(), self.due.load(Ordering::Relaxed));
+        let next = if self.on_terminal { u64::MAX } else { now.saturating_add(Self::LINE) };
+        // Of several threads one shows it.
+        if now < due || self.due.compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return;
         }
+        if self.on_terminal {
+            return self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        let done = HumanBytes(self.bar.position());
+        self.console.tell(match self.bar.length() {
+            Some(total) => format!("{done} of {} in {now} s", HumanBytes(total)),
+            None => format!("{done} in {now} s"),
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! SIGTERM and SIGINT as something a tool can wait for, so that it can clean up before it ends by them.
 
+use crate::signals::is_ignored;
 use failure::Failure;
 use std::pin::pin;
 use std::time::Duration;
@@ -8,20 +9,31 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The signals that ask a tool to end.
 #[derive(Debug)]
 pub struct Interrupts {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    /// `None` where it is ignored.
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+    hangup: Option<Signal>,
     /// One that came and has not ended the run yet.
     pending: Option<i32>,
 }
 
+async fn came(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
 impl Interrupts {
-    /// From here on SIGTERM, SIGINT and SIGHUP no longer end the process by themselves.
+    /// From here on SIGTERM, SIGINT and SIGHUP no longer end the process by themselves. One that was ignored stays so.
     ///
     /// # Errors
     /// The kernel refuses the handlers.
     pub fn catch() -> Result<Self, Failure> {
-        let catch = |kind| signal(kind).map_err(|error| Failure::io("unable to catch signals", error));
+        let catch = |kind: SignalKind| {
+            let caught = (!is_ignored(kind.as_raw_value())).then(|| signal(kind)).transpose();
+            caught.map_err(|error| Failure::io("unable to catch signals", error))
+        };
         Ok(Self {
             terminate: catch(SignalKind::terminate())?,
             interrupt: catch(SignalKind::interrupt())?,
@@ -36,9 +48,9 @@ impl Interrupts {
             return signal;
         }
         tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.hangup.recv() => SignalKind::hangup(),
+            () = came(&mut self.terminate) => SignalKind::terminate(),
+            () = came(&mut self.interrupt) => SignalKind::interrupt(),
+            () = came(&mut self.hangup) => SignalKind::hangup(),
         }
         .as_raw_value()
     }

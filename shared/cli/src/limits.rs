@@ -2,15 +2,64 @@
 
 use failure::Failure;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::sync::Mutex;
 
 /// Files that are open at the same time: pipes of the runtime and of signals, connections, state, what is read and written.
 const FILES: u64 = 64;
+
+/// Threads that work at the same time in the smallest of runs.
+const THREADS: usize = 8;
+/// Bytes of addresses that code, stacks and buffers of the smallest run take.
+const ADDRESSES: u64 = 256 << 20;
+
+/// Whether there is what any run takes.
+///
+/// # Errors
+/// There is not, which a person has to change.
+pub(crate) fn enough() -> Result<(), Failure> {
+    enough_files()?;
+    enough_addresses()?;
+    enough_threads()
+}
+
+/// Memory that is refused ends a process in the middle of its work, so it is asked for before.
+fn enough_addresses() -> Result<(), Failure> {
+    match getrlimit(Resource::As).current {
+        Some(most) if most < ADDRESSES => {
+            let (most, needed) = (most >> 20, ADDRESSES >> 20);
+            Err(Failure::temporary(format!(
+                "unable to work with {most} MiB of memory at most: {needed} are needed (ulimit -v)"
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How many there may be depends on what else this user runs, so it is tried, where there is a limit.
+fn enough_threads() -> Result<(), Failure> {
+    if getrlimit(Resource::Nproc).current.is_none() {
+        return Ok(());
+    }
+    let gate = Mutex::new(());
+    let started = std::thread::scope(|scope| {
+        // All of them at the same time.
+        let held = gate.lock();
+        let start = || std::thread::Builder::new().stack_size(64 << 10).spawn_scoped(scope, || drop(gate.lock()));
+        let started = (0..THREADS).map_while(|_| start().ok()).count();
+        drop(held);
+        started
+    });
+    if started == THREADS {
+        return Ok(());
+    }
+    Err(Failure::temporary(format!("unable to start more than {started} threads: {THREADS} are needed (ulimit -u)")))
+}
 
 /// Whether this process may open as many files as any work takes; the soft limit is raised to that where it may be.
 ///
 /// # Errors
 /// It may not, which a person has to change.
-pub(crate) fn enough_files() -> Result<(), Failure> {
+fn enough_files() -> Result<(), Failure> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|current| current >= FILES) {
         return Ok(());

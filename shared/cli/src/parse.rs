@@ -17,7 +17,7 @@ pub fn parse<A: Parser>() -> Result<Option<A>, Failure> {
     }
     let error = match A::try_parse() {
         Ok(args) => {
-            limits::enough_files()?;
+            limits::enough()?;
             return Ok(Some(args));
         }
         Err(error) => error,

@@ -6,6 +6,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Whether whoever started this process ignores the signal for it, as nohup does with SIGHUP: it stays ignored then.
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    u32::try_from(signal - 1).is_ok_and(|bit| mask.checked_shr(bit).is_some_and(|rest| rest & 1 == 1))
+}
+
 /// The signals that ask a tool to end.
 #[derive(Debug)]
 pub struct Signals(Arc<AtomicUsize>);
@@ -18,7 +26,7 @@ impl Signals {
     /// The kernel refuses the handlers.
     pub fn catch(wakes: Option<&OwnedFd>) -> Result<Self, Failure> {
         let seen = Arc::new(AtomicUsize::new(0));
-        for signal in [SIGTERM, SIGINT, SIGHUP] {
+        for signal in [SIGTERM, SIGINT, SIGHUP].into_iter().filter(|signal| !is_ignored(*signal)) {
             let number = usize::try_from(signal).unwrap_or_default();
             let catch = || {
                 signal_hook::flag::register_usize(signal, Arc::clone(&seen), number)?;

@@ -87,7 +87,7 @@ fn foretell(
     let unknown = || format!("release {number} has no record outside its archive, so nothing can be said of it");
     let record = here.or(wanted.record).ok_or_else(|| Failure::permanent(unknown()))?;
     let now = shelf.current().map_or_else(|| "no release".to_owned(), |number| number.to_string());
-    console.warn(format!("dry run: current would change from {now} to {number}"));
+    console.tell(format!("dry run: current would change from {now} to {number}"));
     out.write_and_close(&printed(shelf, number, &record, print_path))
 }
 

@@ -17,7 +17,7 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
     let layout = &args.store.artifact;
     let survey = sweep::survey(store.as_ref(), layout, Look::Audit).await?;
     if survey.highest.is_none() {
-        console.warn(pointer::none_yet(store.as_ref(), layout));
+        console.tell(pointer::none_yet(store.as_ref(), layout));
     }
     for trouble in &survey.troubles {
         console.warn(format!("{trouble}; the list does not tell when it was last seen"));

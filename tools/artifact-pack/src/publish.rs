@@ -78,7 +78,7 @@ pub(crate) async fn run(args: &Args, job: Job, console: Console, out: Output) ->
     if args.dry_run {
         let record = interrupts.or(build.rehearse(tree)).await?;
         out.write_and_close(&record.to_bytes())?;
-        console.warn("dry run: nothing was published");
+        console.tell("dry run: nothing was published");
         return Ok(());
     }
     match build.publish(tree, &mut interrupts).await {

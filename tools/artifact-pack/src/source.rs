@@ -108,18 +108,21 @@ async fn head(git: &Git, console: Console) -> Result<String, Failure> {
     let status = match ask(git, &["status", "--porcelain=v2", "--branch", "--untracked-files=no"]).await? {
         Ok(status) => status,
         Err(why) => {
-            console.warn(format!(
-                "no --commit was given and git tells none, so the record names no commit: {place}: {why}"
-            ));
+            let why = if why.contains("not a git repository") {
+                "it is not a git checkout"
+            } else {
+                why.trim_start_matches("fatal: ")
+            };
+            console.warn(format!("{place}: {why}; the record will have no commit (use --commit)"));
             return Ok(String::new());
         }
     };
     if status.lines().any(|line| !line.starts_with('#')) {
-        console.warn("the checkout has changes that are not committed: the record names its HEAD all the same");
+        console.warn("the checkout has changes that are not committed; the record will have its HEAD all the same");
     }
     let commit = status.lines().find_map(|line| line.strip_prefix("# branch.oid ")).unwrap_or("(initial)");
     if commit == "(initial)" {
-        console.warn(format!("no --commit was given and {place} has none yet, so the record names no commit"));
+        console.warn(format!("{place} has no commit yet; the record will have none (use --commit)"));
         return Ok(String::new());
     }
     Ok(commit.to_owned())

@@ -73,7 +73,7 @@ async fn ask(args: &Args, selection: &Selection, console: Console) -> Result<(Fl
     let access = &args.aws.access;
     let sdk = access.read(regions.first().map(String::as_str)).await?.sdk;
     if regions.is_empty() {
-        let region = sdk.region().map(ToString::to_string).filter(|region| !region.is_empty());
+        let region = sdk.region().map(ToString::to_string);
         regions.push(region.ok_or_else(|| aws::without_region("unable to ask AWS"))?);
     }
     let question = Question {

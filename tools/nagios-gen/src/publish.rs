@@ -68,7 +68,7 @@ async fn publish(output: &Path, args: &FileArgs, limit: Duration, text: &str, co
         return Ok(());
     }
     if args.dry_run {
-        console.warn(format!("dry run: nothing was changed: {changes}"));
+        console.tell(format!("dry run: nothing was changed: {changes}"));
         return Output::default().write_and_close(changes.lines().as_bytes());
     }
     let reloads = nagios.as_ref().and_then(|nagios| Some((nagios, nagios.daemon.as_ref()?)));

@@ -71,7 +71,7 @@ pub(crate) async fn print_history(args: &Args, console: Console, out: Output) ->
     let (history, object) = Ledger::new(&channel, args.dry_run, console).read().await?;
     let latest = layout::pointer(layout::LATEST);
     if standing.is_none() && object.is_none() && pointer::read(channel.store, &latest).await?.is_none() {
-        console.warn(pointer::none_yet(channel.store, channel.layout));
+        console.tell(pointer::none_yet(channel.store, channel.layout));
     }
     out.write_and_close(&history.to_bytes())
 }

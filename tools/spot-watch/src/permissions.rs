@@ -91,5 +91,5 @@ fn partition(region: &str) -> &'static str {
 /// As every tool finds it; `*` where nothing says.
 async fn region(args: &Args) -> Result<String, Failure> {
     let known = args.aws.access().await?.sdk.region().map(ToString::to_string);
-    Ok(known.filter(|region| !region.is_empty()).unwrap_or_else(|| "*".to_owned()))
+    Ok(known.unwrap_or_else(|| "*".to_owned()))
 }

@@ -124,11 +124,7 @@ impl Plan {
 /// Requests are tried again by whoever knows what a lost answer means, so the client itself tries once.
 async fn client(args: &Args, identity: &Identity, clock: &AwsClock) -> Result<Client, Failure> {
     let sdk = args.aws.access().await?.sdk;
-    let region = sdk
-        .region()
-        .filter(|region| !region.as_ref().is_empty())
-        .cloned()
-        .or_else(|| identity.document.region.clone().map(Region::new));
+    let region = sdk.region().cloned().or_else(|| identity.document.region.clone().map(Region::new));
     let region = region.ok_or_else(|| aws::without_region("unable to ask AWS"))?;
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(LONGEST_REQUEST / 2)

@@ -82,7 +82,7 @@ fn classes_that_do_not_fit() {
     harness.is_as_before(&Default::default(), &run.stderr_contains("InvalidStorageClass"));
     let run = harness.pack(small.path()).args(["--storage-class", "REDUCED_REDUNDANCY"]).run().succeeds();
     let run = run.stderr_contains(
-        "artifact-pack: REDUCED_REDUNDANCY loses objects more often than STANDARD and costs no less\n",
+        "artifact-pack: warning: REDUCED_REDUNDANCY loses objects more often than STANDARD and costs no less\n",
     );
     let _record = harness.is_published(1, &run);
     let files = Harness::files();

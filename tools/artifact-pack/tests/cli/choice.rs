@@ -78,7 +78,10 @@ fn exclusions_that_match_nothing() {
     let run = harness.pack(dir.path()).args(globs).args(["--commit", ""]).run().succeeds();
     let said = run.stderr_str();
     let warnings: Vec<&str> = said.lines().filter(|line| line.contains("--exclude")).collect();
-    assert_eq!(warnings, ["*.pcy", "sub/c/d"].map(|glob| format!("artifact-pack: --exclude {glob:?} matched nothing")));
+    assert_eq!(
+        warnings,
+        ["*.pcy", "sub/c/d"].map(|glob| format!("artifact-pack: warning: --exclude {glob:?} matched nothing"))
+    );
     assert_eq!(packed(&harness), ["b"]);
 }
 
@@ -107,7 +110,10 @@ fn a_path_that_is_excluded_is_told() {
     let said = run.stderr_str();
     let warnings: Vec<&str> = said.lines().filter(|line| line.contains("is excluded")).collect();
     let expected = ["sub/b", "sub", ".git"];
-    assert_eq!(warnings, expected.map(|path| format!("artifact-pack: {path} is excluded, so it is not packed")));
+    assert_eq!(
+        warnings,
+        expected.map(|path| format!("artifact-pack: warning: {path} is excluded, so it is not packed"))
+    );
     let run = harness.tool().arg("-C").arg(dir.path()).args(["--commit", "", "--exclude", "sub", "--files-from", "-"]);
     let run = run.stdin(paths.join("\n") + "\n").run().succeeds();
     assert!(!run.stderr_str().contains("is excluded"), "{}", run.report());

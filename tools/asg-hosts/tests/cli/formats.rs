@@ -3,7 +3,7 @@
 use crate::harness::{HERE, THERE, at, fleet};
 use testkit::FleetModel;
 
-const COUNTED: &str = "asg-hosts: 5 instances described: 3 listed, 1 skipped (1 in no group), 1 unresolved\n";
+const COUNTED: &str = "asg-hosts: warning: 5 instances described: 3 listed, 1 skipped (1 in no group), 1 unresolved\n";
 
 #[test]
 fn csv() {

@@ -11,7 +11,8 @@ fn ids(tool: Tool) -> (Vec<String>, String) {
     let numbers: Vec<usize> =
         counts.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
     assert_eq!(numbers[0], numbers[1] + numbers[2] + numbers[numbers.len() - 1], "{counts}");
-    (ids, counts.strip_prefix("asg-hosts: ").unwrap().to_owned())
+    let counts = counts.strip_prefix("asg-hosts: ").unwrap();
+    (ids, counts.strip_prefix("warning: ").unwrap_or(counts).to_owned())
 }
 
 #[test]
