@@ -115,7 +115,7 @@ fn through_a_proxy_but_for_the_metadata() {
             assert_eq!((run.code, proxy.asked()), (plain.code, Vec::new()), "{name}={value}: {}", run.report());
         }
         if tool.0 != "spot-watch" {
-            let away = trusting().env("HTTPS_PROXY", "http://127.0.0.1:1").args(["--timeout", "2s"]).run();
+            let away = trusting().env("HTTPS_PROXY", "http://127.0.0.1:1").args(["--timeout", "20s"]).run();
             let _said = away.fails_with(75).stderr_contains("through the proxy 127.0.0.1:1");
         }
     }
@@ -133,7 +133,14 @@ fn certificates_of_a_company() {
         cloud.configure(&format!("[default]\nca_bundle = {}\n", cloud.trusted()));
         let by_profile = cloud.over_tls(*tool).run();
         assert_eq!((by_profile.code, is_trusted(&by_profile)), (fine.code, true), "{}", by_profile.report());
-        for (path, words) in [("/nowhere.pem", "No such file"), ("/etc/hostname", "no certificate in it")] {
+        let odd = cloud.home.path().join("odd.pem");
+        fs::write(&odd, "-----BEGIN CERTIFICATE-----\naGVsbG8gd29ybGQ=\n-----END CERTIFICATE-----\n").unwrap();
+        let odd = odd.display().to_string();
+        for (path, words) in [
+            ("/nowhere.pem", "No such file"),
+            ("/etc/hostname", "no certificate in it"),
+            (odd.as_str(), ": certificate 1: "),
+        ] {
             let wrong = cloud.over_tls(*tool).env("AWS_CA_BUNDLE", path).run().fails_with(1).stderr_is_one_line();
             let _wrong = wrong.stderr_contains(words).stderr_contains("which AWS_CA_BUNDLE names");
         }
@@ -151,7 +158,7 @@ fn profiles() {
          [services own]\ns3 =\n  endpoint_url = {plain}\n\
          [profile top]\nendpoint_url = {plain}\n[profile wrong]\nendpoint_url = localhost:8333\n\
          [profile far]\nservices = far\n[services far]\ns3 =\n  endpoint_url = ftp://x\n\
-         [profile virtual]\nendpoint_url = {plain}\ns3 =\n  addressing_style = virtual\n"
+         [profile virtual]\nendpoint_url = http://s3.invalid:8333\ns3 =\n  addressing_style = virtual\n"
     ));
     let keys = r#"{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "s"}"#;
     fs::write(cloud.home.path().join("keys.json"), keys).unwrap();
@@ -159,8 +166,8 @@ fn profiles() {
     let _by_name = cloud.bare(audit).args(["--profile", "work"]).cwd(cloud.home.path()).run().succeeds();
     let _by_variable = cloud.bare(audit).env("AWS_PROFILE", "work").cwd(cloud.home.path()).run().succeeds();
     let _at_the_top = cloud.keyed(audit).env("AWS_PROFILE", "top").run().succeeds();
-    let elsewhere = cloud.keyed(audit).env("AWS_PROFILE", "virtual").args(["--timeout", "2s"]).run();
-    assert!(elsewhere.stderr_str().contains("unable to reach build.127.0.0.1:"), "{}", elsewhere.report());
+    let elsewhere = cloud.keyed(audit).env("AWS_PROFILE", "virtual").args(["--timeout", "20s"]).run();
+    assert!(elsewhere.stderr_str().contains("unable to reach build.s3.invalid:8333"), "{}", elsewhere.report());
     for (profile, words) in [("wrong", "endpoint_url of the profile wrong is \"localhost:8333\""), ("far", "ftp://x")] {
         let run = cloud.keyed(audit).env("AWS_PROFILE", profile).run().fails_with(1).stderr_is_one_line();
         let _run = run.stderr_contains(words);
@@ -186,7 +193,7 @@ fn what_no_retry_mends_is_said_with_its_setting() {
         let broken = broken.stderr_is_one_line().stderr_contains("unable to read the AWS configuration");
         let _broken = broken.stderr_contains(".aws/config");
         cloud.configure("");
-        let away = cloud.keyed(*tool).env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").args(["--timeout", "2s"]).run();
+        let away = cloud.keyed(*tool).env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").args(["--timeout", "20s"]).run();
         let _away = away.fails_with(75).stderr_contains("unable to reach 127.0.0.1:1: ");
     }
 }

@@ -41,7 +41,7 @@ fn usual(name: &str, dir: &Path) -> Vec<String> {
         "release-promote" => format!("--artifact a --store {store} --release 1"),
         "asg-hosts" => format!("--input {}", at("fleet.json")),
         "nagios-gen" => format!("--output {}", at("fleet.cfg")),
-        "spot-watch" => "--once --dry-run".to_owned(),
+        "spot-watch" => "--once --dry-run --timeout 1s --interval 1s".to_owned(),
         "log-ship" => format!("{kafka} --state-dir {} {}", at("state"), at("log")),
         _ => format!("{kafka} --group g --index i --url {NOBODY}"),
     };
@@ -117,11 +117,13 @@ fn few_open_files() {
 fn few_processes_and_little_memory() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
-    for name in tools() {
+    let names = tools();
+    side_by_side(names.len(), names.len() as u64, |number| {
+        let name = &names[usize::try_from(number).unwrap()];
         let run = |limit: &str| {
             let limited = format!("ulimit {limit} && exec \"$@\"");
             let run = Tool::new("setpriv").args(["--reuid=54322", "--regid=54322", "--clear-groups", "bash", "-c"]);
-            let run = run.args([limited.as_str(), "bash"]).arg(bin_dir().join(&name)).args(usual(&name, dir.path()));
+            let run = run.args([limited.as_str(), "bash"]).arg(bin_dir().join(name)).args(usual(name, dir.path()));
             alone(run, dir.path()).run()
         };
         for processes in [1, 2, 4] {
@@ -137,33 +139,28 @@ fn few_processes_and_little_memory() {
             let is_an_end = matches!(ended.code, Some(0 | 1 | 75)) && !ended.stderr_str().contains("needed");
             assert!(is_an_end, "{name} {enough}: {}", ended.report());
         }
-    }
+    });
 }
 
 /// stdin, stdout and stderr that are closed, full, a directory, or not what they should be.
 #[test]
 fn odd_streams() {
+    const STREAMS: [&str; 9] =
+        ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&1", "</", "</dev/full >&-"];
     let dir = tempfile::tempdir().unwrap();
+    let mut cases = Vec::new();
     for name in tools() {
-        for streams in [
-            "<&-",
-            ">&-",
-            "2>&-",
-            "<&- >&- 2>&-",
-            ">/dev/full",
-            "2>/dev/full",
-            ">/dev/full 2>&1",
-            "</",
-            "</dev/full >/",
-        ] {
-            for words in [usual(&name, dir.path()), vec!["--help".to_owned()], vec!["--nonsense".to_owned()]] {
-                let run = Tool::new("bash").args(["-c", &format!("exec \"$@\" {streams}"), "bash"]);
-                let run = alone(run.arg(bin_dir().join(&name)).args(&words), dir.path()).run();
-                let is_an_end = matches!(run.code, Some(0 | 1 | 2 | 75)) && !run.stderr_str().contains("panicked");
-                assert!(is_an_end, "{name} {words:?} {streams}: {}", run.report());
-            }
+        for words in [usual(&name, dir.path()), vec!["--help".to_owned()], vec!["--nonsense".to_owned()]] {
+            cases.extend(STREAMS.map(|streams| (name.clone(), words.clone(), streams)));
         }
     }
+    side_by_side(8, cases.len() as u64, |number| {
+        let (name, words, streams) = &cases[usize::try_from(number).unwrap()];
+        let run = Tool::new("bash").args(["-c", &format!("exec \"$@\" {streams}"), "bash"]);
+        let run = alone(run.arg(bin_dir().join(name)).args(words), dir.path()).run();
+        let is_an_end = matches!(run.code, Some(0 | 1 | 2 | 75)) && !run.stderr_str().contains("panicked");
+        assert!(is_an_end, "{name} {words:?} {streams}: {}", run.report());
+    });
 }
 
 /// As nohup and a shell's & make it: a signal that is ignored at the start stays so; others end the run as ever.
@@ -173,14 +170,12 @@ fn an_ignored_signal_stays_ignored() {
     fs::write(dir.path().join("log"), "a line\n").unwrap();
     let at = |name: &str| dir.path().join(name).display().to_string();
     let kafka = "--brokers 127.0.0.1:1 --topic t";
-    let pack = format!("--artifact a --store file://{} --files-from -", at("store"));
     for (name, words) in [
         ("log-ship", format!("{kafka} --state-dir {} {}", at("state"), at("log"))),
         ("log-index", format!("{kafka} --group g --index i --url {NOBODY}")),
         ("spot-watch", format!("--state-dir {}", at("watch"))),
-        ("artifact-pack", pack),
     ] {
-        let run = Tool::new("bash").args(["-c", "trap '' HUP; exec \"$@\" < <(exec sleep infinity)", "bash"]);
+        let run = Tool::new("bash").args(["-c", "trap '' HUP; exec \"$@\"", "bash"]);
         let run = alone(run.arg(bin_dir().join(name)).args(words.split(' ')), dir.path()).start();
         let status = format!("/proc/{}/status", run.pid());
         let mask = |kind: &str| {

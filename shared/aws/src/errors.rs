@@ -118,7 +118,8 @@ fn settled<E: Error + 'static>(error: &E, told: &str) -> Option<String> {
             "who signed its certificate is not trusted: AWS_CA_BUNDLE names a file of those who are".to_owned(),
         );
     }
-    if told.contains("invalid peer certificate") {
+    // Not one whose time is over, or has not come: the clock may not be set yet.
+    if told.contains("not valid for name") || told.contains("NotValidForName") {
         return Some("the server is not who it should be".to_owned());
     }
     let at = cause::<Unreachable>(error)?;
@@ -177,6 +178,14 @@ fn causes(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hints() {
+        assert!(hint(Some("NotImplemented"), 501, None).contains("AWS_REQUEST_CHECKSUM_CALCULATION=when_required"));
+        assert!(hint(Some("PermanentRedirect"), 301, Some("eu-west-1")).contains("give --region eu-west-1"));
+        assert!(hint(Some("InvalidClientTokenId"), 403, None).contains("opted in"));
+        assert_eq!(hint(Some("AccessDenied"), 403, None), "");
+    }
 
     #[test]
     fn classes() {

@@ -29,7 +29,8 @@ pub(crate) fn client(bundle: Option<Vec<u8>>) -> SharedHttpClient {
         Some(bundle) => TrustStore::empty().with_pem_certificate(bundle),
         None => TrustStore::default(),
     };
-    let context = TlsContext::builder().with_trust_store(trusted).build().unwrap_or_default();
+    let context =
+        TlsContext::builder().with_trust_store(trusted).build().expect("the certificates were looked at before");
     let through = |proxy: ProxyConfig| {
         let context = context.clone();
         Builder::new().build_with_connector_fn(move |settings, components| {

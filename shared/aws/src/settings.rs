@@ -4,15 +4,25 @@
 use aws_config::profile::{Profile, ProfileSet};
 use aws_types::os_shim_internal::{Env, Fs};
 use failure::{Failure, innermost};
+use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
 
 /// Bytes of the largest bundle of certificates that is read.
 const LONGEST: u64 = 16 << 20;
-/// What the environment says about endpoints.
-const ENDPOINTS: &str = "AWS_ENDPOINT_URL";
+/// What the environment says about the endpoints of services that are asked.
+const ENDPOINTS: [&str; 7] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_EC2",
+    "AWS_ENDPOINT_URL_AUTO_SCALING",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_ENDPOINT_URL_SSO",
+    "AWS_ENDPOINT_URL_SSO_OIDC",
+];
 
 /// What is set in the environment and in the AWS configuration files, as far as the SDK does not look at it itself.
 pub(crate) struct Settings {
@@ -26,10 +36,11 @@ impl Settings {
     /// # Errors
     /// The files can't be read, or have no such profile, or an endpoint is no URL.
     pub(crate) async fn read(named: Option<&str>) -> Result<Self, Failure> {
-        for (name, value) in std::env::vars_os() {
-            let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
-            if name.starts_with(ENDPOINTS) && !is_url(&value) {
-                return Err(wrong_endpoint(&name, &value));
+        for name in ENDPOINTS {
+            if let Some(value) = std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+                && !is_url(&value)
+            {
+                return Err(wrong_endpoint(name, &value));
             }
         }
         let chosen = named.map(|name| name.to_owned().into());
@@ -77,11 +88,17 @@ impl Settings {
         let read = File::open(&path).and_then(|file| file.take(LONGEST).read_to_end(&mut pem));
         read.map_err(|error| Failure::io(unable(), error))?;
         // One that is no certificate must not be left out in silence.
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-        match certificates {
-            Ok(found) if !found.is_empty() => Ok(Some(pem)),
-            Ok(_) => Err(Failure::permanent(format!("{}: no certificate in it, in PEM", unable()))),
-            Err(error) => Err(Failure::permanent(format!("{}: {error}", unable()))),
+        let (mut trusted, mut number) = (RootCertStore::empty(), 0);
+        for certificate in CertificateDer::pem_slice_iter(&pem) {
+            number += 1;
+            let wrong =
+                |error: &dyn Display| Failure::permanent(format!("{}: certificate {number}: {error}", unable()));
+            let certificate = certificate.map_err(|error| wrong(&error))?;
+            trusted.add(certificate).map_err(|error| wrong(&error))?;
+        }
+        match number {
+            0 => Err(Failure::permanent(format!("{}: no certificate in it, in PEM", unable()))),
+            _ => Ok(Some(pem)),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use failure::Failure;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// All of stdin, at most `limit` bytes.
@@ -22,6 +22,30 @@ pub fn read_input(what: &str, limit: u64) -> Result<Vec<u8>, Failure> {
         return Err(Failure::permanent(format!("{what} on stdin is longer than {limit} bytes")));
     }
     Ok(bytes)
+}
+
+/// Reads at most this many bytes; more of them are an error, and no end.
+#[derive(Debug)]
+pub struct Bounded<R> {
+    from: R,
+    left: u64,
+}
+
+impl<R: Read> Bounded<R> {
+    /// At most `limit` bytes of `from`.
+    pub fn new(from: R, limit: u64) -> Self {
+        Self { from, left: limit }
+    }
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.from.read(buffer)?;
+        let left = self.left.checked_sub(length as u64);
+        self.left =
+            left.ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than any honest one"))?;
+        Ok(length)
+    }
 }
 
 /// Reads a file that was named on the command line, of at most `limit` bytes: one that never ends is refused.

@@ -74,6 +74,12 @@ impl Entry {
         u64::try_from(self.0.st_size).unwrap_or(0)
     }
 
+    /// Whether it belongs to this user.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.0.st_uid == rustix::process::geteuid().as_raw()
+    }
+
     /// Number of the file in its file system.
     #[must_use]
     pub fn inode(&self) -> u64 {
@@ -171,7 +177,12 @@ impl Dir {
     }
 
     fn open_at(path: &Path) -> io::Result<Self> {
-        Self::of(path.to_owned(), openat(CWD, path, DIRECTORY, Mode::empty())?)
+        let fd = match openat(CWD, path, DIRECTORY, Mode::empty()) {
+            // What may be entered and not listed still leads to names that are known.
+            Err(Errno::ACCESS) => openat(CWD, path, DIRECTORY | OFlags::PATH, Mode::empty()),
+            opened => opened,
+        };
+        Self::of(path.to_owned(), fd?)
     }
 
     fn of(path: PathBuf, fd: OwnedFd) -> io::Result<Self> {
@@ -207,10 +218,9 @@ impl Dir {
     fn child_at(&self, name: &OsStr) -> io::Result<Self> {
         let fd = match openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
             Err(Errno::LOOP | Errno::NOTDIR) => {
-                return Err(io::Error::new(
-                    ErrorKind::InvalidInput,
-                    "something else has that name, and it is no directory",
-                ));
+                let is_link = self.entry(name).is_ok_and(|found| found.is_some_and(|found| found.is_link()));
+                let what = if is_link { "a link, which is not followed" } else { "no directory" };
+                return Err(io::Error::new(ErrorKind::InvalidInput, format!("it is {what}")));
             }
             opened => opened?,
         };
@@ -263,6 +273,12 @@ impl Dir {
         Ok(Self { owner, ..self })
     }
 
+    /// The same directory, in which files of this user are believed, too.
+    #[must_use]
+    pub fn trusting_user(self, uid: u32) -> Self {
+        Self { owner: self.owner.trusting(uid), ..self }
+    }
+
     /// Its path, for people and for programs that are told of it.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -299,7 +315,7 @@ impl Dir {
     /// # Errors
     /// It is not there, can't be read, or is something that this is not meant for: then the error says what.
     pub fn file(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
-        self.opened(name.as_ref(), OFlags::RDONLY, Mode::empty())
+        self.opened(name.as_ref(), OFlags::RDONLY)
     }
 
     /// Opens a file that is there to be read and written.
@@ -307,7 +323,7 @@ impl Dir {
     /// # Errors
     /// As [`Self::file`].
     pub fn file_to_write(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
-        self.opened(name.as_ref(), OFlags::RDWR, Mode::empty())
+        self.opened(name.as_ref(), OFlags::RDWR)
     }
 
     /// Opens a file to be read and written, which is made if it is missing: for this user, and the directory's group if
@@ -317,14 +333,23 @@ impl Dir {
     /// It can't be made, or as [`Self::file`].
     pub fn private_file(&self, name: impl AsRef<OsStr>) -> io::Result<File> {
         let (name, mode) = (name.as_ref(), self.owner.private());
-        let file = self.opened(name, OFlags::RDWR | OFlags::CREATE, mode)?;
+        let is_taken = |error: &io::Error| error.kind() == ErrorKind::AlreadyExists;
+        let file = match self.new_file(name, mode.as_raw_mode()) {
+            Err(error) if is_taken(&error) => self.file_to_write(name)?,
+            // Where nothing can be made, it may be there all the same.
+            Err(error) => if_there(self.file_to_write(name))?.ok_or(error)?,
+            made => return made,
+        };
         let found = fstat(&file)?;
-        if !self.owner.has(&found) {
-            self.owner.gets(&file);
-        }
-        if found.st_mode & 0o777 != mode.as_raw_mode() {
-            // Whoever could open it so far could keep it locked. Where this fails, it is somebody else's who may do so.
-            let _ = fchmod(&file, mode);
+        // Only of what holds nothing: it may be a file of root that somebody has moved here. A lock that others could open
+        // is one that they could hold.
+        if found.st_size == 0 {
+            if !self.owner.has(&found) {
+                self.owner.gets(&file);
+            }
+            if found.st_mode & 0o777 != mode.as_raw_mode() {
+                let _ = fchmod(&file, mode);
+            }
         }
         Ok(file)
     }
@@ -340,13 +365,13 @@ impl Dir {
         Ok(file)
     }
 
-    fn opened(&self, name: &OsStr, flags: OFlags, mode: Mode) -> io::Result<File> {
+    fn opened(&self, name: &OsStr, flags: OFlags) -> io::Result<File> {
         // Opening a pipe or a device is seen on its other side, so it is looked at before.
         if let Some(there) = self.entry(name)? {
             there.expect_file()?;
             self.owner.accepts(&there.0)?;
         }
-        let file = match openat(&self.fd, name, flags | WARY, mode) {
+        let file = match openat(&self.fd, name, flags | WARY, Mode::empty()) {
             // It was a file just now.
             Err(Errno::LOOP | Errno::NXIO | Errno::ISDIR) => {
                 return Err(io::Error::new(ErrorKind::InvalidInput, "somebody puts something else in its place"));
@@ -643,6 +668,12 @@ mod tests {
             assert_eq!(held.read("f", 1).is_ok(), believed, "{mode:o} {owner} {file}");
             assert_eq!(held.try_lock("f").is_ok(), believed, "{mode:o} {owner} {file}");
         }
+        // A file of root that the owner has moved here: it may hold what he must not read.
+        let held = at(0o755, 7, 5);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        drop(held.try_lock("f").unwrap());
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!((meta.uid(), meta.mode() & 0o777), (0, 0o640), "only what holds nothing is given away");
         // Members of a group share a directory.
         let held = at(0o2775, 7, 5);
         chown(&path, Some(8), Some(5)).unwrap();

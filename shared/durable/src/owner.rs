@@ -41,22 +41,19 @@ impl Owner {
     /// # Errors
     /// It does not: whoever made it could make the tools do what he can't.
     pub(crate) fn accepts(self, found: &Stat) -> io::Result<()> {
-        if found.st_uid == self.uid
-            || self.also == Some(found.st_uid)
-            || self.is_of_a_group() && found.st_gid == self.gid
-        {
+        if found.st_uid == self.uid || self.also == Some(found.st_uid) {
             return Ok(());
         }
         let refused = |why: String| Err(io::Error::new(ErrorKind::PermissionDenied, why));
-        if !Uid::from_raw(found.st_uid).is_root() && Uid::from_raw(found.st_uid) != geteuid() {
-            return refused(format!("it belongs to user {}, and its directory to user {}", found.st_uid, self.uid));
-        }
         // Some kernels let anybody give a file of root a second name.
-        let is_dir = FileType::from_raw_mode(found.st_mode).is_dir();
-        if found.st_nlink > 1 && !is_dir {
-            return refused(format!("it is another name of a file of user {}", found.st_uid));
+        if found.st_uid == 0 && found.st_nlink > 1 && !FileType::from_raw_mode(found.st_mode).is_dir() {
+            return refused("it is another name of a file of user 0".to_owned());
         }
-        Ok(())
+        // Where a group writes, whoever put it there is of the group.
+        if self.is_of_a_group() || found.st_uid == 0 || Uid::from_raw(found.st_uid) == geteuid() {
+            return Ok(());
+        }
+        refused(format!("it belongs to user {}, and its directory to user {}", found.st_uid, self.uid))
     }
 
     /// Owner and group of what root makes here for somebody else.

@@ -3,7 +3,7 @@
 use crate::args::{Args, Rollback};
 use crate::resolve::{Wanted, resolve};
 use crate::seen::Channel;
-use crate::shelf::{Draft, LONGEST_RECORD, Shelf};
+use crate::shelf::{Doomed, Draft, LONGEST_RECORD, Shelf};
 use crate::writeback::Writeback;
 use archive::{UnpackError, unpack};
 use cli::{Console, Interrupts, Output};
@@ -63,7 +63,7 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
             }
             let bytes = printed(&shelf, number, &record, args.print_path);
             out.report(&bytes, &format!("release {number} is current"))?;
-            let removed = retired.and_then(|old| old.into_iter().try_for_each(Draft::remove));
+            let removed = retired.and_then(|old| old.into_iter().try_for_each(Doomed::remove));
             if let Err(failure) = removed {
                 console.warn(format!("release {number} is current, but an old one is left: {failure}"));
             }

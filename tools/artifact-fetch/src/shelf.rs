@@ -46,15 +46,13 @@ struct Held {
 pub(crate) struct Draft {
     /// Where to unpack to.
     pub(crate) dir: Dir,
-    hidden: Dir,
-    name: OsString,
-    _lock: Lock,
+    tree: Doomed,
 }
 
 impl Draft {
     /// Whom what is unpacked belongs to, if root works for somebody else.
     pub(crate) fn heir(&self) -> Option<(u32, u32)> {
-        self.hidden.heir()
+        self.tree.hidden.heir()
     }
 
     /// From now on it is for others, too.
@@ -62,9 +60,20 @@ impl Draft {
     /// # Errors
     /// Its mode can't be set.
     pub(crate) fn finish(&self) -> Result<(), Failure> {
-        self.hidden.give(&self.dir, 0o755).map_err(|error| self.hidden.failed("write", &self.name, error))
+        let Doomed { hidden, name, .. } = &self.tree;
+        hidden.give(&self.dir, 0o755).map_err(|error| hidden.failed("write", name, error))
     }
+}
 
+/// A hidden tree that is removed with this value.
+#[derive(Debug)]
+pub(crate) struct Doomed {
+    hidden: Dir,
+    name: OsString,
+    _lock: Lock,
+}
+
+impl Doomed {
     /// Removes the tree and says whether it could.
     ///
     /// # Errors
@@ -74,7 +83,7 @@ impl Draft {
     }
 }
 
-impl Drop for Draft {
+impl Drop for Doomed {
     fn drop(&mut self) {
         // A thread that unpacks may make one more file before it notices; what stays all the same, the next run sweeps.
         for _ in 0..REMOVAL_TRIES {
@@ -187,7 +196,7 @@ impl Shelf {
         let dir = held.hidden.new_child("unpack-")?;
         let name = dir.path().file_name().unwrap_or_default().to_owned();
         let own = held.hidden.lock(lock_of(&name), LOCK_LIMIT)?;
-        Ok(Draft { dir, hidden: held.hidden, name, _lock: own })
+        Ok(Draft { dir, tree: Doomed { hidden: held.hidden, name, _lock: own } })
     }
 
     /// Puts a whole, verified tree on the shelf. Another run may have done so meanwhile, which is as good.
@@ -210,9 +219,9 @@ impl Shelf {
         }
         // The record first: a tree without one is nobody's.
         hidden.replace(self.layout.record(number), &record.to_bytes())?;
-        let moved = match rustix::fs::renameat_with(&hidden, &draft.name, &dir, &name, RenameFlags::NOREPLACE) {
+        let moved = match rustix::fs::renameat_with(&hidden, &draft.tree.name, &dir, &name, RenameFlags::NOREPLACE) {
             // Some file systems, NFS for one, know no such flag; a plain rename replaces nothing but an empty directory.
-            Err(rustix::io::Errno::INVAL) => hidden.rename(&draft.name, &dir, &name),
+            Err(rustix::io::Errno::INVAL) => hidden.rename(&draft.tree.name, &dir, &name),
             moved => moved.map_err(Into::into),
         };
         moved.map_err(|error| dir.failed("write", &name, error))?;
@@ -230,7 +239,7 @@ impl Shelf {
         _lock: &Lock,
         number: ReleaseNumber,
         keep: usize,
-    ) -> Result<Option<Result<Vec<Draft>, Failure>>, Failure> {
+    ) -> Result<Option<Result<Vec<Doomed>, Failure>>, Failure> {
         if self.record(number)?.is_none() {
             return Ok(None);
         }
@@ -277,7 +286,7 @@ impl Shelf {
         current: ReleaseNumber,
         before: Option<ReleaseNumber>,
         keep: usize,
-    ) -> Result<Vec<Draft>, Failure> {
+    ) -> Result<Vec<Doomed>, Failure> {
         let mut releases = self.releases(held)?;
         releases.sort_unstable_by_key(|(used, number)| {
             Reverse((*number == current, Some(*number) == before, *used, *number))
@@ -286,11 +295,11 @@ impl Shelf {
         let mut removed = Vec::new();
         for (_, number) in releases.into_iter().skip(1 + keep) {
             let tree = self.layout.name(number);
-            if let Some(old) = dir.child_if_there(&tree)? {
+            if dir.entry(&tree).is_ok_and(|there| there.is_some()) {
                 let name = OsString::from(format!("old-{tree}-{}", std::process::id()));
                 let own = hidden.lock(lock_of(&name), LOCK_LIMIT)?;
                 dir.rename(&tree, hidden, &name).map_err(|error| dir.failed("remove", &tree, error))?;
-                removed.push(Draft { dir: old, hidden: hidden.clone(), name, _lock: own });
+                removed.push(Doomed { hidden: hidden.clone(), name, _lock: own });
             }
             hidden.remove(self.layout.record(number))?;
         }
@@ -321,9 +330,8 @@ impl Held {
                 hidden.remove(&name)?;
             } else if left.is_dir() && (shown.starts_with("unpack-") || shown.starts_with("old-")) {
                 // What is not of our making is not ours to remove.
-                if let (Ok(Some(lock)), Ok(Some(dir))) = (hidden.try_lock(lock_of(&name)), hidden.child_if_there(&name))
-                {
-                    drop(Draft { dir, hidden: hidden.clone(), name, _lock: lock });
+                if let Ok(Some(lock)) = hidden.try_lock(lock_of(&name)) {
+                    drop(Doomed { hidden: hidden.clone(), name, _lock: lock });
                 }
             } else if let Some(of) = shown.strip_suffix(".lock")
                 && !matches!(hidden.entry(of), Ok(Some(of)) if of.is_dir())

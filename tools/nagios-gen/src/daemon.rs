@@ -8,7 +8,7 @@
 use crate::command;
 use crate::config::Config;
 use crate::definitions;
-use crate::verify::Scratch;
+use crate::verify::{self, Scratch};
 use durable::Dir;
 use failure::Failure;
 use rustix::process::{Pid, test_kill_process};
@@ -24,6 +24,8 @@ pub(crate) struct Daemon<'a> {
     command: &'a str,
     objects: PathBuf,
     status: PathBuf,
+    /// Whom Nagios runs as, if the host knows him.
+    user: Option<u32>,
     limit: Duration,
 }
 
@@ -42,7 +44,8 @@ impl<'a> Daemon<'a> {
     /// It writes no object cache or no status file.
     pub(crate) fn new(config: &Config, command: &'a str, limit: Duration) -> Result<Self, Failure> {
         let (objects, status) = (config.written("object_cache_file")?, config.written("status_file")?);
-        Ok(Self { command, objects, status, limit })
+        let user = verify::owner(config).ok().map(|(user, _)| user);
+        Ok(Self { command, objects, status, user, limit })
     }
 
     /// Runs the command and waits until Nagios runs with the objects `wanted`, all of it within the limit.
@@ -67,6 +70,14 @@ impl<'a> Daemon<'a> {
                 Err(_) => started = Instant::now(),
             }
         }
+    }
+
+    /// Opens what Nagios writes. A link or a pipe in its place would lead elsewhere, or have no end.
+    fn open(&self, path: &Path) -> io::Result<File> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Err(ErrorKind::NotFound.into()) };
+        let dir = Dir::open(dir).map_err(|failure| io::Error::other(failure.to_string()))?;
+        let user = self.user;
+        user.map_or(dir.clone(), |user| dir.trusting_user(user)).file(name)
     }
 
     async fn run(&self, scratch: &Scratch, limit: Duration) -> Result<(), Failure> {
@@ -99,7 +110,7 @@ impl<'a> Daemon<'a> {
         let right = match *looked_at {
             Some((stamp, right)) if stamp == now => right,
             _ => {
-                let watched = open(&self.objects).and_then(|file| definitions::watched(BufReader::new(file)));
+                let watched = self.open(&self.objects).and_then(|file| definitions::watched(BufReader::new(file)));
                 watched.is_ok_and(|watched| watched == wanted)
             }
         };
@@ -112,18 +123,12 @@ impl<'a> Daemon<'a> {
         if stamp(&self.status).is_none_or(|then| (then.0, then.1) < (now.0, now.1)) {
             return Err(format!("{status} was not written after {objects}"));
         }
-        let pid = pid(&self.status).ok_or_else(|| format!("{status} names no process"))?;
+        let pid = self.open(&self.status).ok().and_then(pid).ok_or_else(|| format!("{status} names no process"))?;
         if test_kill_process(pid) == Err(rustix::io::Errno::SRCH) {
             return Err(format!("process {pid} of {status} is gone"));
         }
         Ok(())
     }
-}
-
-/// Opens what Nagios writes. A link or a pipe in its place would lead elsewhere, or have no end.
-fn open(path: &Path) -> io::Result<File> {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Err(ErrorKind::NotFound.into()) };
-    Dir::open(dir).map_err(|failure| io::Error::other(failure.to_string()))?.file(name)
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -132,9 +137,9 @@ fn stamp(path: &Path) -> Option<Stamp> {
 }
 
 /// The process that wrote the status file, which says so at its top.
-fn pid(path: &Path) -> Option<Pid> {
+fn pid(status: File) -> Option<Pid> {
     const TOP: u64 = 64 * 1024;
-    let top = BufReader::new(open(path).ok()?.take(TOP));
+    let top = BufReader::new(status.take(TOP));
     let mut lines = top.lines().map_while(Result::ok);
     let pid = lines.find_map(|line| line.trim().strip_prefix("nagios_pid=").map(str::to_owned))?;
     Pid::from_raw(pid.parse().ok()?)

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rustix::fs::OFlags;
 use serde::Deserialize;
 use std::fs::File;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread;
@@ -24,6 +24,9 @@ struct Event {
     time: String,
 }
 
+/// Bytes of the longest event.
+const LONGEST: u64 = 1 << 20;
+
 /// The version of events that is understood.
 const SCHEMA: u32 = 1;
 
@@ -34,9 +37,17 @@ const SCHEMA: u32 = 1;
 /// No event at all, one that was not served, or a stdout that can't be written.
 pub(crate) fn run(file: &Path, args: &DowntimeArgs, limit: Duration, console: Console) -> Result<(), Failure> {
     let (mut number, mut lost, mut class) = (0_u64, 0_u64, Class::Temporary);
-    for line in io::stdin().lock().split(b'\n') {
-        let line = line.map_err(|error| Failure::io("unable to read events from stdin", error))?;
+    let mut stdin = io::stdin().lock();
+    loop {
+        let mut line = Vec::new();
+        let read = stdin.by_ref().take(LONGEST).read_until(b'\n', &mut line);
+        if read.map_err(|error| Failure::io("unable to read events from stdin", error))? == 0 {
+            break;
+        }
         number += 1;
+        if line.pop_if(|last| *last == b'\n').is_none() && line.len() as u64 == LONGEST {
+            return Err(Failure::permanent(format!("event {number} on stdin has no end within {LONGEST} bytes")));
+        }
         let served = match (command(&line, file, args.length, console), &args.command_file) {
             (Ok(Some(command)), Some(pipe)) => hand_over(pipe, &command, limit),
             (Ok(Some(command)), None) => Ok(Output::default().write_and_close(command.as_bytes())?),

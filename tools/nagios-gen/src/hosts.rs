@@ -3,10 +3,13 @@
 use crate::address::AddressKind;
 use crate::args::ObjectArgs;
 use crate::safe;
-use cli::Console;
+use cli::{Bounded, Console};
 use failure::Failure;
 use records::{Host, HostReader, ReadError};
 use std::collections::{BTreeMap, HashSet};
+
+/// Bytes of the longest list.
+const LONGEST: u64 = 256 << 20;
 
 /// Why a host is not watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +46,7 @@ pub(crate) struct Object {
 pub(crate) fn read(args: &ObjectArgs, console: Console) -> Result<Vec<Object>, Failure> {
     // Without these columns no host could be watched: such a list is a mistake, and no fleet without hosts.
     let needed = ["instance_id", "instance_state", args.address.column()];
-    let hosts = HostReader::new(std::io::stdin().lock(), &needed).map_err(unreadable)?;
+    let hosts = HostReader::new(Bounded::new(std::io::stdin().lock(), LONGEST), &needed).map_err(unreadable)?;
     let mut objects = Vec::new();
     let mut seen = HashSet::new();
     let mut left_out: BTreeMap<LeftOut, Vec<String>> = BTreeMap::new();

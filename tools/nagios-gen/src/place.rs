@@ -51,7 +51,9 @@ impl Place {
             Ok(found) if !found.is_file() => Err(refused("it is a device or a pipe")),
             _ => {
                 let name = file.file_name().unwrap_or_default().to_owned();
-                let dir = Dir::open(file.parent().unwrap_or(Path::new("/")))?.trusting(&name)?;
+                let dir = Dir::open(file.parent().unwrap_or(Path::new("/")))?;
+                // What is remembered beside it has its owner, also when it is gone.
+                let dir = dir.trusting(beside(&name, "good"))?.trusting(&name)?;
                 Ok(Self { file, dir, name })
             }
         }
@@ -143,12 +145,13 @@ impl Place {
         if self.dir.remove(self.beside("pending"))? { self.dir.sync() } else { Ok(()) }
     }
 
-    /// Makes the directory in which Nagios checks a candidate. Here, since Nagios' own user is known to reach it.
+    /// Makes the directory in which Nagios checks a candidate. Here, since Nagios' own user is known to reach it; `None`
+    /// where the directory belongs to somebody else, who could change what Nagios reads there before it gives root up.
     ///
     /// # Errors
     /// It can't be made.
-    pub(crate) fn scratch(&self) -> Result<Dir, Failure> {
-        self.dir.child(self.beside(SCRATCH))
+    pub(crate) fn scratch(&self) -> Result<Option<Dir>, Failure> {
+        if self.dir.heir().is_some() { Ok(None) } else { self.dir.child(self.beside(SCRATCH)).map(Some) }
     }
 
     fn beside(&self, what: &str) -> OsString {

@@ -36,7 +36,10 @@ impl Scratch {
     /// # Errors
     /// The directory can't be made, or the configuration names a user that is not there.
     pub(crate) fn beside(place: &Place, config: &Config) -> Result<Self, Failure> {
-        Self::furnish(place.scratch()?, config)
+        match place.scratch()? {
+            Some(dir) => Self::furnish(dir, config),
+            None => Self::apart(config),
+        }
     }
 
     /// Makes the directory somewhere else: where FILE lies, nothing is written as long as it stays the same.
@@ -141,7 +144,7 @@ pub(crate) fn program(named: Option<&Path>) -> Result<PathBuf, Failure> {
 }
 
 /// Whom Nagios runs as.
-fn owner(config: &Config) -> Result<(u32, u32), Failure> {
+pub(crate) fn owner(config: &Config) -> Result<(u32, u32), Failure> {
     let unknown = |what: &str, name: &str| {
         Failure::permanent(format!("{} names the {what} {name}, whom this host does not know", config.path().display()))
     };

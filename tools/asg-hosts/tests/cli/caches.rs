@@ -202,7 +202,7 @@ fn a_list_that_can_not_be_kept_is_still_printed() {
     let (model, dir) = (fleet(), tempfile::tempdir().unwrap());
     File::create(dir.path().join("kept")).unwrap();
     let run = cached(&model, &dir).args(["--columns", "instance_id"]).run().succeeds().stdout_is(IDS);
-    let _run = run.stderr_contains("asg-hosts: unable to open ");
+    let _run = run.stderr_contains("asg-hosts: warning: unable to open ");
     let _run = cached(&model, &dir).arg("--list").run().succeeds().stderr_is_empty();
 }
 

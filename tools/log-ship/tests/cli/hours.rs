@@ -61,7 +61,7 @@ fn a_line_keeps_its_hour() {
     let strays: Vec<_> = hours.iter().filter(|(_, hours)| hours.len() > 1).collect();
     assert!(strays.is_empty(), "{} lines in two hours, {seed:?}: {:?}", strays.len(), strays.first());
     let all: BTreeSet<i64> = hours.values().flatten().copied().collect();
-    assert!(found.resent > 0 && all.len() > 8, "the test shows nothing: {} sent again, hours {all:?}", found.resent);
+    assert!(found.resent > 0 && all.len() > 4, "the test shows nothing: {} sent again, hours {all:?}", found.resent);
     tell(&format!("{} lines, {} sent again after the hour had turned, hours {all:?}", written.len(), found.resent));
 }
 

@@ -35,7 +35,7 @@ fn a_link_is_followed_to_its_owner_s_files_only() {
     // It stays refused, however often it is looked at, and is said once; later ones are refused as well.
     let later = harness.log("later.log");
     link_of_somebody("/etc/passwd", &later);
-    let refused = |path: &Path| format!("log-ship: unable to read {}: a link of user ", path.display());
+    let refused = |path: &Path| format!("log-ship: warning: unable to read {}: a link of user ", path.display());
     wait_until("the words about both", || {
         let said = String::from_utf8(run.stderr_so_far()).unwrap();
         if said.contains(&refused(&foreign)) && said.contains(&refused(&later)) { Ok(()) } else { Err(said) }

@@ -84,7 +84,12 @@ fn a_damaged_group_is_all_that_is_lost() {
     let aside = format!("{}.damaged", data.display());
     assert_eq!(said.lines().count(), 2, "{said}");
     let (first, last) = said.split_once('\n').unwrap();
-    assert!(first.starts_with(&format!("log-ship: {bytes} bytes of stdin are lost: {} is damaged at", data.display())));
+    assert!(
+        first.starts_with(&format!(
+            "log-ship: warning: {bytes} bytes of stdin are lost: {} is damaged at",
+            data.display()
+        ))
+    );
     assert!(first.ends_with(&format!(" and in 1 more places; kept as {aside}")), "{first}");
     assert!(last.starts_with(&format!("log-ship: {bytes} bytes of stdin were lost from a damaged spool")), "{last}");
     assert!(last.contains(&aside), "{last}");

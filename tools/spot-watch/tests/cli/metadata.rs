@@ -117,7 +117,10 @@ fn no_request_of_version_1_and_none_through_a_proxy() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     proxy.set_nonblocking(true).unwrap();
     let url = format!("http://{}", proxy.local_addr().unwrap());
-    let mut tool = harness.raising().env("NO_PROXY", "").env("AWS_ACCESS_KEY_ID", "").env("AWS_REGION", "");
+    // AWS itself would be asked through it, were it not for its name.
+    let scaling = harness.scaling.endpoint().replace("127.0.0.1", "localhost");
+    let mut tool = harness.raising().env("NO_PROXY", "localhost").env("AWS_ENDPOINT_URL_AUTO_SCALING", scaling);
+    tool = tool.env("AWS_ACCESS_KEY_ID", "").env("AWS_REGION", "");
     for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
         tool = tool.env(name, &url);
     }
