@@ -186,6 +186,19 @@ fn what_no_retry_mends_is_said_with_its_setting() {
                 let _endpoint = set(name, value).stderr_contains(&format!("{name} is {value:?}"));
             }
         }
+        for (name, value) in [
+            ("AWS_ENDPOINT_URL", "ops:hunter2@localhost:8333"),
+            ("AWS_ENDPOINT_URL", "ftp://ops:hunter2@localhost"),
+            ("AWS_ENDPOINT_URL", "http://ops:hunter2@127.0.0.1:1"),
+            ("HTTPS_PROXY", "http://ops:hunter2@127.0.0.1:1"),
+        ] {
+            let run = cloud.keyed(*tool).env(name, value).run();
+            assert!(matches!(run.code, Some(1 | 75)) && !run.stderr_str().contains("hunter2"), "{}", run.report());
+        }
+        for option in ["--endpoint-url=ftp://ops:hunter2@localhost", "--store=ftp://ops:hunter2@b/p"] {
+            let run = cloud.keyed(*tool).arg(option).run().fails_with(2).stderr_is_one_line();
+            assert!(!run.stderr_str().contains("hunter2"), "{}", run.report());
+        }
         let region = cloud.keyed(*tool).env("AWS_REGION", "").env("AWS_ENDPOINT_URL", cloud.s3.endpoint());
         let _region = region.run().fails_with(1).stderr_is_one_line().stderr_contains("no region: give --region");
         cloud.configure("[default\nregion = eu-west-1\n");

@@ -120,6 +120,8 @@ pub(crate) fn is_url(text: &str) -> bool {
 }
 
 pub(crate) fn wrong_endpoint(setting: &str, value: &str) -> Failure {
+    // Without a scheme, too, there may be a password before the host.
+    let value = value.rsplit_once('@').map_or(value, |(_, host)| host);
     let value = failure::printable(value);
     Failure::permanent(format!(
         "{setting} is {value:?}: expected a URL such as http://127.0.0.1:8333; unset it for AWS itself"

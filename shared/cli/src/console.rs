@@ -1,6 +1,6 @@
 //! Human words: steps, results, warnings and progress, all on stderr.
 
-use failure::printable;
+use failure::presentable;
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt::Display;
@@ -73,7 +73,7 @@ impl Console {
     }
 
     fn say(&self, what: impl Display) {
-        let text = format!("{}: {}", self.tool, printable(&what.to_string()));
+        let text = format!("{}: {}", self.tool, presentable(&what.to_string()));
         match self.patience {
             Some(patience) => line_within(&text, patience),
             None => line(&text),

@@ -1,7 +1,7 @@
 //! How a process ends: its last line on stderr and its exit code, the signal that asked it to end, or a fault of its own.
 
 use crate::console;
-use failure::{Failure, Reason, printable};
+use failure::{Failure, Reason, presentable};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use std::panic::PanicHookInfo;
 use std::process::{ExitCode, abort};
@@ -22,7 +22,7 @@ pub fn run(tool: &'static str, work: impl FnOnce() -> Result<(), Failure>) -> Ex
 fn break_down(tool: &str, fault: &PanicHookInfo<'_>) {
     let what = fault.payload_as_str().unwrap_or("no reason is known");
     let place = fault.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
-    let text = printable(&format!("a fault of {tool} itself, please report it: {what}{place}"));
+    let text = presentable(&format!("a fault of {tool} itself, please report it: {what}{place}"));
     console::line_within(&format!("{tool}: {text}"), LAST_WAIT);
     // A dump of memory would hold credentials.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
@@ -35,7 +35,7 @@ fn finish(tool: &str, result: Result<(), Failure>) -> ExitCode {
     };
     match failure.into_reason() {
         Reason::Failed { class, error } => {
-            console::line_within(&format!("{tool}: {}", printable(&format!("{error:#}"))), LAST_WAIT);
+            console::line_within(&format!("{tool}: {}", presentable(&format!("{error:#}"))), LAST_WAIT);
             ExitCode::from(class.exit_code())
         }
         Reason::StdoutClosed => ExitCode::SUCCESS,

@@ -17,9 +17,49 @@ pub fn printable(text: &str) -> String {
     clean
 }
 
+/// What a message may say: [`printable`], and of each URL all but who asks there, which is often with a password.
+#[must_use]
+pub fn presentable(text: &str) -> String {
+    let text = printable(text);
+    let (mut clean, mut rest) = (String::with_capacity(text.len()), text.as_str());
+    while let Some(start) = rest.find("://") {
+        let (scheme, after) = rest.split_at(start + 3);
+        clean.push_str(scheme);
+        let url = &after[..after.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(after.len())];
+        let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
+        let has_port = authority.rsplit_once(':').is_none_or(|(_, port)| port.chars().all(|c| c.is_ascii_digit()));
+        // A password may have a slash in it.
+        let who = authority.rfind('@').or_else(|| if has_port { None } else { url.rfind('@') });
+        rest = match who {
+            Some(end) => {
+                clean.push('…');
+                &after[end..]
+            }
+            None => after,
+        };
+    }
+    clean + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_asks_is_not_told() {
+        for (text, told) in [
+            ("unable to reach http://ops:hunter2@proxy:3128/x: no", "unable to reach http://…@proxy:3128/x: no"),
+            ("'https://hunter2@host' and \"s3://k:hunter2@b/p\"", "'https://…@host' and \"s3://…@b/p\""),
+            ("http://ops:hun/ter2@host/", "http://…@host/"),
+            (
+                "s3://build/a@b, http://127.0.0.1:80/a@b, file:///x@y",
+                "s3://build/a@b, http://127.0.0.1:80/a@b, file:///x@y",
+            ),
+            ("nothing ://", "nothing ://"),
+        ] {
+            assert_eq!(presentable(text), told);
+        }
+    }
 
     #[test]
     fn controls_and_direction_marks_are_escaped() {
