@@ -1,4 +1,4 @@
-//! Settings that no retry mends, looked at before anything is asked: the AWS configuration files, the profile, certificates
+//! Settings that no retry fixes, checked before anything is asked: the AWS configuration files, the profile, certificates
 //! and endpoints. Each is an error that names the setting, where it stands, and what to do.
 
 use aws_config::profile::{Profile, ProfileSet};

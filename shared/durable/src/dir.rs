@@ -4,11 +4,11 @@
 //! directory; links are not followed and pipes not waited for; type and owner are looked at on the descriptor that is used.
 
 use crate::owner::Owner;
-use crate::{TEMPORARY_PREFIX, if_there};
+use crate::{Entry, TEMPORARY_PREFIX, if_there};
 use failure::Failure;
 use rustix::fs::{
-    Access, AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, accessat, fchmod, fchown, fstat, linkat, mkdirat,
-    openat, readlinkat, renameat, statat, symlinkat, unlinkat,
+    Access, AtFlags, CWD, Mode, OFlags, accessat, fchmod, fstat, linkat, mkdirat, openat, readlinkat, renameat, statat,
+    symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -18,7 +18,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Names tried for a temporary file or directory.
 const TRIES: u32 = 100;
@@ -31,102 +30,6 @@ pub struct Dir {
     path: PathBuf,
     fd: Arc<OwnedFd>,
     pub(crate) owner: Owner,
-}
-
-/// What a name stands for; a link for itself.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry(Stat);
-
-impl Entry {
-    /// Of an open file.
-    ///
-    /// # Errors
-    /// The kernel can't tell.
-    pub fn of(file: &File) -> io::Result<Self> {
-        Ok(Self(fstat(file)?))
-    }
-
-    fn kind(&self) -> FileType {
-        FileType::from_raw_mode(self.0.st_mode)
-    }
-
-    /// A regular file.
-    #[must_use]
-    pub fn is_file(&self) -> bool {
-        self.kind().is_file()
-    }
-
-    /// A directory.
-    #[must_use]
-    pub fn is_dir(&self) -> bool {
-        self.kind().is_dir()
-    }
-
-    /// A symbolic link.
-    #[must_use]
-    pub fn is_link(&self) -> bool {
-        self.kind().is_symlink()
-    }
-
-    /// Bytes.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        u64::try_from(self.0.st_size).unwrap_or(0)
-    }
-
-    /// Whether it belongs to this user.
-    #[must_use]
-    pub fn is_own(&self) -> bool {
-        self.0.st_uid == rustix::process::geteuid().as_raw()
-    }
-
-    /// Number of the file in its file system.
-    #[must_use]
-    pub fn inode(&self) -> u64 {
-        self.0.st_ino
-    }
-
-    /// Seconds and nanoseconds of the last change, since 1970.
-    #[must_use]
-    pub fn changed(&self) -> (i64, u64) {
-        (self.0.st_mtime, self.0.st_mtime_nsec)
-    }
-
-    /// The time of the last change; 1970 for what is earlier, or later than this machine can say.
-    #[must_use]
-    pub fn modified(&self) -> SystemTime {
-        let (seconds, nanoseconds) = self.changed();
-        let since = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanoseconds).unwrap_or(0));
-        UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
-    }
-
-    /// Gives a file the owner and the mode of another one; without one, everybody may read it.
-    pub(crate) fn copy_access(like: Option<Self>, file: &File) -> io::Result<()> {
-        let made = fstat(file)?;
-        let mode = match like {
-            Some(Self(like)) => {
-                if (made.st_uid, made.st_gid) != (like.st_uid, like.st_gid) {
-                    fchown(file, Some(Uid::from_raw(like.st_uid)), Some(Gid::from_raw(like.st_gid)))?;
-                }
-                like.st_mode & 0o7777
-            }
-            None => 0o644,
-        };
-        // Last: a change of owner takes bits of the mode away.
-        Ok(fchmod(file, Mode::from_raw_mode(mode))?)
-    }
-
-    fn expect_file(&self) -> io::Result<()> {
-        let what = match self.kind() {
-            FileType::RegularFile => return Ok(()),
-            FileType::Directory => "a directory",
-            FileType::Symlink => "a link, which is not followed",
-            FileType::Fifo => "a pipe",
-            FileType::Socket => "a socket",
-            _ => "a device",
-        };
-        Err(io::Error::new(ErrorKind::InvalidInput, format!("it is {what}, and no file")))
-    }
 }
 
 impl Dir {
@@ -240,7 +143,7 @@ impl Dir {
     /// # Errors
     /// It can't be made.
     pub fn new_child(&self, prefix: &str) -> Result<Self, Failure> {
-        let made = anew(prefix, |name| {
+        let made = make_unique(prefix, |name| {
             mkdirat(&self.fd, name, Mode::RWXU)?;
             self.child_at(name)
         });
@@ -279,7 +182,7 @@ impl Dir {
         Self { owner: self.owner.trusting(uid), ..self }
     }
 
-    /// Its path, for people and for programs that are told of it.
+    /// Its path, for messages and for other programs.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -291,7 +194,7 @@ impl Dir {
         accessat(&self.fd, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
     }
 
-    /// What a name in it stands for; `None` if it is not there.
+    /// What a name in it represents; `None` if it is not there.
     ///
     /// # Errors
     /// It can't be looked at.
@@ -456,11 +359,11 @@ impl Dir {
     /// Lets the link `name` lead to `target` from one moment to the next: it is never absent in between.
     ///
     /// # Errors
-    /// The directory can't be written, or what has that name is no link.
+    /// The directory can't be written.
     pub fn switch_link(&self, name: impl AsRef<OsStr>, target: &Path) -> Result<(), Failure> {
         let name = name.as_ref();
         let switch = || {
-            let temporary = anew(TEMPORARY_PREFIX, |temporary| {
+            let temporary = make_unique(TEMPORARY_PREFIX, |temporary| {
                 symlinkat(target, &self.fd, temporary)?;
                 Ok(Temporary { dir: self, name: temporary.to_owned() })
             })?;
@@ -517,7 +420,7 @@ impl Dir {
     }
 
     fn temporary(&self, bytes: &[u8], mode: u32) -> io::Result<Temporary<'_>> {
-        let (temporary, mut file) = anew(TEMPORARY_PREFIX, |name| {
+        let (temporary, mut file) = make_unique(TEMPORARY_PREFIX, |name| {
             let file = self.new_file(name, mode)?;
             Ok((Temporary { dir: self, name: name.to_owned() }, file))
         })?;
@@ -547,7 +450,7 @@ impl Drop for Temporary<'_> {
 }
 
 /// Makes something under a name that nothing has.
-fn anew<T>(prefix: &str, make: impl Fn(&OsStr) -> io::Result<T>) -> io::Result<T> {
+fn make_unique<T>(prefix: &str, make: impl Fn(&OsStr) -> io::Result<T>) -> io::Result<T> {
     let mut tries = 0;
     loop {
         let name = format!("{prefix}{:016x}", rand::random::<u64>());

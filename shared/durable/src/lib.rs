@@ -3,6 +3,7 @@
 
 mod dir;
 mod disk;
+mod entry;
 mod exclusive;
 mod lock;
 mod owner;
@@ -10,8 +11,9 @@ mod slots;
 mod staged;
 mod version;
 
-pub use dir::{Dir, Entry};
+pub use dir::Dir;
 pub use disk::Disk;
+pub use entry::Entry;
 pub use lock::Lock;
 pub use slots::Slots;
 pub use staged::Staged;
