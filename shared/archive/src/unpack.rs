@@ -374,3 +374,33 @@ fn write_error(name: &[u8], source: io::Error) -> UnpackError {
         _ => UnpackError::Write { name: shown(name), source },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tar::{Builder, Header};
+
+    /// Members of no bytes, each with a PAX header of this length.
+    fn members(count: usize, pax: usize) -> Vec<u8> {
+        let mut tar = Builder::new(Vec::new());
+        let comment = vec![b'x'; pax];
+        for number in 0..count {
+            tar.append_pax_extensions([("comment", &comment[..])]).unwrap();
+            let mut header = Header::new_ustar();
+            header.set_mode(0o644);
+            header.set_size(0);
+            tar.append_data(&mut header, format!("f{number}"), io::empty()).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn headers_have_a_bound_of_their_own() {
+        let inspect = |tar: Vec<u8>| super::inspect(&tar[..], b"RELEASE", Limits::default());
+        assert!(inspect(members(60, 1_000_000)).is_ok(), "below the bound");
+        assert!(inspect(members(20_000, 3000)).is_ok(), "long names on average");
+        let refused = inspect(members(80, 1_000_000)).unwrap_err();
+        assert!(refused.to_string().contains("more headers or padding than any archive has"), "{refused}");
+        assert!(inspect(members(1, 2_000_000)).is_err(), "of one member");
+    }
+}
