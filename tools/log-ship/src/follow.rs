@@ -46,7 +46,7 @@ pub(crate) struct Follow {
     looked_away: Instant,
     /// Patterns whose folders can't be looked at.
     hindered: BTreeSet<String>,
-    /// Bytes that were destroyed before they were read, as far as they had been seen.
+    /// Bytes that were destroyed before they were acknowledged, as far as they had been seen.
     pub(crate) destroyed: u64,
     pub(crate) folders: BTreeSet<PathBuf>,
     /// What the names in them came to when they were last read.

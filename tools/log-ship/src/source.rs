@@ -91,8 +91,8 @@ pub(crate) struct Source {
     whole: u64,
     /// In a line that is too long.
     skipping: bool,
-    /// Nothing before this offset is surely new: a run before this one may have sent it.
-    resent: u64,
+    /// Nothing before this offset is surely new: it may have been sent before, without an acknowledgement.
+    pub(crate) resent: u64,
     marks: VecDeque<Mark>,
     /// A line was not taken, and why.
     refused: Option<Code>,

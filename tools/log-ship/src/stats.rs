@@ -28,7 +28,7 @@ pub(crate) struct Stats {
     pub(crate) rejected: u64,
     /// Bytes of the lines that the broker acknowledged.
     pub(crate) acked_bytes: u64,
-    /// Bytes that were destroyed before they were read, as far as they had been seen.
+    /// Bytes that were destroyed before they were acknowledged, as far as they had been seen.
     pub(crate) destroyed_bytes: u64,
     /// Bytes seen in files that have not been read yet.
     pub(crate) unread_bytes: u64,

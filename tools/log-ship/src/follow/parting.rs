@@ -1,4 +1,4 @@
-//! Files that are no longer what they were: their rest is looked for in a copy, and said if it is nowhere.
+//! Files that are no longer what they were: their rest is looked for in a copy, and reported if it is nowhere.
 
 use super::away::Elsewhere;
 use super::{Follow, LINGER, made};
@@ -109,15 +109,20 @@ impl Follow {
         }
     }
 
-    /// Says what was not read before `from` on, as far as it was seen.
+    /// Reports what is gone from `from` on, as far as it was seen. What may have been sent of it may have arrived.
     pub(super) fn lost(&mut self, source: &Source, from: u64) {
-        let to = source.memory.seen;
-        if to > from {
-            let path = source.memory.path.display();
-            self.console
-                .warn(format!("unable to ship bytes {from} to {to} of {path}: destroyed before they were read"));
-            self.destroyed += to - from;
+        let to = source.memory.seen.max(from);
+        let unread = source.resent.clamp(from, to);
+        let path = source.memory.path.display();
+        if unread > from {
+            let why = "not acknowledged, and destroyed before they could be sent again";
+            self.console.warn(format!("bytes {from} to {unread} of {path} may be lost: {why}"));
         }
+        if to > unread {
+            let what = format!("unable to ship bytes {unread} to {to} of {path}");
+            self.console.warn(format!("{what}: destroyed before they were read"));
+        }
+        self.destroyed += to - from;
     }
 }
 
