@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use testkit::{Finished, ImdsModel, Tool, figure};
+use testkit::{Finished, ImdsModel, Tool, figure, wait_until};
 
 /// Where nobody listens.
 const NOBODY: &str = "http://127.0.0.1:1";
@@ -145,12 +145,16 @@ impl Place {
     }
 
     fn run_with(&self, door: &Door, args: &str) -> Finished {
+        self.command(door, args).run()
+    }
+
+    fn command(&self, door: &Door, args: &str) -> Tool {
         let args = args.replace("HERE", self.dir.path().to_str().unwrap());
         let args = args.replace("WEBHOOK", &self.webhook);
         let run = tool(door.tool).args(args.split(' ')).aws(NOBODY).env("AWS_EC2_METADATA_DISABLED", "false");
         let run = run.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.endpoint());
         let hosts = "instance_id,name,instance_state,private_ip,tags\ni-0123456789abcdef0,app,running,10.0.0.1,{}\n";
-        run.stdin(hosts).cwd(self.dir.path()).deadline(AT_ONCE).run()
+        run.stdin(hosts).cwd(self.dir.path()).deadline(AT_ONCE)
     }
 
     /// All that lies outside, with owners and modes.
@@ -268,6 +272,84 @@ fn nobody_else_holds_a_lock() {
         }
     }
     assert_eq!(seen, 4);
+}
+
+/// Another process holds the lock: a signal ends the wait at once, and so does the deadline.
+#[test]
+fn a_lock_that_is_held() {
+    // With what else on the command line each of them waits, and for how long: another process of log-ship is no reason to.
+    let waits = [
+        ("store/.lock", "", "--timeout 1s"),
+        ("store/.lock", "", "--timeout 1s"),
+        ("into/.artifact-fetch/lock", "--release 1", ""),
+        ("conf/.fleet.cfg.lock", "--allow-empty", "--allow-empty --timeout 1s"),
+        ("state/lock", "--for 600s", "--for 1s"),
+        ("state/lock", "", ""),
+    ];
+    testkit::side_by_side(6, DOORS.len() as u64, |number| {
+        let number = usize::try_from(number).unwrap();
+        let (door, (lock, more, short)) = (&DOORS[number], waits[number]);
+        let place = Place::of(door);
+        place.run(door);
+        let held = fs::File::options().write(true).open(place.path(lock)).unwrap();
+        held.lock().unwrap();
+        let with = |more: &str| {
+            let args = if door.tool == "spot-watch" {
+                door.args.replace("--once --timeout 1s ", "")
+            } else {
+                door.args.to_owned()
+            };
+            place.command(door, format!("{args} {more}").trim_end())
+        };
+        if !short.is_empty() || more.is_empty() {
+            let run = with(short).run().fails_with(75);
+            let told = run.stderr_str().contains("unable to lock") || run.stderr_str().contains("another ");
+            assert!(told || door.tool == "spot-watch", "{}", run.report());
+        }
+        if door.tool == "log-ship" {
+            return;
+        }
+        let mut run = with(more).start();
+        wait_until("the signals to be caught", || {
+            let status = fs::read_to_string(format!("/proc/{}/status", run.pid())).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim().to_owned();
+            let terminate = u64::from_str_radix(&caught, 16).unwrap() & (1 << 14) != 0;
+            if terminate { Ok(()) } else { Err(caught) }
+        });
+        assert!(run.is_running());
+        run.terminate();
+        let _run = run.wait().killed_by(15);
+    });
+}
+
+/// Who belongs to a directory's group may hold the lock in it: waited for like any other.
+#[test]
+fn a_lock_of_the_group() {
+    const GROUP: u32 = 54_400;
+    let place = Place::with_releases();
+    fs::set_permissions(place.dir.path(), Permissions::from_mode(0o755)).unwrap();
+    let store = place.path("shared");
+    fs::create_dir(&store).unwrap();
+    chown(&store, None, Some(GROUP)).unwrap();
+    fs::set_permissions(&store, Permissions::from_mode(0o2775)).unwrap();
+    let member = |user: u32, program: &Path| {
+        let (user, group) = (user.to_string(), GROUP.to_string());
+        Tool::new("setpriv").args(["--reuid", &user, "--regid", &group, "--clear-groups"]).arg(program)
+    };
+    let build = |user: u32| {
+        let args = DOORS[0].args.replace("HERE/store", store.to_str().unwrap());
+        let args = args.replace("HERE", place.dir.path().to_str().unwrap());
+        member(user, &bin_dir().join("artifact-pack")).args(args.split(' ')).args(["--timeout", "1s"]).cwd(&store)
+    };
+    let _builds = [SOMEBODY, SOMEBODY + 1].map(|user| build(user).run().succeeds());
+    let held = member(SOMEBODY, Path::new("flock")).arg(store.join(".lock")).args(["sleep", "infinity"]).start();
+    let free = || Tool::new("flock").arg("--nonblock").arg(store.join(".lock")).arg("true").run();
+    wait_until("the lock is held", || if free().code == Some(1) { Ok(()) } else { Err("free".to_owned()) });
+    for user in [SOMEBODY + 1, 0] {
+        let _run = build(user).run().fails_with(75).stderr_contains("unable to lock");
+    }
+    drop(held);
+    let _run = build(SOMEBODY + 1).run().succeeds();
 }
 
 fn as_somebody(program: impl AsRef<Path>) -> Tool {

@@ -1,38 +1,12 @@
 //! Parsers of bytes that others wrote, with input that is almost right: whatever they make of it, they come to an end.
-#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
 use archive::{Format, Limits};
-use rand::RngExt;
-use rand::rngs::StdRng;
 use records::{HostReader, LogId};
 use release::history::History;
 use release::{Claim, Layout, Record, ReleaseNumber, Selector};
-use std::fs;
 use store::StoreUrl;
+use testkit::comes_to_an_end;
 use testkit::tars::{Tar, gzip, zstd};
-use testkit::{Seed, figure, side_by_side};
-
-/// Seconds of a processor that one input may take, however it is made.
-const LONGEST: u64 = 1;
-/// What is put in besides random bytes: ends, quotes, signs, numbers at their limits, text of other scripts.
-const PIECES: [&[u8]; 16] = [
-    b"\n",
-    b"\r\n",
-    b"\0",
-    b"\"",
-    b"\\",
-    b"=",
-    b",",
-    b"/",
-    b"..",
-    b"-1",
-    b"18446744073709551616",
-    b"9223372036854775807",
-    b"1e999",
-    "\u{202e}é".as_bytes(),
-    b"\xff\xfe",
-    b"VERSION=",
-];
 
 const RECORD: &str = "MODULE=a\nVERSION=7\nBUILD=117\nGIT_COMMIT=879238bccdffb9833749333e62607d1f26066cec\nTIMESTAMP=Sat Jan 23 \
                       11:20:02 UTC 2016\nFILE=a-7.tar\nSIZE=3072\nSHA256=96a98b601a1076cb3e38bba9d4ad1818490b51ced55545b7a23bacb1e5b69a46\n\
@@ -43,49 +17,6 @@ const CLAIM: &str = "STATE=claimed\nBUILD_UUID=6e2f0c7e-58c0-4b5e-8d3c-1f0a2b3c4
 const HISTORY: &str =
     "n,time,who,from,to,commit,reason\n1,2026-01-23T11:20:02Z,ops@build,,7,879238b,\"of the \"\"week\"\"\"\n";
 const HOSTS: &str = "instance_id,name,instance_state,private_ip,tags\ni-0123456789abcdef0,app,running,10.0.0.1,\"{\"\"a\"\":\"\"b\"\"}\"\n";
-
-/// The sample with a few things wrong.
-fn spoilt(rng: &mut StdRng, sample: &[u8]) -> Vec<u8> {
-    let mut bytes = sample.to_vec();
-    for _ in 0..rng.random_range(1..=6) {
-        let at = rng.random_range(0..=bytes.len());
-        let end = (at + rng.random_range(0..40)).min(bytes.len());
-        match rng.random_range(0..6) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << rng.random_range(0..8),
-            1 => drop(bytes.drain(at..end)),
-            2 => drop(bytes.splice(at..at, PIECES[rng.random_range(0..PIECES.len())].iter().copied())),
-            3 => {
-                let again = bytes[at..end].repeat(rng.random_range(1..20));
-                drop(bytes.splice(at..at, again));
-            }
-            4 => bytes.truncate(at),
-            _ => bytes[at..end].fill_with(|| rng.random()),
-        }
-    }
-    bytes
-}
-
-/// Nanoseconds that this thread has computed.
-fn computed() -> u64 {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    text.split(' ').next().unwrap().parse().unwrap()
-}
-
-fn comes_to_an_end(name: &str, samples: &[&[u8]], parse: impl Fn(&[u8]) + Sync) {
-    let seed = Seed::from_env_or_random(name);
-    let (parts, runs) = (figure(10, 1000), 10_000);
-    side_by_side(2, parts, |part| {
-        let mut rng = seed.part(part).rng();
-        for run in 0..runs {
-            let sample = samples[rng.random_range(0..samples.len())];
-            let input = spoilt(&mut rng, sample);
-            let before = computed();
-            parse(&input);
-            let took = computed() - before;
-            assert!(took < LONGEST * 1_000_000_000, "{seed:?}, part {part}, run {run}: {took} ns for {input:?}");
-        }
-    });
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

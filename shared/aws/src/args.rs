@@ -1,5 +1,6 @@
 //! The options that every tool on AWS takes, and the SDK configuration they make.
 
+use crate::keys::Checked;
 use crate::profile::Profile;
 use crate::settings::Settings;
 use crate::{is_of_aws, reach, settings};
@@ -10,6 +11,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_types::service_config::ServiceConfigKey;
 use failure::Failure;
 use std::time::Duration;
@@ -143,6 +145,10 @@ impl AccessArgs {
         if sdk.region().is_some_and(|region| region.as_ref().is_empty()) {
             // A variable that is set to nothing.
             sdk = sdk.to_builder().region(None).build();
+        }
+        if let Some(found) = sdk.credentials_provider() {
+            let checked = SharedCredentialsProvider::new(Checked(found));
+            sdk = sdk.to_builder().credentials_provider(checked).build();
         }
         let access = Access { sdk, path_style: settings.path_style() };
         for service in SERVICES {

@@ -1,6 +1,7 @@
 //! What an SDK error means: whether a retry can help, in one line a person can act on.
 
 use crate::is_of_aws;
+use crate::keys::NoKey;
 use crate::profile::NoProfile;
 use crate::reach::Unreachable;
 use aws_credential_types::provider::error::CredentialsError;
@@ -128,15 +129,21 @@ fn settled<E: Error + 'static>(error: &E, told: &str) -> Option<String> {
     has_none.then(|| "there is no such host: is it the right region?".to_owned())
 }
 
-/// Credentials may come, at boot for instance; a profile that is not there does not come by itself.
+/// Credentials may come, at boot for instance; a profile that is not there does not come by itself, nor does a right key.
 fn without_credentials(what: impl Display, error: &CredentialsError) -> Failure {
-    let class = if cause::<NoProfile>(error).is_some() { Class::Permanent } else { Class::Temporary };
+    let settled = cause::<NoProfile>(error).is_some() || cause::<NoKey>(error).is_some();
+    let class = if settled { Class::Permanent } else { Class::Temporary };
     let words = match error {
         // The SDK lists every place it looked in, on lines of their own.
         CredentialsError::CredentialsNotLoaded(_) => {
             "neither the environment, nor a profile, nor a role of this host gives any".to_owned()
         }
         other => causes(other),
+    };
+    // What a program of `credential_process` wrote.
+    let words = match words.split_once(" Stderr: ") {
+        Some((before, _)) => format!("{before} What it wrote is not shown: it may be a password"),
+        None => words,
     };
     let words = match () {
         () if words.contains("SSO") || words.contains("sso") => format!("{words}: aws sso login gives new ones"),
@@ -196,5 +203,17 @@ mod tests {
         assert_eq!(classify(Some("SlowDown"), 503), Class::Temporary);
         assert_eq!(classify(None, 500), Class::Temporary);
         assert_eq!(classify(Some("NotImplemented"), 501), Class::Permanent);
+    }
+
+    #[test]
+    fn a_host_that_is_not_there() {
+        let hint = |url: &str, told: &str| {
+            let error = Unreachable::for_test(url, told);
+            settled(&error, told).is_some()
+        };
+        let there_is_none = "failed to lookup address information: Name or service not known";
+        assert!(hint("https://s3.eu-wset-1.amazonaws.com", there_is_none));
+        assert!(!hint("https://s3.eu-west-1.amazonaws.com", "failed to lookup address information: Temporary failure"));
+        assert!(!hint("https://minio.example", there_is_none), "it may come: its name is no region's");
     }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod errors;
+mod keys;
 mod profile;
 mod reach;
 mod settings;

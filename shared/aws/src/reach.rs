@@ -135,6 +135,11 @@ impl Unreachable {
         &self.place.of
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_test(url: &str, cause: &str) -> Self {
+        Self { place: Place { of: address(&url.parse().expect("a URL")), proxy: None }, cause: cause.into() }
+    }
+
     pub(crate) fn is_through_a_proxy(&self) -> bool {
         self.place.proxy.is_some()
     }

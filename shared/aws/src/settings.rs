@@ -114,9 +114,10 @@ impl Settings {
     }
 }
 
-/// Whether requests can be sent there.
+/// Whether requests can be sent there: a path follows.
 pub(crate) fn is_url(text: &str) -> bool {
-    url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    let whole = |url: url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    url::Url::parse(text).is_ok_and(|url| url.query().is_none() && url.fragment().is_none() && whole(url))
 }
 
 pub(crate) fn wrong_endpoint(setting: &str, value: &str) -> Failure {

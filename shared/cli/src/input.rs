@@ -1,6 +1,7 @@
 //! Records on stdin and files from the command line, read whole, within a bound.
 
-use failure::Failure;
+use failure::{Failure, name_of_secret};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -53,7 +54,19 @@ impl<R: Read> Read for Bounded<R> {
 /// # Errors
 /// It can't be read, or has more.
 pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
-    let unable = || format!("unable to read {}", path.display());
+    read(path, path.display(), limit)
+}
+
+/// Reads a file that holds a secret, which `option` names.
+///
+/// # Errors
+/// It can't be read, or has more than `limit` bytes.
+pub fn read_secret(option: &str, path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    read(path, format!("{option} {}", name_of_secret(path)), limit)
+}
+
+fn read(path: &Path, name: impl Display, limit: u64) -> Result<Vec<u8>, Failure> {
+    let unable = || format!("unable to read {name}");
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
     let length = read.map_err(|error| Failure::io(unable(), error))?;

@@ -17,7 +17,7 @@ mod stream;
 
 pub use console::{Console, Progress, Verbosity};
 pub use finish::run;
-pub use input::{Bounded, read_file, read_input};
+pub use input::{Bounded, read_file, read_input, read_secret};
 pub use interrupt::Interrupts;
 pub use output::Output;
 pub use parse::parse;

@@ -33,14 +33,22 @@ pub fn parse<A: Parser>() -> Result<Option<A>, Failure> {
     }
 }
 
-/// clap's message, without the values of what looks like a setting with a dot in its name, or the rest of one that was cut by a
-/// space: it may be a password that was typed in a wrong place.
+/// clap's message, without what may be a password that was typed in a wrong place: a word that belongs to no option, the value
+/// of what looks like a setting with a dot in its name, the rest of one that was cut by a space, and what stands before an @.
 fn without_values(error: &clap::Error, words: impl Iterator<Item = OsString>) -> String {
     let mut rendered = error.render().to_string();
     let words: Vec<OsString> = words.collect();
     for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
         let Some(ContextValue::String(typed)) = error.get(kind) else { continue };
         let name = typed.split_once('=').map(|(name, _)| name).filter(|name| name.is_empty() || name.contains('.'));
+        if error.kind() == ErrorKind::UnknownArgument && !typed.starts_with('-') && name.is_none() {
+            let place = words.iter().rposition(|word| word == typed.as_str());
+            let place = place.map_or_else(String::new, |place| format!(" {place}"));
+            return format!("unexpected argument{place}: it belongs to no option (not shown: it may be a password)");
+        }
+        if let Some((_, host)) = typed.rsplit_once('@') {
+            rendered = rendered.replace(&format!("'{typed}'"), &format!("'…@{host}'"));
+        }
         let is_rest =
             words.windows(2).any(|pair| pair[0].as_encoded_bytes().ends_with(b"=") && pair[1] == typed.as_str());
         if name.is_some() || is_rest {

@@ -102,7 +102,15 @@ impl Dir {
 
     fn child_with(&self, name: &OsStr, mode: Mode) -> Result<Self, Failure> {
         let open = || match mkdirat(&self.fd, name, mode) {
-            Ok(()) => self.given(name),
+            Ok(()) => {
+                let made = self.child_at(name)?;
+                // For whom this one belongs to.
+                self.owner.gets(&made.fd);
+                if mode.intersects(Mode::RWXG) {
+                    self.owner.shares(&made.fd)?;
+                }
+                Ok(Self { owner: Owner::of(&made.fd)?, ..made })
+            }
             Err(Errno::EXIST) => self.child_at(name),
             // Where nothing can be made, it may be there all the same.
             Err(error) => if_there(self.child_at(name))?.ok_or_else(|| error.into()),
@@ -129,13 +137,6 @@ impl Dir {
         };
         self.owner.accepts(&fstat(&fd)?)?;
         Self::of(self.path.join(name), fd)
-    }
-
-    /// A directory that was made just now, for whom this one belongs to.
-    fn given(&self, name: &OsStr) -> io::Result<Self> {
-        let made = self.child_at(name)?;
-        self.owner.gets(&made.fd);
-        Ok(Self { owner: Owner::of(&made.fd)?, ..made })
     }
 
     /// A new directory in this one, with a name that begins like this: for this user alone, until it is given away.

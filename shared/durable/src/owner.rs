@@ -1,6 +1,6 @@
 //! Whom a directory belongs to: that decides whose files in it are believed, and who gets the ones that are made there.
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid, chownat, fchown, fstat};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Uid, chownat, fchmod, fchown, fstat};
 use rustix::process::geteuid;
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
@@ -68,6 +68,15 @@ impl Owner {
             // Where it can't be given, it stays root's, and is believed as well.
             let _ = fchown(made, heir.map(|(uid, _)| Uid::from_raw(uid)), Some(Gid::from_raw(self.gid)));
         }
+    }
+
+    /// Lets the group write a directory that was made in one that it writes, whatever the umask said.
+    pub(crate) fn shares(self, made: impl AsFd) -> io::Result<()> {
+        if self.is_of_a_group() {
+            let mode = Mode::from_raw_mode(fstat(&made)?.st_mode & 0o7777);
+            fchmod(made, mode | Mode::RWXG | Mode::SGID)?;
+        }
+        Ok(())
     }
 
     /// Whether it is as after [`Self::gets`].

@@ -7,4 +7,4 @@ mod text;
 
 pub use cause::innermost;
 pub use failure::{Class, Failure, Reason};
-pub use text::{is_obeyed, presentable, printable};
+pub use text::{is_obeyed, name_of_secret, presentable, printable};

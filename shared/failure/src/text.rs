@@ -1,5 +1,7 @@
 //! Text that comes from outside, made safe for a terminal.
 
+use std::path::Path;
+
 /// Whether a terminal would obey this character instead of showing it.
 #[must_use]
 pub fn is_obeyed(c: char) -> bool {
@@ -17,7 +19,19 @@ pub fn printable(text: &str) -> String {
     clean
 }
 
-/// What a message may say: [`printable`], and of each URL all but who asks there, which is often with a password.
+/// What a message may say of a file that holds a secret and can't be read: its name only where that names a directory that is
+/// there. Else it may be the secret itself, given in place of the file.
+#[must_use]
+pub fn name_of_secret(path: &Path) -> String {
+    let dir = path.parent().filter(|dir| dir.file_name().is_some() && dir.is_dir());
+    dir.map_or_else(
+        || "FILE (its name is not shown: it may be the secret itself)".to_owned(),
+        |_| path.display().to_string(),
+    )
+}
+
+/// What a message may say: [`printable`], and of each URL neither who asks there, which is often with a password, nor the
+/// parameters, which may be keys.
 #[must_use]
 pub fn presentable(text: &str) -> String {
     let text = printable(text);
@@ -27,15 +41,17 @@ pub fn presentable(text: &str) -> String {
         clean.push_str(scheme);
         let url = &after[..after.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(after.len())];
         let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
+        let parameters = if scheme.ends_with("file://") { None } else { url.find('?') };
         let has_port = authority.rsplit_once(':').is_none_or(|(_, port)| port.chars().all(|c| c.is_ascii_digit()));
         // A password may have a slash in it.
         let who = authority.rfind('@').or_else(|| if has_port { None } else { url.rfind('@') });
-        rest = match who {
-            Some(end) => {
-                clean.push('…');
-                &after[end..]
+        let start = who.inspect(|_| clean.push('…')).unwrap_or(0);
+        rest = match parameters.filter(|question| *question >= start) {
+            Some(question) => {
+                clean.extend([&after[start..=question], "…"]);
+                &after[url.len()..]
             }
-            None => after,
+            None => &after[start..],
         };
     }
     clean + rest
@@ -56,9 +72,20 @@ mod tests {
                 "s3://build/a@b, http://127.0.0.1:80/a@b, file:///x@y",
             ),
             ("nothing ://", "nothing ://"),
+            ("'https://host/x?token=hunter2/': no", "'https://host/x?…': no"),
+            ("http://ops:hunter2@host/?a=hunter2 and file:///x?y", "http://…@host/?… and file:///x?y"),
         ] {
             assert_eq!(presentable(text), told);
         }
+    }
+
+    #[test]
+    fn a_secret_in_place_of_its_file_is_not_told() {
+        let dir = std::env::temp_dir();
+        for secret in ["hunter2", "/hunter2", "hunter2/x==", "../hunter2", ""] {
+            assert!(!name_of_secret(Path::new(secret)).contains("hunter2"), "{secret}");
+        }
+        assert_eq!(name_of_secret(&dir.join("password")), dir.join("password").display().to_string());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::hidden::{Hidden, is_name};
 use crate::pair::{Pair, pair};
-use failure::Failure;
+use failure::{Failure, name_of_secret};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use std::convert::Infallible;
@@ -55,7 +55,7 @@ impl OptionsFile {
         let read = File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text));
         let length = read.map_err(|error| match path.split_once('=') {
             Some(_) => "--kafka-file: expected a file; an option goes to --kafka".to_owned(),
-            None => format!("unable to read --kafka-file {path}: {error}"),
+            None => format!("unable to read --kafka-file {}: {error}", name_of_secret(Path::new(path))),
         })?;
         if length as u64 > LARGEST_FILE {
             return Err(format!("--kafka-file {path}: a file of options has at most 1 MiB"));

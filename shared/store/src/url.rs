@@ -33,7 +33,9 @@ impl FromStr for StoreUrl {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
             let prefix = prefix.trim_matches('/');
             let doubled = prefix.split('/').any(|part| part.is_empty() || part == "." || part == "..");
-            if bucket.is_empty() || (!prefix.is_empty() && doubled) || text.chars().any(char::is_control) {
+            // Keys of AWS, or parameters as other tools take them: neither a bucket's name nor a prefix.
+            let more = bucket.contains('@') || text.contains(['?', '#']);
+            if more || bucket.is_empty() || (!prefix.is_empty() && doubled) || text.chars().any(char::is_control) {
                 return Err(NotAStore);
             }
             let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
@@ -74,6 +76,9 @@ mod tests {
             "http://x/y",
             "s3://b/a//c",
             "s3://b/../c",
+            "s3://key:secret@b/c",
+            "s3://b/c?region=eu-west-1",
+            "s3://b#c",
         ] {
             assert!(wrong.parse::<StoreUrl>().is_err(), "{wrong}");
         }

@@ -22,6 +22,7 @@ pub mod seed;
 pub mod side_by_side;
 pub mod sink;
 pub mod size;
+pub mod spoilt;
 pub mod tars;
 pub mod wait;
 
@@ -41,4 +42,5 @@ pub use seed::Seed;
 pub use side_by_side::side_by_side;
 pub use sink::NullSink;
 pub use size::figure;
+pub use spoilt::comes_to_an_end;
 pub use wait::{LIMIT, wait_until};

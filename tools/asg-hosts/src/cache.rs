@@ -69,7 +69,8 @@ impl Cache {
             return None;
         }
         let (time, fleet) = rest.split_once('\n')?;
-        let age = now.duration_since(UNIX_EPOCH + Duration::from_secs(time.parse().ok()?)).ok()?;
+        let made = UNIX_EPOCH.checked_add(Duration::from_secs(time.parse().ok()?))?;
+        let age = now.duration_since(made).ok()?;
         Some((serde_json::from_str(fleet).ok()?, age))
     }
 

@@ -110,4 +110,14 @@ mod tests {
         assert_eq!(region("us-gov-east-1b"), "us-gov-east-1");
         assert_eq!(region(""), "");
     }
+
+    #[test]
+    fn almost_a_saved_fleet() {
+        let sample = br#"{"Reservations":[{"Instances":[{"InstanceId":"i-0123456789abcdef0","PrivateIpAddress":"10.0.0.1",
+            "LaunchTime":"2026-01-23T11:20:02+00:00","State":{"Name":"running"},"Placement":{"AvailabilityZone":"eu-west-1a"},
+            "NetworkInterfaces":[{"Ipv6Addresses":[{"Ipv6Address":"fd00::1"}]}],"Tags":[{"Key":"Name","Value":"a\"b"}]}]}],
+            "AutoScalingGroups":[{"AutoScalingGroupName":"web","Instances":[{"InstanceId":"i-0123456789abcdef0",
+            "LifecycleState":"InService","HealthStatus":"Healthy"}]}],"NextToken":null}"#;
+        testkit::comes_to_an_end("almost_a_saved_fleet", &[sample], |bytes| drop(parse(bytes, "x", Class::Permanent)));
+    }
 }

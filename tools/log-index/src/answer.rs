@@ -202,4 +202,14 @@ mod tests {
         }
         assert!(verdicts(br#"{"items":[{"create":{"status":201}}]}"#, 2).is_err());
     }
+
+    #[test]
+    fn almost_an_answer() {
+        let sample = br#"{"took":1,"errors":true,"items":[{"create":{"status":201}},{"create":{"status":429,"error":{"type":"a","reason":"b",
+            "caused_by":{"reason":"c"}}}}],"error":{"type":"x","reason":"y"}}"#;
+        testkit::comes_to_an_end("almost_an_answer", &[sample], |bytes| {
+            assert!(verdicts(bytes, 2).is_ok_and(|verdicts| verdicts.len() == 2) || verdicts(bytes, 2).is_err());
+            let _words = reason(bytes);
+        });
+    }
 }

@@ -213,7 +213,9 @@ mod tests {
     use crate::args::Args;
     use clap::Parser as _;
     use rdkafka::message::{Header, OwnedHeaders, OwnedMessage, Timestamp as Stamp};
+    use serde::de::IgnoredAny;
     use serde_json::{Value, json};
+    use std::sync::Mutex;
 
     const NOON: i64 = 1_795_525_200_000;
 
@@ -399,5 +401,26 @@ mod tests {
         assert_eq!(letter("logs-2-1-5", "logs-2-1"), "logs-2-1-5", "a dead letter of a record without an id");
         assert_ne!(letter("t-2-1-5", "t-2-1"), "t-2-1-5", "no letter of the topic is in the topic");
         assert_ne!(letter(&first, "logs-2-1"), first, "nobody takes a line's id");
+    }
+
+    #[test]
+    fn almost_a_line() {
+        let samples: [&[u8]; 3] = [
+            br#"{"@timestamp":"2026-01-23T11:20:02Z","message":"m","log":{"origin":{"host":1}},"a.b":[1,{"c":null}],"n":-1.5e3}"#,
+            br#"{"@timestamp": "1769167202.5", "syslog": "x", "log.origin.host": {}, "message": 7, "parse_error": []}"#,
+            b"<34>Dec 31 23:59:58 web-1 sshd[812]: Accepted publickey for admin",
+        ];
+        let writers = ["auto", "none", "json", "syslog"].map(|parse| Mutex::new(writer(&["--parse", parse])));
+        testkit::comes_to_an_end("almost_a_line", &samples, |bytes| {
+            let record = message(bytes, &[("id", "1"), ("path", "/a")], 7);
+            for writer in &writers {
+                let mut body = Vec::new();
+                writer.lock().unwrap().write(&record, &mut body).unwrap();
+                // JSON, whatever its numbers are.
+                let mut lines = body.split(|byte| *byte == b'\n').map(serde_json::from_slice::<IgnoredAny>);
+                let whole = matches!((lines.next(), lines.next(), lines.count()), (Some(Ok(_)), Some(Ok(_)), 1));
+                assert!(whole, "{} of {bytes:?}", String::from_utf8_lossy(&body));
+            }
+        });
     }
 }

@@ -175,7 +175,7 @@ fn headers(search: &args::Search) -> Result<HeaderMap, Failure> {
     let from_environment = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
     let value = if let Some(user) = &search.user {
         let password = match &search.password_file {
-            Some(path) => Some(secret(path)?),
+            Some(path) => Some(secret("--password-file", path)?),
             None => from_environment("SEARCH_PASSWORD"),
         };
         let password = password.ok_or_else(|| Failure::usage("--user needs --password-file or SEARCH_PASSWORD"))?;
@@ -185,7 +185,7 @@ fn headers(search: &args::Search) -> Result<HeaderMap, Failure> {
         Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}"))))
     } else {
         let key = match &search.api_key_file {
-            Some(path) => Some(secret(path)?),
+            Some(path) => Some(secret("--api-key-file", path)?),
             None => from_environment("SEARCH_API_KEY"),
         };
         key.map(|key| format!("ApiKey {key}"))
@@ -227,8 +227,8 @@ fn wish(text: &str, now: Timestamp) -> Option<Duration> {
 }
 
 /// What stands alone in a file.
-fn secret(path: &Path) -> Result<String, Failure> {
-    let text = String::from_utf8(cli::read_file(path, LARGEST_FILE)?);
+fn secret(option: &str, path: &Path) -> Result<String, Failure> {
+    let text = String::from_utf8(cli::read_secret(option, path, LARGEST_FILE)?);
     let text = text.map_err(|_| Failure::permanent(format!("unable to read {}: it is not UTF-8", path.display())))?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(Failure::permanent(format!("nothing in {}", path.display()))),

@@ -187,4 +187,12 @@ mod tests {
             assert!(!is_read_in_a_dir(Path::new(not)), "{not}");
         }
     }
+
+    #[test]
+    fn almost_a_main_configuration() {
+        let sample = b"# main\nobject_cache_file=/var/lib/nagios4/objects.cache\ncfg_dir = /etc/nagios4/conf.d\ncfg_file=a\\\n.cfg\n;x\n";
+        testkit::comes_to_an_end("almost_a_main_configuration", &[sample], |bytes| {
+            drop(directives(&String::from_utf8_lossy(bytes)));
+        });
+    }
 }

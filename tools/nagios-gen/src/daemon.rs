@@ -83,9 +83,10 @@ impl<'a> Daemon<'a> {
     async fn run(&self, scratch: &Scratch, limit: Duration) -> Result<(), Failure> {
         let mut shell = Command::new("/bin/sh");
         shell.arg("-c").arg(self.command);
-        let what = format!("the reload command {:?}", self.command);
-        let ended = command::run(shell, scratch.log()?, &what, limit).await?;
-        if ended.status.success() { Ok(()) } else { Err(ended.failure(&what, ended.last_line())) }
+        // Not shown: a command line may hold a password.
+        let what = "the reload command";
+        let ended = command::run(shell, scratch.log()?, what, limit).await?;
+        if ended.status.success() { Ok(()) } else { Err(ended.failure(what, ended.last_line())) }
     }
 
     async fn wait(&self, wanted: &[u64], before: Option<Stamp>, until: Instant) -> Result<(), String> {

@@ -92,4 +92,17 @@ mod tests {
         assert_eq!(watched(cache), watched(&swapped));
         assert_ne!(watched(cache), watched(&cache.replace("ob-i-1", "ob-i-2")));
     }
+
+    #[test]
+    fn almost_a_definition() {
+        let sample =
+            b"define host {\n\thost_name\tweb-i-0123456789abcdef0\n\taddress\t10.0.0.1\n\thostgroups\tb,a\n\t}\n\n\
+            define hostgroup {\n  hostgroup_name g\n}\ndefine service{\n host_name *\n check_command x!1!2\n}\n";
+        testkit::comes_to_an_end("almost_a_definition", &[sample], |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            let hosts = hosts(&text);
+            assert!(hosts.len() <= definitions(&text).count());
+            let _prints = watched(bytes);
+        });
+    }
 }

@@ -138,6 +138,7 @@ fn host_of<'a>(text: &'a str, id: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cli::Verbosity;
 
     #[test]
     fn the_end_of_a_name_is_one_instance() {
@@ -147,5 +148,19 @@ mod tests {
         for none in ["2", "i-", "", "ob-i-2", "i-3", "i-2\n"] {
             assert_eq!(host_of(text, none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn almost_an_event() {
+        let sample =
+            br#"{"schema":1,"time":"2026-01-23T11:20:02Z","event":"notice","instance_id":"i-0123456789abcdef0"}"#;
+        let (dir, console) = (tempfile::tempdir().unwrap(), Console::new("nagios-gen", Verbosity::default()).silent());
+        let file = dir.path().join("hosts.cfg");
+        std::fs::write(&file, "define host {\n\thost_name\tweb-i-0123456789abcdef0\n}\n").unwrap();
+        testkit::comes_to_an_end("almost_an_event", &[sample], |bytes| {
+            if let Ok(Some(command)) = command(bytes, &file, Duration::MAX, console) {
+                assert!(command.ends_with('\n') && command.lines().count() == 1, "{command:?} of {bytes:?}");
+            }
+        });
     }
 }

@@ -3,7 +3,10 @@
 use crate::harness::{ARTIFACT, Harness, Sealed, fetch, five_lines, sealed, snapshot};
 use archive::Format;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
+use std::thread;
 use testkit::tars::Tar;
 use testkit::{Fault, FaultProxy, Plan, RequestInfo, Rules, S3Model, Tool, wait_until};
 
@@ -192,4 +195,48 @@ fn the_bucket_needs_no_prefix() {
     let _run = run.succeeds().stdout_is(&String::from_utf8(sealed.record.to_bytes()).unwrap()).stderr_is_empty();
     harness.assert_current(1);
     assert!(fs::metadata(harness.into.join(format!("{ARTIFACT}-1/bin/run"))).is_ok());
+}
+
+/// Ten seconds are long without a word: where nobody sees a bar, a line tells how far it is.
+#[test]
+fn a_slow_link_is_reported_while_it_lasts() {
+    let (harness, remote) = second();
+    let slow = |info: &RequestInfo| is_archive(info).then_some(Fault::Slow { bytes_per_second: 250_000 });
+    remote.proxy.set_plan(Plan::Custom(Box::new(slow)));
+    let quiet = remote.fetch(&harness.root.path().join("quiet")).arg("-q").start();
+    let run = remote.fetch(&harness.into).run().succeeds();
+    let said = run.stderr_str();
+    let lines: Vec<&str> = said.lines().collect();
+    let is_progress =
+        |line: &&str| line.starts_with("artifact-fetch: ") && line.contains(" MiB of ") && line.contains(" MiB in ");
+    assert!(!lines.is_empty() && lines.iter().all(is_progress), "{said}");
+    harness.assert_current(2);
+    let _quiet = quiet.wait().succeeds().stderr_is_empty();
+}
+
+/// An answer in chunks promises no length, and this one has no end: the tool ends in its own time, with what it says.
+#[test]
+fn an_answer_without_an_end_is_bounded() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || endless(stream));
+        }
+    });
+    let harness = Harness::with_first();
+    let before = snapshot(&harness.into);
+    let run = fetch("s3://b/p", &harness.into).aws(endpoint).run();
+    let _run = run.fails_with(1).stderr_is_one_line().stdout_is("").stderr_contains("too large to be a record");
+    assert!(snapshot(&harness.into) == before);
+}
+
+/// Answers whatever is asked with chunks, as long as somebody takes them.
+fn endless(mut stream: TcpStream) {
+    let mut request = [0; 4096];
+    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: \"x\"\r\n\r\n";
+    let chunk = [&b"10000\r\n"[..], &vec![b'x'; 0x10000], b"\r\n"].concat();
+    if stream.read(&mut request).is_ok() && stream.write_all(head).is_ok() {
+        while stream.write_all(&chunk).is_ok() {}
+    }
 }

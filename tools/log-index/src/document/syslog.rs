@@ -123,4 +123,21 @@ mod tests {
             assert!(parse(text, None).is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn almost_a_line() {
+        let samples: [&[u8]; 3] = [
+            br#"<165>1 2026-10-11T22:14:15.003Z web-1 app 17 ID47 [ex@1 k="v\"w" l="2"][o@1] it works"#,
+            b"<34>Dec 31 23:59:58 web-1 sshd[812]: Accepted publickey for admin",
+            b"2026-02-03T04:05:06.789012+01:00 web-1 cron[1]: (root) CMD (x)",
+        ];
+        testkit::comes_to_an_end("almost_a_line", &samples, |bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            for read in [None, Some(Timestamp::MIN), Some(Timestamp::MAX)] {
+                if let Ok(line) = parse(&text, read) {
+                    let _json = serde_json::to_string(&line.parts).unwrap();
+                }
+            }
+        });
+    }
 }

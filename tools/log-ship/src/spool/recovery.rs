@@ -675,4 +675,17 @@ mod tests {
         assert_eq!(super::super::left(&stream.dir), []);
         assert_eq!(fs::read_dir(stream.place.path()).unwrap().count(), 2);
     }
+
+    #[test]
+    fn almost_a_file_of_checksums() {
+        let stream = Stream::new(&LINES, End::Finished);
+        let (data, file) = on_disk(stream.data.clone());
+        testkit::comes_to_an_end("almost_a_file_of_checksums", &[&stream.sums], |sums| {
+            for acked in [0, 4, data.len() as u64, u64::MAX] {
+                let sums = Sums::read(sums).unwrap();
+                let recovered = Recovered::of(file.try_clone().unwrap(), sums, acked, data.len() as u64).unwrap();
+                assert!(recovered.lost.iter().all(|lost| lost.start < lost.end), "{:?}", recovered.lost);
+            }
+        });
+    }
 }

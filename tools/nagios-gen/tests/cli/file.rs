@@ -4,6 +4,7 @@ use crate::fleet::{csv, fleet, host};
 use crate::harness::{Harness, names_in};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::path::Path;
 use testkit::Tool;
 
 #[test]
@@ -163,6 +164,42 @@ fn what_is_in_the_way_is_named() {
     let _told = run.stderr_contains("names no status_file");
     assert_eq!((harness.content(), harness.reloads()), (None, 0));
     assert_eq!(harness.hidden(), [".fleet.cfg.lock"]);
+}
+
+/// What root's Nagios is given to read can't be changed by the user to whom FILE's directory belongs: a check there takes a
+/// check of a tree that nobody else can write.
+#[test]
+fn a_check_in_another_users_directory() {
+    const SOMEBODY: u32 = 54_321;
+    assert!(rustix::process::geteuid().is_root(), "the test is about what root believes");
+    let harness = Harness::new();
+    let list = csv(&fleet(1..3));
+    let nagios = harness.path("bin/nagios");
+    let script = format!(
+        "#!/bin/sh\nfor file; do :; done\ndir=$(dirname \"$file\")\nstat -c '%u %a' \"$dir\" >>{told}\necho \"$dir\" >>{told}\nexec nagios4 \"$@\"\n",
+        told = harness.path("told").display()
+    );
+    fs::write(&nagios, script).unwrap();
+    fs::set_permissions(&nagios, Permissions::from_mode(0o755)).unwrap();
+    let conf = harness.path("conf.d");
+    for owner in [0, SOMEBODY] {
+        chown(&conf, Some(owner), None).unwrap();
+        let _told = fs::remove_file(harness.path("told"));
+        let more = csv(&fleet(1..4 + owner % 2));
+        let _run = harness
+            .verified(if owner == 0 { list.clone() } else { more })
+            .arg("--nagios")
+            .arg(&nagios)
+            .run()
+            .succeeds();
+        let told = fs::read_to_string(harness.path("told")).unwrap();
+        let (access, dir) = told.trim_end().split_once('\n').unwrap();
+        let (user, mode) = access.split_once(' ').unwrap();
+        let in_conf = Path::new(dir).starts_with(&conf);
+        let others = u32::from_str_radix(mode, 8).unwrap() & 0o022;
+        assert_eq!((user, others, in_conf), ("0", 0, owner == 0), "{told}");
+        assert!(!Path::new(dir).exists(), "{dir} is left");
+    }
 }
 
 #[test]

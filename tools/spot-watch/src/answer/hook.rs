@@ -87,7 +87,12 @@ impl Hook<'_> {
         let mut program = match Program::start(self.prepared(), Some(self.stdin), Output::Tail(TAIL)) {
             Ok(program) => program,
             Err(error) => {
-                let error = Failure::io(format!("unable to run {}", self.command), error).to_string();
+                // What follows a program's name may be a password.
+                let unable = match self.command.split_once(char::is_whitespace) {
+                    None => format!("unable to run {}", self.command),
+                    Some((program, _)) => format!("unable to run {program} …, which needs --shell"),
+                };
+                let error = Failure::io(unable, error).to_string();
                 return Outcome { error: Some(error), ..Outcome::new(Verdict::NotStarted, started) };
             }
         };

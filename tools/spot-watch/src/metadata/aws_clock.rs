@@ -58,4 +58,13 @@ mod tests {
         assert!(left > Duration::from_secs(100) && left <= Duration::from_secs(120), "{left:?}");
         assert_eq!(clock.until("2026-11-24T08:00:00Z".parse().unwrap()), Duration::ZERO);
     }
+
+    #[test]
+    fn almost_a_date() {
+        testkit::comes_to_an_end("almost_a_date", &[b"Fri, 23 Jan 2026 11:20:02 GMT"], |bytes| {
+            let clock = AwsClock::default();
+            clock.learn(&String::from_utf8_lossy(bytes));
+            let _left = clock.until(clock.timestamp());
+        });
+    }
 }

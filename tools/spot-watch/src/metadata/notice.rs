@@ -65,4 +65,13 @@ mod tests {
         assert_eq!(left("2026-11-24T08:59:00Z"), LEAST);
         assert_eq!(left("soon"), LEAST);
     }
+
+    #[test]
+    fn almost_a_notice() {
+        let sample = br#"{"action": "terminate", "time": "2026-01-23T11:20:02Z"}"#;
+        testkit::comes_to_an_end("almost_a_notice", &[sample], |bytes| {
+            let Some(notice) = Notice::parse(&String::from_utf8_lossy(bytes)) else { return };
+            let _left = notice.left(&AwsClock::default());
+        });
+    }
 }
