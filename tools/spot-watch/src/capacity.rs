@@ -1,15 +1,15 @@
 //! The rise of a group's capacity by one: asked for until it is granted, refused for good, or the instance ends.
 
 mod launch;
-mod outcome;
+pub(crate) mod outcome;
 mod policy;
 mod refusal;
-
-pub(crate) use outcome::{Outcome, Verdict};
+pub(crate) mod state;
 
 use crate::answer::progress::Progress;
-use crate::answer::reclaim::{Raise, Request, Sight};
 use crate::args::Rung;
+use crate::capacity::outcome::Outcome;
+use crate::capacity::state::{Raise, Request, Sight};
 use crate::plan::{self, Plan, Size, Snapshot, Target};
 use aws_sdk_autoscaling::Client;
 use failure::Failure;
@@ -109,7 +109,7 @@ pub(crate) async fn raise(plan: &Plan, terms: &Terms<'_>, progress: &Progress) -
         room: Room::default(),
     };
     let end = rise.pursue(progress).await;
-    let (attempts, elapsed_ms) = (rise.attempts, crate::event::millis(started.elapsed()));
+    let (attempts, elapsed_ms) = (rise.attempts, crate::duration::millis(started.elapsed()));
     let before = Some(rise.before.size);
     Some(match end {
         End::Granted(Grant { instances, note, sight }) => {

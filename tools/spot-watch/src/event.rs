@@ -2,16 +2,10 @@
 
 use crate::answer::hook;
 use crate::answer::webhook::Delivery;
-use crate::capacity::Outcome;
+use crate::capacity::outcome::Outcome;
 use crate::metadata::imds::Reason;
 use crate::plan::Size;
 use serde::Serialize;
-use std::time::Duration;
-
-/// A duration as events tell it.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// What an event is about, beside the fields that all have.
 #[derive(Clone, Debug, Serialize)]

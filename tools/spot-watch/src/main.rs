@@ -3,6 +3,7 @@
 mod answer;
 mod args;
 mod capacity;
+mod duration;
 mod event;
 mod metadata;
 mod permissions;

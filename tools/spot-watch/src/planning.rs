@@ -73,7 +73,7 @@ pub(crate) fn ready<'a>(args: &Args, identity: &'a Identity, plan: &'a Plan, err
         rungs: target.map(|target| target.rungs.clone()).unwrap_or_default(),
         size: None,
         watching,
-        interval_ms: crate::event::millis(args.watching.interval),
+        interval_ms: crate::duration::millis(args.watching.interval),
         error,
         dry_run: args.watching.dry_run,
         warnings: plan.warnings.clone(),

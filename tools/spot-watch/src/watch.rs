@@ -2,10 +2,11 @@
 
 use crate::answer::departure::depart;
 use crate::answer::means::Means;
-use crate::answer::reclaim::{Raise, Reclaim};
+use crate::answer::reclaim::Reclaim;
 use crate::answer::respond::{Ending, respond};
 use crate::answer::webhook::Webhook;
 use crate::args::Args;
+use crate::capacity::state::Raise;
 use crate::event::{About, Event, Lifecycle as Told};
 use crate::metadata::aws_clock::AwsClock;
 use crate::metadata::health::{Edge, Health};
@@ -233,7 +234,7 @@ impl Watch {
             }
             Some(Edge::Recovered { missed, lasted }) => {
                 self.means.console.warn("the instance metadata can be read again");
-                self.tell(&Event::Recovered { missed, lasted_ms: crate::event::millis(lasted) });
+                self.tell(&Event::Recovered { missed, lasted_ms: crate::duration::millis(lasted) });
             }
             None => {}
         }

@@ -65,7 +65,7 @@ impl Outcome {
     }
 
     fn new(outcome: Verdict, started: Instant) -> Self {
-        let elapsed_ms = crate::event::millis(started.elapsed());
+        let elapsed_ms = crate::duration::millis(started.elapsed());
         Self { outcome, exit_code: None, signal: None, elapsed_ms, output: String::new(), error: None }
     }
 }

@@ -1,9 +1,10 @@
 //! How far the answer to a notice has come, on the disk before the world can see it.
 
 use crate::answer::hook;
-use crate::answer::reclaim::{self, Raise, Reclaim, Report};
+use crate::answer::reclaim::{self, Reclaim, Report};
 use crate::args::Rung;
-use crate::capacity::Outcome;
+use crate::capacity::outcome::Outcome;
+use crate::capacity::state::Raise;
 use crate::plan::{Snapshot, Target};
 use crate::records::{Record, Records};
 use cli::Console;

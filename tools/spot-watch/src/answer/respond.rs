@@ -4,8 +4,10 @@
 use crate::answer::hook::{self, Hook};
 use crate::answer::means::{Means, is_told};
 use crate::answer::progress::Progress;
-use crate::answer::reclaim::{self, Raise, Reclaim, Report};
-use crate::capacity::{self, Outcome, Terms, Verdict};
+use crate::answer::reclaim::{self, Reclaim, Report};
+use crate::capacity::outcome::{Outcome, Verdict};
+use crate::capacity::state::Raise;
+use crate::capacity::{self, Terms};
 use crate::event::{About, Done, Event};
 use crate::metadata::identity::{Identity, client_token};
 use crate::metadata::notice::Notice;
@@ -88,7 +90,7 @@ pub(crate) async fn respond(means: Arc<Means>, identity: Identity, notice: Notic
         progress.begin(target.as_ref()).await;
     }
 
-    let left = || crate::event::millis(deadline.saturating_duration_since(Instant::now()));
+    let left = || crate::duration::millis(deadline.saturating_duration_since(Instant::now()));
     let about = || Some(About { notice_id: &id, deadline_ms: left() });
     let group = means.own_group(&identity);
     let said = Event::Notice { action: &notice.action, action_time: &notice.time, group: group.as_deref(), resumed };
@@ -132,7 +134,7 @@ pub(crate) async fn respond(means: Arc<Means>, identity: Identity, notice: Notic
             capacity: capacity.as_ref().map(|news| &news.outcome),
             after,
             hook: hook.as_ref().map(|news| &news.outcome),
-            elapsed_ms: crate::event::millis(started.elapsed()),
+            elapsed_ms: crate::duration::millis(started.elapsed()),
         });
         let (line, receipt) = means.report(&identity, about(), &done);
         let (posted, is_posted) = oneshot::channel();

@@ -2,8 +2,8 @@
 
 use super::{Grant, Rise, Room, Step, refusal};
 use crate::answer::progress::Progress;
-use crate::answer::reclaim::{Raise, Sight};
 use crate::args::Rung;
+use crate::capacity::state::{Raise, Sight};
 use aws_sdk_autoscaling::error::ProvideErrorMetadata;
 use aws_sdk_autoscaling::types::RetryStrategy;
 use failure::{Class, Failure};

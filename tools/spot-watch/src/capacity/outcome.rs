@@ -1,7 +1,7 @@
 //! What came of a rise, as the event `capacity` tells it and the disk keeps it.
 
-use crate::answer::reclaim::{Raise, Request};
 use crate::args::Rung;
+use crate::capacity::state::{Raise, Request};
 use crate::plan::{Plan, Size};
 use failure::{Class, Failure};
 use serde::{Deserialize, Serialize};

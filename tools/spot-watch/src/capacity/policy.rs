@@ -3,8 +3,8 @@
 
 use super::{Grant, Rise, Step, refusal};
 use crate::answer::progress::Progress;
-use crate::answer::reclaim::{Raise, Request, Sight};
 use crate::args::Rung;
+use crate::capacity::state::{Raise, Request, Sight};
 use crate::plan::{self, Size};
 use failure::Failure;
 use retry::Backoff;
