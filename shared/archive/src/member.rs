@@ -79,13 +79,16 @@ pub fn member_name(raw: &[u8]) -> Result<Vec<u8>, NameError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind<'a> {
     /// A directory.
-    Directory,
+    Directory {
+        /// Who may do what.
+        mode: u32,
+    },
     /// A file of so many bytes.
     File {
         /// Length in bytes.
         size: u64,
-        /// Whether its owner may execute it.
-        executable: bool,
+        /// Who may do what.
+        mode: u32,
     },
     /// A symbolic link.
     Link {
@@ -94,8 +97,8 @@ pub enum Kind<'a> {
     },
 }
 
-/// A member to be written. The same member has the same bytes whoever packs it and where: owner and group are 0, the
-/// mode is 0755 or 0644, the time is the archive's.
+/// A member to be written. The same member has the same bytes whoever packs it and where: owner and group are 0,
+/// the time is the archive's.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
     /// Its name, as [`member_name`] makes it.
@@ -128,11 +131,11 @@ impl Member<'_> {
     pub fn write_header(&self, mtime: u64, out: &mut Vec<u8>) {
         let mut name = self.name.to_vec();
         let (entry_type, size, mode, target) = match self.kind {
-            Kind::Directory => {
+            Kind::Directory { mode } => {
                 name.push(b'/');
-                (EntryType::Directory, 0, 0o755, None)
+                (EntryType::Directory, 0, mode, None)
             }
-            Kind::File { size, executable } => (EntryType::Regular, size, if executable { 0o755 } else { 0o644 }, None),
+            Kind::File { size, mode } => (EntryType::Regular, size, mode, None),
             Kind::Link { target } => (EntryType::Symlink, 0, 0o777, Some(target)),
         };
         if let Some(target) = target {
@@ -154,7 +157,7 @@ impl Member<'_> {
     }
 
     fn stored_name_len(&self) -> usize {
-        self.name.len() + usize::from(self.kind == Kind::Directory)
+        self.name.len() + usize::from(matches!(self.kind, Kind::Directory { .. }))
     }
 }
 

@@ -263,7 +263,7 @@ impl Build<'_> {
     }
 
     fn packing(&self, tree: Tree, unsealed: &Record) -> Packing {
-        let (mtime, format) = (self.provenance.mtime, self.job.format);
+        let (mtime, format) = (self.provenance.mtime(unsealed.number()), self.job.format);
         Packing { tree, release: unsealed.original_lines(), mtime, format }
     }
 

@@ -5,6 +5,7 @@ use cli::Console;
 use failure::Failure;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use release::ReleaseNumber;
 use release::git::Git;
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -50,8 +51,18 @@ pub(crate) fn paths(args: &Args) -> Result<Vec<PathBuf>, Failure> {
 pub(crate) struct Provenance {
     pub(crate) commit: String,
     pub(crate) timestamp: String,
-    /// Time of every member, in seconds since 1970.
-    pub(crate) mtime: u64,
+    /// When the source was made, or now, in seconds since 1970.
+    time: u64,
+}
+
+impl Provenance {
+    /// Time of every member of the release `number`, in seconds since 1970: within a span of 65,536 s of the source's time
+    /// each release has its own second, by the number, so that no web server gives a file of two releases the same validator.
+    /// The same number from the same source has the same.
+    pub(crate) fn mtime(&self, number: ReleaseNumber) -> u64 {
+        const SPAN: u64 = 65_536;
+        self.time - self.time % SPAN + number.get() % SPAN
+    }
 }
 
 /// Finds out what is being built.
@@ -84,10 +95,11 @@ pub(crate) async fn provenance(args: &Args, console: Console) -> Result<Provenan
         given => given,
     };
     if source_time.is_none() && !commit.is_empty() {
-        console.warn(format!("git does not tell the time of commit {commit} here: members get time 0"));
+        console.warn(format!("git does not tell the time of commit {commit} here: members get the time of now"));
     }
     let timestamp = given(&args.timestamp).unwrap_or_else(|| date(source_time));
-    Ok(Provenance { commit, timestamp, mtime: source_time.unwrap_or(0) })
+    let now = || u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
+    Ok(Provenance { commit, timestamp, time: source_time.unwrap_or_else(now) })
 }
 
 /// Whether release-promote could tag what is recorded: a branch or `HEAD` means another commit tomorrow.

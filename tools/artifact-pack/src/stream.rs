@@ -1,7 +1,7 @@
 //! The archive as a stream of parts: read, packed, compressed and hashed on threads of their own.
 
 use crate::parts::{Cutter, Filled, Sizes};
-use crate::tree::{Entry, RELEASE, State, Tree};
+use crate::tree::{Entry, READABLE, RELEASE, State, Tree};
 use archive::{Format, Kind, Member, TRAILER_LEN};
 use crc_fast::{CrcAlgorithm, Digest as Crc, checksum_combine};
 use failure::{Class, Failure};
@@ -144,7 +144,7 @@ impl Packing {
         let failed = |error| Failure::io("unable to pack", error);
         let mut header = Vec::new();
         let size = self.release.len() as u64;
-        let first = Member { name: RELEASE, kind: Kind::File { size, executable: false } };
+        let first = Member { name: RELEASE, kind: Kind::File { size, mode: READABLE } };
         first.write_header(self.mtime, &mut header);
         to.put(&header).and_then(|()| to.put(&self.release)).and_then(|()| to.pad(&first)).map_err(failed)?;
         for entry in self.tree.entries() {

@@ -14,6 +14,10 @@ use walkdir::WalkDir;
 
 /// The name of the record inside the archive.
 pub(crate) const RELEASE: &[u8] = b"RELEASE";
+/// The mode of a file that everybody may read.
+pub(crate) const READABLE: u32 = 0o644;
+/// The same of a directory, or of a file that may be executed.
+const EXECUTABLE: u32 = 0o755;
 
 /// Everything to pack, sorted by name.
 #[derive(Debug)]
@@ -34,8 +38,8 @@ pub(crate) struct Entry {
 
 #[derive(Debug)]
 enum What {
-    Directory,
-    File { executable: bool, state: State },
+    Directory { mode: u32 },
+    File { mode: u32, state: State },
     Link { target: Box<[u8]> },
 }
 
@@ -60,8 +64,8 @@ impl Entry {
     /// The entry as a member of the archive.
     pub(crate) fn member(&self) -> Member<'_> {
         let kind = match &self.what {
-            What::Directory => Kind::Directory,
-            What::File { executable, state } => Kind::File { size: state.size, executable: *executable },
+            What::Directory { mode } => Kind::Directory { mode: *mode },
+            What::File { mode, state } => Kind::File { size: state.size, mode: *mode },
             What::Link { target } => Kind::Link { target },
         };
         Member { name: &self.name, kind }
@@ -141,7 +145,7 @@ impl Tree {
 
     /// Bytes of the plain tar whose `RELEASE` has `release` bytes.
     pub(crate) fn tar_len(&self, release: u64) -> u64 {
-        let first = Member { name: RELEASE, kind: Kind::File { size: release, executable: false } };
+        let first = Member { name: RELEASE, kind: Kind::File { size: release, mode: READABLE } };
         let members = self.entries.iter().map(Entry::member).chain([first]);
         TRAILER_LEN + members.map(|member| member.header_len() + member.content_len()).sum::<u64>()
     }
@@ -157,7 +161,7 @@ impl Tree {
             b"" => self.whole,
             name => {
                 let found = self.entries.binary_search_by(|entry| (*entry.name).cmp(name));
-                found.is_ok_and(|at| matches!(self.entries[at].what, What::Directory))
+                found.is_ok_and(|at| matches!(self.entries[at].what, What::Directory { .. }))
             }
         });
         let excluded = exclude.matches_above(&below.join("x"));
@@ -206,6 +210,11 @@ fn canonical(path: &Path) -> Option<PathBuf> {
     Some(there.canonicalize().ok()?.join(path.strip_prefix(there).ok()?))
 }
 
+/// The usual mode, without what group and others may not do with what was found: a secret stays one.
+fn mode(usual: u32, found: u32) -> u32 {
+    usual & (0o700 | found)
+}
+
 fn walk(root: &Path, start: &Path, exclude: &mut Exclusion, entries: &mut Vec<Entry>) -> Result<(), Failure> {
     let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
     let walk = WalkDir::new(start).follow_links(false).follow_root_links(start == root);
@@ -231,11 +240,13 @@ fn walk(root: &Path, start: &Path, exclude: &mut Exclusion, entries: &mut Vec<En
         }
         let unreadable = |error| Failure::io(format!("unable to pack {}", path.display()), error);
         let kind = entry.file_type();
+        let meta = || entry.metadata().map_err(|error| unreadable(error.into()));
         let what = if kind.is_dir() {
-            What::Directory
+            What::Directory { mode: mode(EXECUTABLE, meta()?.mode()) }
         } else if kind.is_file() {
-            let meta = entry.metadata().map_err(|error| unreadable(error.into()))?;
-            What::File { executable: meta.mode() & 0o100 != 0, state: State::of(&meta) }
+            let meta = meta()?;
+            let usual = if meta.mode() & 0o100 != 0 { EXECUTABLE } else { READABLE };
+            What::File { mode: mode(usual, meta.mode()), state: State::of(&meta) }
         } else if kind.is_symlink() {
             let target = fs::read_link(entry.path()).map_err(unreadable)?;
             What::Link { target: target.into_os_string().into_vec().into() }

@@ -1,6 +1,7 @@
 //! The same commit gives the same bytes, wherever and by whomever it is packed.
 
 use crate::harness::{Harness, is_root, packed, tree, write};
+use jiff::Timestamp;
 use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
 use std::fs::{self, File, FileTimes, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -45,12 +46,12 @@ fn copy_backwards(from: &Path, to: &Path) {
             symlink(fs::read_link(&path).unwrap(), &target).unwrap();
         } else if meta.is_dir() {
             copy_backwards(&path, &target);
-            fs::set_permissions(&target, Permissions::from_mode(0o2770)).unwrap();
+            fs::set_permissions(&target, Permissions::from_mode(0o2775)).unwrap();
         } else {
             fs::copy(&path, &target).unwrap();
             let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(77));
             File::options().write(true).open(&target).unwrap().set_times(times).unwrap();
-            let mode = if meta.permissions().mode() & 0o100 != 0 { 0o770 } else { 0o660 };
+            let mode = if meta.permissions().mode() & 0o100 != 0 { 0o777 } else { 0o666 };
             fs::set_permissions(&target, Permissions::from_mode(mode)).unwrap();
         }
         if is_root() {
@@ -66,7 +67,7 @@ fn two_clones_of_one_commit() {
     let (here, shm) = (tempfile::tempdir().unwrap(), Path::new("/dev/shm"));
     // Another file system, if there is one to write to.
     let there = tempfile::tempdir_in(shm).unwrap_or_else(|_| tempfile::tempdir().unwrap());
-    let clone = "umask 077; git clone -q \"$0\" \"$1\"";
+    let clone = "umask 002; git clone -q \"$0\" \"$1\"";
     let first = here.path().join("first");
     let _cloned = Tool::new("sh").args(["-c", clone]).arg(origin.path()).arg(&first).run().succeeds();
     let second = there.path().join("some").join("where/else");
@@ -143,7 +144,48 @@ fn what_git_tracks() {
     assert_eq!(record, same);
 }
 
-/// The time of every member: SOURCE_DATE_EPOCH, else the commit's, else none at all.
+/// What its owner keeps from others stays so in every release; what others may read, they may.
+#[test]
+fn modes_of_members() {
+    let modes = [
+        (0o600, "-rw-------"),
+        (0o400, "-rw-------"),
+        (0o640, "-rw-r-----"),
+        (0o604, "-rw----r--"),
+        (0o644, "-rw-r--r--"),
+        (0o444, "-rw-r--r--"),
+        (0o666, "-rw-r--r--"),
+        (0o700, "-rwx------"),
+        (0o750, "-rwxr-x---"),
+        (0o755, "-rwxr-xr-x"),
+        (0o777, "-rwxr-xr-x"),
+        (0o2711, "-rwx--x--x"),
+    ];
+    let dir = tree(&[]);
+    for (mode, _) in modes {
+        let path = write(dir.path(), &format!("d{mode:o}/f"), b"x");
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        fs::set_permissions(path.parent().unwrap(), Permissions::from_mode(mode | 0o700)).unwrap();
+    }
+    let harness = Harness::files();
+    let _run = harness.pack(dir.path()).run().succeeds();
+    let archive = harness.object("obelix-1.tar").unwrap();
+    let listed = Tool::new("tar").arg("-tv").stdin(archive).run().succeeds().stdout_str();
+    let shown = |name: &str| {
+        let line = listed.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap();
+        line.split(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(shown("RELEASE"), "-rw-r--r--");
+    for (mode, expected) in modes {
+        assert_eq!(shown(&format!("d{mode:o}/f")), expected, "{mode:o}");
+        let others = |text: &str| text[4..].replace(['r', 'w', 'x'], "+");
+        let of_dir = shown(&format!("d{mode:o}/"));
+        assert!(of_dir.starts_with("drwx") && others(&of_dir) == others(expected), "{mode:o}: {of_dir}");
+    }
+}
+
+/// The time of every member: a second of the release's own, in the span of SOURCE_DATE_EPOCH, else the commit's time, else
+/// now.
 #[test]
 fn times_of_members() {
     let (origin, head) = repository();
@@ -163,16 +205,23 @@ fn times_of_members() {
         first
     };
     let harness = Harness::files();
-    assert_eq!(time(harness.pack(origin.path()), &harness), "2016-01-23 11:20:02");
+    assert_eq!(time(harness.pack(origin.path()), &harness), "2016-01-23 04:22:25");
+    let _second = harness.pack(origin.path()).run().succeeds();
+    let archive = harness.object("obelix-2.tar").unwrap();
+    let listed = Tool::new("tar").args(["-tv", "--full-time", "--utc"]).stdin(archive).run().succeeds();
+    assert!(listed.stdout_str().lines().all(|line| line.contains(" 2016-01-23 04:22:26 ")), "{}", listed.report());
     let harness = Harness::files();
     let given = harness.pack(origin.path()).env("SOURCE_DATE_EPOCH", "1000000000");
-    assert_eq!(time(given, &harness), "2001-09-09 01:46:40");
+    assert_eq!(time(given, &harness), "2001-09-08 11:24:49");
     assert!(harness.text("latest.txt").contains("\nTIMESTAMP=Sun Sep  9 01:46:40 UTC 2001\n"));
     let harness = Harness::files();
-    assert_eq!(time(harness.pack(plain.path()), &harness), "1970-01-01 00:00:00");
+    let span = || Timestamp::now().as_second() / 65_536;
+    let (before, found) = (span(), time(harness.pack(plain.path()), &harness));
+    let found: Timestamp = format!("{}Z", found.replace(' ', "T")).parse().unwrap();
+    assert!((before..=span()).contains(&(found.as_second() / 65_536)) && found.as_second() % 65_536 == 1, "{found}");
     let harness = Harness::files();
     let empty = harness.pack(origin.path()).env("SOURCE_DATE_EPOCH", "").args(["--commit", &head[..12]]);
-    assert_eq!(time(empty, &harness), "2016-01-23 11:20:02");
+    assert_eq!(time(empty, &harness), "2016-01-23 04:22:25");
     for wrong in ["soon", "-1", "1.5", "99999999999"] {
         let harness = Harness::files();
         let run = harness.pack(plain.path()).env("SOURCE_DATE_EPOCH", wrong).run().fails_with(2);
