@@ -342,7 +342,11 @@ fn a_lock_of_the_group() {
         member(user, &bin_dir().join("artifact-pack")).args(args.split(' ')).args(["--timeout", "1s"]).cwd(&store)
     };
     let _builds = [SOMEBODY, SOMEBODY + 1].map(|user| build(user).run().succeeds());
-    let held = member(SOMEBODY, Path::new("flock")).arg("--no-fork").arg(store.join(".lock")).args(["sleep", "infinity"]).start();
+    let held = member(SOMEBODY, Path::new("flock"))
+        .arg("--no-fork")
+        .arg(store.join(".lock"))
+        .args(["sleep", "infinity"])
+        .start();
     let free = || Tool::new("flock").arg("--nonblock").arg(store.join(".lock")).arg("true").run();
     wait_until("the lock is held", || if free().code == Some(1) { Ok(()) } else { Err("free".to_owned()) });
     for user in [SOMEBODY + 1, 0] {

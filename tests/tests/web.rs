@@ -1,4 +1,5 @@
 //! Releases behind a real web server: what a browser holds of one release never stands for a file of another.
+#![expect(clippy::unwrap_used, reason = "what a test's own preparations fail at fails the test")]
 
 use end_to_end::tool;
 use std::fs;
@@ -85,7 +86,8 @@ fn everywhere(status: u16, text: &str) -> Vec<(u16, String)> {
 /// Without git, with a source time that is given, and with one commit: the file has the same length, and is another one.
 #[test]
 fn a_browser_never_keeps_the_file_of_another_release() {
-    let kinds: [(bool, &[(&str, &str)]); 3] = [(false, &[]), (false, &[("SOURCE_DATE_EPOCH", "1453548002")]), (true, &[])];
+    let kinds: [(bool, &[(&str, &str)]); 3] =
+        [(false, &[]), (false, &[("SOURCE_DATE_EPOCH", "1453548002")]), (true, &[])];
     for (has_commit, environment) in kinds {
         let site = Site::new();
         let file = site.path("work/app.js");

@@ -218,9 +218,11 @@ mod tests {
         for length in [1, 99, 100, 101, 255, 511, 512, 1000] {
             let name = vec![b'n'; length];
             let target = vec![b't'; length];
-            for kind in
-                [Kind::Directory, Kind::File { size: 9 << 30, executable: true }, Kind::Link { target: &target }]
-            {
+            for kind in [
+                Kind::Directory { mode: 0o755 },
+                Kind::File { size: 9 << 30, mode: 0o755 },
+                Kind::Link { target: &target },
+            ] {
                 let member = Member { name: &name, kind };
                 let mut bytes = Vec::new();
                 member.write_header(1, &mut bytes);

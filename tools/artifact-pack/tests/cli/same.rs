@@ -163,16 +163,16 @@ fn modes_of_members() {
     ];
     let dir = tree(&[]);
     for (mode, _) in modes {
-        let path = write(dir.path(), &format!("d{mode:o}/f"), b"x");
+        let path = write(dir.path(), format!("d{mode:o}/f"), b"x");
         fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         fs::set_permissions(path.parent().unwrap(), Permissions::from_mode(mode | 0o700)).unwrap();
     }
     let harness = Harness::files();
     let _run = harness.pack(dir.path()).run().succeeds();
     let archive = harness.object("obelix-1.tar").unwrap();
-    let listed = Tool::new("tar").arg("-tv").stdin(archive).run().succeeds().stdout_str();
+    let listed = Tool::new("tar").arg("-tv").stdin(archive).run().succeeds();
     let shown = |name: &str| {
-        let line = listed.lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap();
+        let line = listed.stdout_str().lines().find(|line| line.ends_with(&format!(" {name}"))).unwrap();
         line.split(' ').next().unwrap().to_owned()
     };
     assert_eq!(shown("RELEASE"), "-rw-r--r--");
