@@ -4,7 +4,11 @@
 
 use end_to_end::network::{Authority, Proxy};
 use end_to_end::tool;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
 use testkit::{Finished, FleetModel, ImdsInstance, ImdsModel, Running, S3Model, ScalingGroup, ScalingModel, Tool};
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s")];
@@ -87,6 +91,98 @@ impl Cloud {
 
     fn trusted(&self) -> String {
         self.authority.certificate().display().to_string()
+    }
+}
+
+/// A server that says the same to whatever is asked, and goes on with the last of it for as long as somebody takes it.
+fn server(head: String, rest: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let head = head.clone();
+            thread::spawn(move || {
+                let chunk = rest.repeat(4096);
+                let asked = stream.read(&mut [0; 65_536]).is_ok() && stream.write_all(head.as_bytes()).is_ok();
+                while asked && !chunk.is_empty() && stream.write_all(&chunk).is_ok() {}
+            });
+        }
+    });
+    endpoint
+}
+
+/// What no memory would hold is not taken into it, be it an answer or a reason.
+#[test]
+fn answers_without_an_end() {
+    let cloud = Cloud::new();
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+    let answers =
+        [server(chunked, b"10\r\n<!-- x x x x -->\r\n"), server("HTTP/1.1 500 X\r\n\r\n".to_owned(), b"<!-- x -->")];
+    for tool in TOOLS {
+        for endpoint in &answers {
+            let args = tool.1.split(' ').chain(["--timeout", "5s"]);
+            let limited = Tool::new("sh").args(["-c", "ulimit -v 1500000 && exec \"$@\"", "sh"]);
+            let limited = limited.arg(end_to_end::bin_dir().join(tool.0)).args(args).cwd(cloud.home.path());
+            let limited = KEYS.into_iter().fold(limited, |tool, (name, value)| tool.env(name, value));
+            let limited = limited.env("HOME", cloud.home.path()).env("AWS_REGION", "eu-west-1");
+            let limited = limited.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", cloud.imds.endpoint());
+            let run = limited.env("AWS_ENDPOINT_URL", endpoint).run();
+            assert!(matches!(run.code, Some(1 | 75)), "{}: {}", tool.0, run.report());
+        }
+    }
+}
+
+/// A time that no clock has: nothing is reckoned with it.
+#[test]
+fn a_server_of_another_millennium() {
+    let cloud = Cloud::new();
+    let body = "<Error><Code>RequestTimeTooSkewed</Code><Message>x</Message></Error>";
+    let head = format!(
+        "HTTP/1.1 403 X\r\nDate: Fri, 31 Dec 9999 23:59:59 GMT\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let endpoint = server(head, b"");
+    for tool in &TOOLS[..4] {
+        for _ in 0..3 {
+            let run = cloud.keyed(*tool).env("AWS_ENDPOINT_URL", &endpoint).arg("--timeout=5s").run();
+            assert!(matches!(run.code, Some(1 | 75)), "{}: {}", tool.0, run.report());
+        }
+    }
+}
+
+/// Names that can't be part of a request, and files that are none.
+#[test]
+fn regions_and_files_that_are_none() {
+    let cloud = Cloud::new();
+    let pipe = cloud.home.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    for tool in &TOOLS[..4] {
+        let asking = || cloud.keyed(*tool).env("AWS_ENDPOINT_URL", cloud.s3.endpoint());
+        for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+            for value in ["eu-west-1\n", "eu west", "eu-west-1\u{1}", "https://x"] {
+                let run = asking().env("AWS_REGION", "").env(name, value).run().fails_with(1).stderr_is_one_line();
+                let _region =
+                    run.stderr_contains("the region is ").stderr_contains("expected a name such as eu-west-1");
+            }
+        }
+        cloud.configure("[default]\nregion = eu-west-1\u{1}\n");
+        let run = asking().env("AWS_REGION", "").run().fails_with(1).stderr_is_one_line();
+        let _region = run.stderr_contains("the region is ");
+        cloud.configure("");
+        let files = [
+            "AWS_CONFIG_FILE",
+            "AWS_SHARED_CREDENTIALS_FILE",
+            "AWS_CA_BUNDLE",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        ];
+        for name in files {
+            for value in [pipe.to_str().unwrap(), "/dev/zero", "/"] {
+                let run = asking().env(name, value).run().fails_with(1).stderr_is_one_line();
+                let _file = run.stderr_contains(&format!("which {name} names: it is no file"));
+            }
+        }
+        let _none = asking().env("AWS_CONFIG_FILE", "/dev/null").run();
     }
 }
 
@@ -183,7 +279,7 @@ fn what_no_retry_mends_is_said_with_its_setting() {
         let _profile = set("AWS_PROFILE", "nosuch").stderr_contains("AWS_PROFILE names the profile nosuch");
         for value in ["localhost:8333", "", " ", "ftp://x", "http://"] {
             for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
-                let _endpoint = set(name, value).stderr_contains(&format!("{name} is {value:?}"));
+                let _endpoint = set(name, value).stderr_contains(&format!("{name} is no URL such as http://"));
             }
         }
         for (name, value) in [

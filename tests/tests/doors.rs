@@ -322,7 +322,8 @@ fn a_lock_that_is_held() {
     });
 }
 
-/// Who belongs to a directory's group may hold the lock in it: waited for like any other.
+/// A store of a group, whatever the umasks of its members: all of them build, and a lock that one of them holds is waited for
+/// like any other.
 #[test]
 fn a_lock_of_the_group() {
     const GROUP: u32 = 54_400;
@@ -336,12 +337,15 @@ fn a_lock_of_the_group() {
         let (user, group) = (user.to_string(), GROUP.to_string());
         Tool::new("setpriv").args(["--reuid", &user, "--regid", &group, "--clear-groups"]).arg(program)
     };
-    let build = |user: u32| {
+    let build = |user: u32, umask: &str| {
         let args = DOORS[0].args.replace("HERE/store", store.to_str().unwrap());
         let args = args.replace("HERE", place.dir.path().to_str().unwrap());
-        member(user, &bin_dir().join("artifact-pack")).args(args.split(' ')).args(["--timeout", "1s"]).cwd(&store)
+        let program = member(user, Path::new("sh")).args(["-c", &format!("umask {umask}; exec \"$0\" \"$@\"")]);
+        program.arg(bin_dir().join("artifact-pack")).args(args.split(' ')).args(["--timeout", "1s"]).cwd(&store)
     };
-    let _builds = [SOMEBODY, SOMEBODY + 1].map(|user| build(user).run().succeeds());
+    for umask in ["077", "027", "022"] {
+        let _builds = [0, SOMEBODY, SOMEBODY + 1].map(|user| build(user, umask).run().succeeds());
+    }
     let held = member(SOMEBODY, Path::new("flock"))
         .arg("--no-fork")
         .arg(store.join(".lock"))
@@ -350,10 +354,10 @@ fn a_lock_of_the_group() {
     let free = || Tool::new("flock").arg("--nonblock").arg(store.join(".lock")).arg("true").run();
     wait_until("the lock is held", || if free().code == Some(1) { Ok(()) } else { Err("free".to_owned()) });
     for user in [SOMEBODY + 1, 0] {
-        let _run = build(user).run().fails_with(75).stderr_contains("unable to lock");
+        let _run = build(user, "022").run().fails_with(75).stderr_contains("unable to lock");
     }
     drop(held);
-    let _run = build(SOMEBODY + 1).run().succeeds();
+    let _run = build(SOMEBODY + 1, "077").run().succeeds();
 }
 
 fn as_somebody(program: impl AsRef<Path>) -> Tool {
@@ -390,6 +394,10 @@ fn root_and_the_owner_of_a_shelf_take_turns() {
         assert_eq!(fs::symlink_metadata(into.join(path)).unwrap().uid(), SOMEBODY, "{kind}");
     }
     let of_root = place.path("into");
+    let told = fetch(as_somebody(&program), "2", &of_root).fails_with(1).stderr_is_one_line();
+    let _told = told.stderr_contains("its directory belongs to user 0; run this as that user, or as root");
+    // What a member of a group unpacked has the modes of its archive: nobody else could remove it.
+    fs::set_permissions(&of_root, Permissions::from_mode(0o2777)).unwrap();
     let told = fetch(as_somebody(&program), "2", &of_root).fails_with(1).stderr_is_one_line();
     let _told = told.stderr_contains("its directory belongs to user 0; run this as that user, or as root");
 }

@@ -26,7 +26,7 @@ const fn in_file(file: &'static str, says: &'static str) -> Case {
     Case { args: &["--kafka-file", "FILE"], file, says }
 }
 
-const WRONG: [Case; 37] = [
+const WRONG: [Case; 38] = [
     typed(&["--kafka", "Xq7hunter2zW"], "--kafka: expected KEY=VALUE"),
     typed(&["--kafka", "sasl.password Xq7hunter2zW"], "--kafka: expected KEY=VALUE"),
     typed(&["--kafka", "sasl.password:Xq7hunter2zW"], "--kafka: expected KEY=VALUE"),
@@ -46,6 +46,7 @@ const WRONG: [Case; 37] = [
     typed(&["--kafka", "enable.idempotence=Xq7hunter2zW"], "enable.idempotence"),
     typed(&["--kafka", "bootstrap.servers=Xq7hunter2zW@b:1"], "bootstrap.servers can't be changed"),
     typed(&["--brokers", "ship:Xq7hunter2zW@127.0.0.1:1"], "--brokers: expected host:port"),
+    typed(&["--brokers", "127.0.0.1:1,sasl.password=Xq7hunter2zW"], "--brokers: expected host:port"),
     typed(&["--kafka-file", "sasl.password=Xq7hunter2zW"], "--kafka-file: expected a file"),
     typed(&["--sasl.password=Xq7hunter2zW"], "unexpected argument '--sasl.password"),
     typed(&["--kafka", "sasl.username=ship", "sasl.password=Xq7hunter2zW"], "sasl.password=…"),

@@ -130,15 +130,71 @@ fn few_processes_and_little_memory() {
             let ended = run(&format!("-u {processes}")).fails_with(75).stderr_is_one_line();
             let _ended = ended.stderr_contains(&format!("{name}: unable to start more than "));
         }
-        for kib in [60_000, 100_000, 200_000] {
-            let ended = run(&format!("-v {kib}")).fails_with(75).stderr_is_one_line();
-            let _ended = ended.stderr_contains("MiB of memory at most: 256 are needed");
+        for limit in ["-v 60000", "-v 200000", "-v 400000", "-v 786000", "-d 100000"] {
+            let ended = run(limit).fails_with(75).stderr_is_one_line();
+            let _ended = ended.stderr_contains("MiB of memory at most: 768 are needed");
         }
         for enough in ["-u 64", "-v 1000000"] {
             let ended = run(enough);
             let is_an_end = matches!(ended.code, Some(0 | 1 | 75)) && !ended.stderr_str().contains("needed");
             assert!(is_an_end, "{name} {enough}: {}", ended.report());
         }
+    });
+}
+
+/// The least memory that is not refused is enough for real work, and a file that may not grow is an error, not the end.
+#[test]
+fn limits_while_a_release_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("work")).unwrap();
+    let noise: Vec<u8> = (0..30_000_000_u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+    fs::write(dir.path().join("work/noise"), noise).unwrap();
+    let store = format!("file://{}/store", dir.path().display());
+    fs::create_dir(dir.path().join("store")).unwrap();
+    let limited = |limit: &str, program: &str, args: &str| {
+        let limited = format!("ulimit {limit} && exec \"$@\"");
+        let tool = Tool::new("bash").args(["-c", &limited, "bash"]).arg(bin_dir().join(program));
+        tool.args(args.split(' ')).args(["--artifact", "a", "--store", &store]).cwd(dir.path()).run()
+    };
+    for (number, format) in ["none", "gzip", "zstd"].into_iter().enumerate() {
+        let _pack = limited("-v 800000", "artifact-pack", &format!("--compress {format} -C work .")).succeeds();
+        let _fetch = limited("-v 800000", "artifact-fetch", &format!("--into srv --release {}", number + 1)).succeeds();
+    }
+    for (program, args) in [("artifact-pack", "-C work ."), ("artifact-fetch", "--into other --release 1")] {
+        let run = limited("-f 100", program, args).fails_with(1);
+        assert!(
+            run.stderr_str().lines().last().is_some_and(|line| line.contains("File too large")),
+            "{}",
+            run.report()
+        );
+    }
+}
+
+/// A server that says nothing: git's helper, which waits for it, ends with git.
+#[test]
+fn git_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let git = |words: &[&str]| {
+        let run = Tool::new("git").arg("-C").arg(dir.path()).args(words).run().succeeds();
+        run.stdout_str().trim().to_owned()
+    };
+    git(&["init", "-q"]);
+    git(&["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x"]);
+    let head = git(&["rev-parse", "HEAD"]);
+    let store = format!("file://{}/store", dir.path().display());
+    fs::create_dir(dir.path().join("store")).unwrap();
+    fs::write(dir.path().join("code"), "1\n").unwrap();
+    let pack = tool("artifact-pack").args(["--artifact", "a", "--store", &store, "--commit", &head, "code"]);
+    let _packed = pack.cwd(dir.path()).run().succeeds();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = format!("http://{}/x.git", silent.local_addr().unwrap());
+    let promote = tool("release-promote").args(["--artifact", "a", "--store", &store, "--release", "1", "--tag", "t"]);
+    let promote = promote.args(["--repo", ".", "--remote", &remote, "--timeout", "2s"]).cwd(dir.path());
+    let _run = promote.run().fails_with(75).stderr_contains("no answer in time");
+    wait_until("git's helper to end", || {
+        let lines = Tool::new("ps").args(["-eo", "args"]).run().succeeds().stdout_str().to_owned();
+        let left: Vec<String> = lines.lines().filter(|line| line.contains(&remote)).map(str::to_owned).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     });
 }
 

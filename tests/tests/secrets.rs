@@ -24,7 +24,7 @@ const fn way(words: &'static str, environment: &'static [&'static str], code: i3
     Way { words, environment, code, says }
 }
 
-const INDEX: [Way; 18] = [
+const INDEX: [Way; 20] = [
     way("--url http://127.0.0.1:1 --user ops --password SECRET", &[], 2, "unexpected argument '--password' found"),
     way("--url http://127.0.0.1:1 --user ops --password=SECRET", &[], 2, "unexpected argument '--password' found"),
     way("--url http://127.0.0.1:1 --user ops -pSECRET", &[], 2, "unexpected argument '-p' found"),
@@ -48,19 +48,28 @@ const INDEX: [Way; 18] = [
     way("--url http://127.0.0.1:1/?token=SECRET", &[], 2, "expected a URL without ? and #"),
     way("", &["SEARCH_URL=http://ops:SECRET@127.0.0.1:1"], 2, "no user in the URL"),
     way("", &["SEARCH_URL=SECRET"], 2, "invalid value for '--url"),
+    way("--url http://127.0.0.1:1 --apikeySECRET", &[], 2, "unexpected argument '--apikey…' found"),
+    way("--url http://127.0.0.1:1 --password:SECRET", &[], 2, "unexpected argument '--password…' found"),
 ];
 
-const STORE: [Way; 22] = [
-    way("--store s3://KEY:SECRET@bucket/p", &[], 2, "'…@bucket/p' for '--store"),
-    way("--store https://KEY:SECRET@bucket/p", &[], 2, "'…@bucket/p' for '--store"),
-    way("--store KEY:SECRET@bucket/p", &[], 2, "'…@bucket/p' for '--store"),
-    way("--store s3:KEY:SECRET@bucket/p", &[], 2, "'…@bucket/p' for '--store"),
-    way("--store s3://bucket/p?secret_key=SECRET", &[], 2, "s3://bucket/p?…"),
+const STORE: [Way; 29] = [
+    way("--store s3://KEY:SECRET@bucket/p", &[], 2, "invalid value for '--store"),
+    way("--store https://KEY:SECRET@bucket/p", &[], 2, "invalid value for '--store"),
+    way("--store KEY:SECRET@bucket/p", &[], 2, "invalid value for '--store"),
+    way("--store s3:KEY:SECRET@bucket/p", &[], 2, "invalid value for '--store"),
+    way("--store s3://bucket/p?secret_key=SECRET", &[], 2, "invalid value for '--store"),
+    way("--store KEY:SECRET", &[], 2, "invalid value for '--store"),
+    way("--store s3://KEY:SECRET", &[], 2, "invalid value for '--store"),
+    way("--store s3://KEY:SECRET%40b/p", &[], 2, "invalid value for '--store"),
+    way("--store s3://b/p#SECRET", &[], 2, "invalid value for '--store"),
+    way("--store s3://b/p --endpoint-url KEY:SECRET", &[], 2, "invalid value for '--endpoint-url"),
+    way("--store s3://b/p", &["AWS_ENDPOINT_URL=KEY:SECRET"], 1, "AWS_ENDPOINT_URL is no URL"),
+    way("--store s3://b/p", &["AWS_ENDPOINT_URL_S3=http://h/#SECRET"], 1, "AWS_ENDPOINT_URL_S3 is no URL"),
     way("--store s3://b/p SECRET", &[], 2, "it belongs to no option (not shown"),
     way("--store s3://b/p --secret-key SECRET", &[], 2, "unexpected argument '--secret-key' found"),
     way("--store s3://b/p --endpoint-url http://KEY:SECRET@127.0.0.1:1", &[], 75, "unable to read s3://b/p/"),
-    way("--store s3://b/p --endpoint-url KEY:SECRET@127.0.0.1:1", &[], 2, "'…@127.0.0.1:1' for '--endpoint-url"),
-    way("--store s3://b/p --endpoint-url http://127.0.0.1:1/?key=SECRET", &[], 2, "http://127.0.0.1:1/?…"),
+    way("--store s3://b/p --endpoint-url KEY:SECRET@127.0.0.1:1", &[], 2, "invalid value for '--endpoint-url"),
+    way("--store s3://b/p --endpoint-url http://127.0.0.1:1/?key=SECRET", &[], 2, "invalid value for '--endpoint-url"),
     way("--store s3://b/p", &["AWS_ENDPOINT_URL=http://127.0.0.1:1/?key=SECRET"], 1, "AWS_ENDPOINT_URL is"),
     way("--store s3://b/p", &["HTTP_PROXY=ops:SECRET@127.0.0.1:1"], 75, "unable to read s3://b/p/"),
     way("--store s3://b/p", &["HTTP_PROXY=http://ops:SECRET@127.0.0.1:1"], 75, "unable to read s3://b/p/"),
@@ -85,20 +94,23 @@ const STORE: [Way; 22] = [
     ),
 ];
 
-const WATCH: [Way; 7] = [
+const WATCH: [Way; 8] = [
     way("--notify hooks.example/services/SECRET", &[], 2, "--notify or SPOT_WATCH_NOTIFY is no http"),
     way("--notify SECRET", &[], 2, "--notify or SPOT_WATCH_NOTIFY is no http"),
     way("--notify http://ops:SECRET@[::1/x", &[], 2, "--notify or SPOT_WATCH_NOTIFY is no http"),
     way("--notify http://127.0.0.1:99999/SECRET", &[], 2, "--notify or SPOT_WATCH_NOTIFY is no http"),
     way("--notify http://127.0.0.1:1/a http://127.0.0.1:1/SECRET", &[], 2, "it belongs to no option (not shown"),
+    way("--notify:http://127.0.0.1:1/SECRET", &[], 2, "unexpected argument '--notify…' found"),
     way("--notify-url http://127.0.0.1:1/SECRET", &[], 2, "unexpected argument '--notify-url' found"),
     way("", &["SPOT_WATCH_NOTIFY=SECRET"], 2, "--notify or SPOT_WATCH_NOTIFY is no http"),
 ];
 
-const PROMOTE: [Way; 5] = [
+const PROMOTE: [Way; 7] = [
     way("--remote https://ops:SECRET@127.0.0.1:1/x.git", &[], 75, "127.0.0.1"),
     way("--remote https://SECRET@127.0.0.1:1/x.git", &[], 75, "127.0.0.1"),
     way("--remote https://127.0.0.1:1/x.git?private_token=SECRET", &[], 75, "127.0.0.1"),
+    way("--remote https://127.0.0.1:1/x.git#SECRET", &[], 75, "127.0.0.1"),
+    way("--remote https://x:SECRET%40127.0.0.1:1/x", &[], 75, "git ls-remote"),
     way("--remote origin", &[], 75, "127.0.0.1"),
     way("--remote origin --tag-token SECRET", &[], 2, "unexpected argument '--tag-token' found"),
 ];

@@ -23,7 +23,7 @@ const HEADING: &str = "AWS";
 #[derive(clap::Args, Clone, Debug)]
 pub struct AwsArgs {
     /// Region, instead of the one the environment or profile names
-    #[arg(long, value_name = "REGION", value_parser = region, help_heading = HEADING)]
+    #[arg(long, value_name = "REGION", value_parser = region_name, help_heading = HEADING)]
     pub region: Option<String>,
     /// How AWS is reached.
     #[command(flatten)]
@@ -44,7 +44,7 @@ impl AwsArgs {
 #[derive(clap::Args, Clone, Debug)]
 pub struct RegionsArgs {
     /// Regions, instead of the one the environment or profile names
-    #[arg(long = "region", value_name = "REGION[,REGION]", value_delimiter = ',', value_parser = region, help_heading = HEADING)]
+    #[arg(long = "region", value_name = "REGION[,REGION]", value_delimiter = ',', value_parser = region_name, help_heading = HEADING)]
     pub regions: Vec<String>,
     /// How AWS is reached.
     #[command(flatten)]
@@ -146,14 +146,20 @@ impl AccessArgs {
             // A variable that is set to nothing.
             sdk = sdk.to_builder().region(None).build();
         }
+        if let Some(name) = sdk.region().map(AsRef::as_ref).filter(|name| region_name(name).is_err()) {
+            let name = failure::printable(name);
+            return Err(Failure::permanent(format!(
+                "the region is {name:?}, by AWS_REGION, AWS_DEFAULT_REGION, the profile or the metadata: expected a name such as eu-west-1"
+            )));
+        }
         if let Some(found) = sdk.credentials_provider() {
             let checked = SharedCredentialsProvider::new(Checked(found));
             sdk = sdk.to_builder().credentials_provider(checked).build();
         }
         let access = Access { sdk, path_style: settings.path_style() };
         for service in SERVICES {
-            if let Some(url) = access.endpoint(service).filter(|url| !settings::is_url(url)) {
-                return Err(settings::wrong_endpoint(&format!("the endpoint_url of {service}"), &url));
+            if access.endpoint(service).is_some_and(|url| !settings::is_url(&url)) {
+                return Err(settings::wrong_endpoint(&format!("the endpoint_url of {service}")));
             }
         }
         Ok(access)
@@ -169,8 +175,8 @@ fn endpoint(text: &str) -> Result<String, String> {
     }
 }
 
-/// A region's name becomes part of a host name.
-fn region(text: &str) -> Result<String, String> {
-    let named = !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+/// A region's name becomes part of a host name, or of what is signed: other servers have names of their own.
+fn region_name(text: &str) -> Result<String, String> {
+    let named = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
     if named { Ok(text.to_owned()) } else { Err("expected the name of a region, such as eu-west-1".to_owned()) }
 }

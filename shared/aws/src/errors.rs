@@ -1,8 +1,6 @@
 //! What an SDK error means: whether a retry can help, in one line a person can act on.
 
 use crate::is_of_aws;
-use crate::keys::NoKey;
-use crate::profile::NoProfile;
 use crate::reach::Unreachable;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -129,16 +127,21 @@ fn settled<E: Error + 'static>(error: &E, told: &str) -> Option<String> {
     has_none.then(|| "there is no such host: is it the right region?".to_owned())
 }
 
-/// Credentials may come, at boot for instance; a profile that is not there does not come by itself, nor does a right key.
+/// Credentials may come, at boot for instance; a setting that is wrong does not get right by itself.
 fn without_credentials(what: impl Display, error: &CredentialsError) -> Failure {
-    let settled = cause::<NoProfile>(error).is_some() || cause::<NoKey>(error).is_some();
+    let settled = matches!(error, CredentialsError::InvalidConfiguration(_));
     let class = if settled { Class::Permanent } else { Class::Temporary };
     let words = match error {
         // The SDK lists every place it looked in, on lines of their own.
         CredentialsError::CredentialsNotLoaded(_) => {
             "neither the environment, nor a profile, nor a role of this host gives any".to_owned()
         }
-        other => causes(other),
+        other => causes(other).split_whitespace().collect::<Vec<_>>().join(" "),
+    };
+    // It may be the token, given in place of the address.
+    let words = match words.split_once("invalid full URI") {
+        Some(_) => "AWS_CONTAINER_CREDENTIALS_FULL_URI names no place that credentials may come from".to_owned(),
+        None => words,
     };
     // What a program of `credential_process` wrote.
     let words = match words.split_once(" Stderr: ") {
@@ -162,6 +165,7 @@ fn by_status(status: u16) -> String {
     match status {
         403 => "access denied (HTTP 403)".to_owned(),
         404 => "not found (HTTP 404)".to_owned(),
+        200..=299 => format!("an answer that makes no sense (HTTP {status}): is this the right endpoint?"),
         other => format!("HTTP {other}"),
     }
 }

@@ -8,20 +8,32 @@ use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::date_time::Format;
 use http::Uri;
+use http_body_util::Limited;
 use hyper_util::client::proxy::matcher::Matcher;
 use std::error::Error;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Variables that say where the instance or the container tells of itself.
 const METADATA: [&str; 2] = ["AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
 /// Where it does so over IPv6: for instances and for containers.
 const METADATA_V6: [&str; 2] = ["[fd00:ec2::254]", "[fd00:ec2::23]"];
+
+/// Bytes of the longest answer: a page of a list, a piece of an archive, a record.
+const LONGEST_ANSWER: usize = 96 << 20;
+/// Bytes of the longest answer that says why not.
+const LONGEST_ERROR: usize = 1 << 20;
+/// Seconds that a clock may be wrong by: a century.
+const LONGEST_SKEW: u64 = 100 * 366 * 86_400;
 
 /// The client for all requests to AWS, which trusts the certificates of `bundle` instead of the system's, if there is one.
 pub(crate) fn client(bundle: Option<Vec<u8>>) -> SharedHttpClient {
@@ -84,8 +96,19 @@ impl HttpConnector for Way {
         let place = Place { of: address(&uri), proxy: proxy.as_ref().map(|proxy| address(proxy.uri())) };
         let way = if proxy.is_some() { &self.proxied } else { &self.direct };
         let answer = way.call(request);
-        HttpConnectorFuture::new(async move { answer.await.map_err(|error| place.name_in(error)) })
+        HttpConnectorFuture::new(async move { answer.await.map(sane).map_err(|error| place.name_in(error)) })
     }
+}
+
+/// The answer within bounds: the SDK would take whatever comes into memory, and reckon with any time.
+fn sane(mut answer: HttpResponse) -> HttpResponse {
+    let date = answer.headers().get("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
+    let now = DateTime::from(SystemTime::now()).secs();
+    if date.is_some_and(|date| date.secs().abs_diff(now) > LONGEST_SKEW) {
+        answer.headers_mut().remove("date");
+    }
+    let most = if answer.status().is_success() { LONGEST_ANSWER } else { LONGEST_ERROR };
+    answer.map(|body| SdkBody::from_body_1_x(Limited::new(body, most)))
 }
 
 /// Whether the instance or the container tells of itself there.

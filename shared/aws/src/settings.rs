@@ -7,9 +7,11 @@ use failure::{Failure, innermost};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 /// Bytes of the largest bundle of certificates that is read.
 const LONGEST: u64 = 16 << 20;
@@ -24,6 +26,14 @@ const ENDPOINTS: [&str; 7] = [
     "AWS_ENDPOINT_URL_SSO_OIDC",
 ];
 
+/// What names a file that is read before anything is asked, or while credentials are looked for.
+const FILES: [&str; 4] = [
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+];
+
 /// What is set in the environment and in the AWS configuration files, as far as the SDK does not look at it itself.
 pub(crate) struct Settings {
     set: ProfileSet,
@@ -36,18 +46,23 @@ impl Settings {
     /// # Errors
     /// The files can't be read, or have no such profile, or an endpoint is no URL.
     pub(crate) async fn read(named: Option<&str>) -> Result<Self, Failure> {
+        for name in FILES {
+            if let Some(path) = std::env::var_os(name) {
+                is_file(&path, name)?;
+            }
+        }
         for name in ENDPOINTS {
-            if let Some(value) = std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
-                && !is_url(&value)
-            {
-                return Err(wrong_endpoint(name, &value));
+            if std::env::var_os(name).is_some_and(|value| !is_url(&value.to_string_lossy())) {
+                return Err(wrong_endpoint(name));
             }
         }
         let chosen = named.map(|name| name.to_owned().into());
         let set = aws_config::profile::load(&Fs::real(), &Env::real(), &Default::default(), chosen).await;
         let set = set.map_err(|error| {
             // It names the file, the line and what is wrong there.
-            Failure::permanent(format!("unable to read the AWS configuration: {}", innermost(&error)))
+            let words = innermost(&error).to_string();
+            let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+            Failure::permanent(format!("unable to read the AWS configuration: {words}"))
         })?;
         let profile = named.map_or_else(|| set.selected_profile().to_owned(), str::to_owned);
         let settings = Self { set, profile };
@@ -58,9 +73,8 @@ impl Settings {
                 "AWS_PROFILE names the profile {asked}, which is in none of the AWS configuration files: unset it, or run aws configure --profile {asked}"
             )));
         }
-        if let Some(url) = settings.get("endpoint_url").filter(|url| !is_url(url)) {
-            let of = format!("endpoint_url of the profile {}", settings.profile);
-            return Err(wrong_endpoint(&of, url));
+        if settings.get("endpoint_url").is_some_and(|url| !is_url(url)) {
+            return Err(wrong_endpoint(&format!("endpoint_url of the profile {}", settings.profile)));
         }
         Ok(settings)
     }
@@ -83,6 +97,7 @@ impl Settings {
             (_, Some(path)) => (path.to_owned(), format!("ca_bundle of the profile {}", self.profile)),
             _ => return Ok(None),
         };
+        is_file(path.as_ref(), &set_by)?;
         let unable = || format!("unable to read {path}, which {set_by} names");
         let mut pem = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(LONGEST).read_to_end(&mut pem));
@@ -120,11 +135,24 @@ pub(crate) fn is_url(text: &str) -> bool {
     url::Url::parse(text).is_ok_and(|url| url.query().is_none() && url.fragment().is_none() && whole(url))
 }
 
-pub(crate) fn wrong_endpoint(setting: &str, value: &str) -> Failure {
-    // Without a scheme, too, there may be a password before the host.
-    let value = value.rsplit_once('@').map_or(value, |(_, host)| host);
-    let value = failure::printable(value);
+/// Without the value: there may be a password in it.
+pub(crate) fn wrong_endpoint(setting: &str) -> Failure {
     Failure::permanent(format!(
-        "{setting} is {value:?}: expected a URL such as http://127.0.0.1:8333; unset it for AWS itself"
+        "{setting} is no URL such as http://127.0.0.1:8333, without ? and #; unset it for AWS itself"
     ))
+}
+
+/// The SDK waits without end for a pipe that nobody writes, and reads a device into memory.
+///
+/// # Errors
+/// Something else has that name.
+fn is_file(path: &OsStr, setting: &str) -> Result<(), Failure> {
+    /// The device 1:3, which is empty.
+    const NULL: u64 = 0x103;
+    let Ok(found) = std::fs::metadata(path) else { return Ok(()) };
+    if found.is_file() || (found.file_type().is_char_device() && found.rdev() == NULL) {
+        return Ok(());
+    }
+    let path = failure::name_of_secret(path.as_ref());
+    Err(Failure::permanent(format!("unable to read {path}, which {setting} names: it is no file")))
 }

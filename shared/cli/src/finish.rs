@@ -3,8 +3,10 @@
 use crate::console;
 use failure::{Failure, Reason, presentable};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use signal_hook::consts::SIGXFSZ;
 use std::panic::PanicHookInfo;
 use std::process::{ExitCode, abort};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A reason that nobody reads within this time must not keep the process from its end.
@@ -16,6 +18,8 @@ const LAST_WAIT: Duration = Duration::from_secs(10);
 /// line, too, and ends the process by SIGABRT: nothing waits for, or counts on, a part of it that is gone.
 pub fn run(tool: &'static str, work: impl FnOnce() -> Result<(), Failure>) -> ExitCode {
     std::panic::set_hook(Box::new(move |fault| break_down(tool, fault)));
+    // A file beyond what this process may write is an error like a full disk (ulimit -f). What is started here dies of it as before.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     finish(tool, work())
 }
 

@@ -9,8 +9,8 @@ const FILES: u64 = 64;
 
 /// Threads that work at the same time in the smallest of runs.
 const THREADS: usize = 8;
-/// Bytes of addresses that code, stacks and buffers of the smallest run take.
-const ADDRESSES: u64 = 256 << 20;
+/// Bytes that code, stacks and buffers of a run take.
+const MEMORY: u64 = 768 << 20;
 
 /// Whether there is what any run takes.
 ///
@@ -18,21 +18,21 @@ const ADDRESSES: u64 = 256 << 20;
 /// There is not, which a person has to change.
 pub(crate) fn enough() -> Result<(), Failure> {
     enough_files()?;
-    enough_addresses()?;
+    enough_memory()?;
     enough_threads()
 }
 
 /// Memory that is refused ends a process in the middle of its work, so it is asked for before.
-fn enough_addresses() -> Result<(), Failure> {
-    match getrlimit(Resource::As).current {
-        Some(most) if most < ADDRESSES => {
-            let (most, needed) = (most >> 20, ADDRESSES >> 20);
-            Err(Failure::temporary(format!(
-                "unable to work with {most} MiB of memory at most: {needed} are needed (ulimit -v)"
-            )))
+fn enough_memory() -> Result<(), Failure> {
+    for (limit, option) in [(Resource::As, "-v"), (Resource::Data, "-d")] {
+        if let Some(most) = getrlimit(limit).current.filter(|most| *most < MEMORY) {
+            let (most, needed) = (most >> 20, MEMORY >> 20);
+            return Err(Failure::temporary(format!(
+                "unable to work with {most} MiB of memory at most: {needed} are needed (ulimit {option})"
+            )));
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// How many there may be depends on what else this user runs, so it is tried, where there is a limit.

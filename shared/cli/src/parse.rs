@@ -33,29 +33,40 @@ pub fn parse<A: Parser>() -> Result<Option<A>, Failure> {
     }
 }
 
-/// clap's message, without what may be a password that was typed in a wrong place: a word that belongs to no option, the value
-/// of what looks like a setting with a dot in its name, the rest of one that was cut by a space, and what stands before an @.
+/// clap's message, without what may be a password that was typed in a wrong place: a word that belongs to no option, what
+/// follows the name of an unknown one, the value of an option that takes a URL or a setting, the value of what looks like a
+/// setting with a dot in its name, and the rest of one that was cut by a space.
 fn without_values(error: &clap::Error, words: impl Iterator<Item = OsString>) -> String {
     let mut rendered = error.render().to_string();
     let words: Vec<OsString> = words.collect();
-    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
-        let Some(ContextValue::String(typed)) = error.get(kind) else { continue };
-        let name = typed.split_once('=').map(|(name, _)| name).filter(|name| name.is_empty() || name.contains('.'));
-        if error.kind() == ErrorKind::UnknownArgument && !typed.starts_with('-') && name.is_none() {
-            let place = words.iter().rposition(|word| word == typed.as_str());
-            let place = place.map_or_else(String::new, |place| format!(" {place}"));
-            return format!("unexpected argument{place}: it belongs to no option (not shown: it may be a password)");
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    let is_open = |option: &str| option.contains("<URL>") || option.contains("<KEY=VALUE>");
+    if let (Some(option), Some(value)) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue))
+        && is_open(option)
+    {
+        return rendered.replace(&format!(" '{value}'"), "");
+    }
+    for typed in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand].map(text) {
+        let Some(typed) = typed else { continue };
+        let setting = typed.split_once('=').map(|(name, _)| name).filter(|name| name.is_empty() || name.contains('.'));
+        if error.kind() == ErrorKind::UnknownArgument && setting.is_none() {
+            if !typed.starts_with('-') {
+                let place = words.iter().rposition(|word| word == typed);
+                let place = place.map_or_else(String::new, |place| format!(" {place}"));
+                return format!(
+                    "unexpected argument{place}: it belongs to no option (not shown: it may be a password)"
+                );
+            }
+            let name = typed.find(|c: char| c != '-' && !c.is_ascii_lowercase()).map(|end| &typed[..end]);
+            rendered = name.map_or(rendered.clone(), |name| rendered.replace(typed, &format!("{name}…")));
         }
-        if let Some((_, host)) = typed.rsplit_once('@') {
-            rendered = rendered.replace(&format!("'{typed}'"), &format!("'…@{host}'"));
-        }
-        let is_rest =
-            words.windows(2).any(|pair| pair[0].as_encoded_bytes().ends_with(b"=") && pair[1] == typed.as_str());
-        if name.is_some() || is_rest {
-            rendered = rendered.replace(
-                &format!("'{typed}'"),
-                &format!("'{}…'", name.map_or(String::new(), |name| format!("{name}="))),
-            );
+        let is_rest = words.windows(2).any(|pair| pair[0].as_encoded_bytes().ends_with(b"=") && pair[1] == typed);
+        if setting.is_some() || is_rest {
+            let name = setting.map_or(String::new(), |name| format!("{name}="));
+            rendered = rendered.replace(&format!("'{typed}'"), &format!("'{name}…'"));
         }
     }
     rendered

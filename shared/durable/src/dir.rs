@@ -107,7 +107,7 @@ impl Dir {
                 // For whom this one belongs to.
                 self.owner.gets(&made.fd);
                 if mode.intersects(Mode::RWXG) {
-                    self.owner.shares(&made.fd)?;
+                    self.owner.shares(&made.fd, Mode::RWXG | Mode::SGID)?;
                 }
                 Ok(Self { owner: Owner::of(&made.fd)?, ..made })
             }
@@ -149,6 +149,12 @@ impl Dir {
             self.child_at(name)
         });
         made.map_err(|error| self.failed("make a directory in", "", error))
+    }
+
+    /// The user to whom the directory belongs, unless that is this one, or this is root, who may do everything.
+    #[must_use]
+    pub fn stranger(&self) -> Option<u32> {
+        self.owner.stranger()
     }
 
     /// Owner and group of what root makes for somebody else in this directory; `None` where it belongs to who makes it.
@@ -266,6 +272,9 @@ impl Dir {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let file = File::from(openat(&self.fd, name.as_ref(), flags | WARY, Mode::from_raw_mode(mode))?);
         self.owner.gets(&file);
+        if mode & Mode::RWXG.as_raw_mode() != 0 {
+            self.owner.shares(&file, Mode::RGRP | Mode::WGRP)?;
+        }
         Ok(file)
     }
 

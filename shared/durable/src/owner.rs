@@ -70,13 +70,19 @@ impl Owner {
         }
     }
 
-    /// Lets the group write a directory that was made in one that it writes, whatever the umask said.
-    pub(crate) fn shares(self, made: impl AsFd) -> io::Result<()> {
+    /// Lets the group do `what` with something that was made in a directory that it writes, whatever the umask said.
+    pub(crate) fn shares(self, made: impl AsFd, what: Mode) -> io::Result<()> {
         if self.is_of_a_group() {
             let mode = Mode::from_raw_mode(fstat(&made)?.st_mode & 0o7777);
-            fchmod(made, mode | Mode::RWXG | Mode::SGID)?;
+            fchmod(made, mode | what)?;
         }
         Ok(())
+    }
+
+    /// The user to whom the directory belongs, unless that is this one, or this is root, who may do everything.
+    pub(crate) fn stranger(self) -> Option<u32> {
+        let is_stranger = !geteuid().is_root() && geteuid().as_raw() != self.uid;
+        is_stranger.then_some(self.uid)
     }
 
     /// Whether it is as after [`Self::gets`].

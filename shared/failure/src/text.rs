@@ -40,11 +40,15 @@ pub fn presentable(text: &str) -> String {
         let (scheme, after) = rest.split_at(start + 3);
         clean.push_str(scheme);
         let url = &after[..after.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')).unwrap_or(after.len())];
+        // Of the sentence around it.
+        let url = url.trim_end_matches([',', ';', ':', '.', ')']);
         let authority = &url[..url.find(['/', '?', '#']).unwrap_or(url.len())];
-        let parameters = if scheme.ends_with("file://") { None } else { url.find('?') };
+        let parameters = if scheme.ends_with("file://") { None } else { url.find(['?', '#']) };
         let has_port = authority.rsplit_once(':').is_none_or(|(_, port)| port.chars().all(|c| c.is_ascii_digit()));
         // A password may have a slash in it.
         let who = authority.rfind('@').or_else(|| if has_port { None } else { url.rfind('@') });
+        // Where no host stands, nobody knows what does.
+        let who = who.or((!has_port).then_some(authority.len()));
         let start = who.inspect(|_| clean.push('…')).unwrap_or(0);
         rest = match parameters.filter(|question| *question >= start) {
             Some(question) => {
@@ -72,6 +76,12 @@ mod tests {
                 "s3://build/a@b, http://127.0.0.1:80/a@b, file:///x@y",
             ),
             ("nothing ://", "nothing ://"),
+            (
+                "(http://host:80), http://host:80; https://host:443.",
+                "(http://host:80), http://host:80; https://host:443.",
+            ),
+            ("https://ops:hunter2%40host/x and s3://key:hunter2", "https://…/x and s3://…"),
+            ("http://[::1]:8333/x#hunter2", "http://[::1]:8333/x#…"),
             ("'https://host/x?token=hunter2/': no", "'https://host/x?…': no"),
             ("http://ops:hunter2@host/?a=hunter2 and file:///x?y", "http://…@host/?… and file:///x?y"),
         ] {

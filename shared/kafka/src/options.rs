@@ -101,7 +101,7 @@ impl OptionsFile {
 pub fn option(text: &str, tool: &str, fixed: &[&str]) -> Result<Given<Pair>, Infallible> {
     let option = try_option(text, tool, fixed).and_then(|(key, value)| {
         // Else its value is the next word, and taken for something that may be shown.
-        let cut = value.is_empty() && ["password", "secret", "token"].iter().any(|secret| key.contains(secret));
+        let cut = value.is_empty() && is_secret(&key);
         if cut { Err("expected KEY=VALUE without a space after the =".to_owned()) } else { Ok((key, value)) }
     });
     Ok(Given(option.map_err(|why| format!("--kafka: {why}"))))
@@ -128,8 +128,10 @@ pub fn check(typed: &[Given<Pair>], file: Option<&Given<OptionsFile>>, brokers: 
     if let Some(why) = wrong {
         return Err(Failure::usage(format!("{why} (see --help)")));
     }
-    if brokers.contains('@') {
-        return Err(Failure::usage("--brokers: expected host:port; user and password go to --kafka-file (see --help)"));
+    if brokers.contains(['@', '=']) {
+        return Err(Failure::usage(
+            "--brokers: expected host:port; options, user and password go to --kafka-file (see --help)",
+        ));
     }
     Ok(())
 }
@@ -140,11 +142,18 @@ pub fn all<'a>(typed: &'a [Given<Pair>], file: Option<&'a Given<OptionsFile>>) -
     file.chain(typed.iter().filter_map(Given::get))
 }
 
+/// Whether what has this name should not be seen.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["password", "secret", "token"].iter().any(|secret| name.contains(secret))
+}
+
 /// The name of an option that was typed where none is expected, if that is what `text` looks like.
 #[must_use]
 pub fn option_name(text: &str) -> Option<&str> {
     let (name, _) = text.split_once('=')?;
-    (is_name(name) && !Path::new(text).exists()).then_some(name)
+    let is_option = is_name(name) || is_secret(name);
+    (is_option && !Path::new(text).exists()).then_some(name)
 }
 
 /// The file that an option names, if it is one of those with keys or certificates.

@@ -34,8 +34,14 @@ impl FromStr for StoreUrl {
             let prefix = prefix.trim_matches('/');
             let doubled = prefix.split('/').any(|part| part.is_empty() || part == "." || part == "..");
             // Keys of AWS, or parameters as other tools take them: neither a bucket's name nor a prefix.
-            let more = bucket.contains('@') || text.contains(['?', '#']);
-            if more || bucket.is_empty() || (!prefix.is_empty() && doubled) || text.chars().any(char::is_control) {
+            let named = bucket.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+            let more = text.contains(['?', '#']);
+            if !named
+                || more
+                || bucket.is_empty()
+                || (!prefix.is_empty() && doubled)
+                || text.chars().any(char::is_control)
+            {
                 return Err(NotAStore);
             }
             let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
@@ -77,6 +83,8 @@ mod tests {
             "s3://b/a//c",
             "s3://b/../c",
             "s3://key:secret@b/c",
+            "s3://key:secret",
+            "s3://key:secret%40b/c",
             "s3://b/c?region=eu-west-1",
             "s3://b#c",
         ] {

@@ -27,7 +27,7 @@ const ROUNDS: u32 = 20;
 /// `current` is as it was then, and nothing half is visible.
 pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
     let mut interrupts = Interrupts::catch()?;
-    let shelf = Shelf::new(&args.into, &args.store.artifact);
+    let shelf = Shelf::new(&args.into, &args.store.artifact, args.store.timeout());
     let (mut wanted, mut here) = interrupts.or(find(args, &shelf, console)).await?;
     if args.dry_run {
         return foretell(&shelf, wanted, here, args.print_path, console, out);

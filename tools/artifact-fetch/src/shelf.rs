@@ -18,8 +18,6 @@ use std::time::{Duration, SystemTime};
 
 const HIDDEN: &str = ".artifact-fetch";
 const CURRENT: &str = "current";
-/// Only renames and small writes happen under the lock.
-const LOCK_LIMIT: Duration = Duration::from_secs(60);
 /// Tells two times of a file apart.
 const TICK: Duration = Duration::from_nanos(1);
 const REMOVAL_TRIES: u32 = 50;
@@ -33,12 +31,15 @@ pub(crate) const LONGEST_RECORD: u64 = 1 << 20;
 pub(crate) struct Shelf {
     path: PathBuf,
     layout: Layout,
+    /// How long the lock is waited for: only renames and small writes happen under it.
+    patience: Duration,
 }
 
 /// The shelf and what is hidden on it, both held open.
 struct Held {
     dir: Dir,
     hidden: Dir,
+    patience: Duration,
 }
 
 /// A tree that nobody sees yet; removed with this value unless it was put on the shelf.
@@ -98,9 +99,9 @@ impl Drop for Doomed {
 
 impl Shelf {
     /// The shelf in `dir`; touches nothing.
-    pub(crate) fn new(dir: &Path, layout: &Layout) -> Self {
+    pub(crate) fn new(dir: &Path, layout: &Layout, patience: Duration) -> Self {
         let path = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-        Self { path, layout: layout.clone() }
+        Self { path, layout: layout.clone(), patience }
     }
 
     /// Makes the directories.
@@ -118,13 +119,20 @@ impl Shelf {
     fn make(&self) -> Result<Held, Failure> {
         let dir = Dir::make(&self.path)?;
         let hidden = dir.child(HIDDEN)?;
-        Ok(Held { dir, hidden })
+        // Releases have the modes of their archives: whoever else is of the group could not remove them.
+        if let Some(user) = hidden.stranger() {
+            let (path, why) = (hidden.path().display(), "its directory belongs to user");
+            return Err(Failure::permanent(format!(
+                "unable to write {path}: {why} {user}; run this as that user, or as root"
+            )));
+        }
+        Ok(Held { dir, hidden, patience: self.patience })
     }
 
     /// The shelf, if it is there.
     fn held(&self) -> Result<Option<Held>, Failure> {
         let Some(dir) = Dir::open_if_there(&self.path)? else { return Ok(None) };
-        Ok(dir.child_if_there(HIDDEN)?.map(|hidden| Held { dir, hidden }))
+        Ok(dir.child_if_there(HIDDEN)?.map(|hidden| Held { dir, hidden, patience: self.patience }))
     }
 
     /// Directory of a release.
@@ -195,7 +203,7 @@ impl Shelf {
         let _lock = held.lock().await?;
         let dir = held.hidden.new_child("unpack-")?;
         let name = dir.path().file_name().unwrap_or_default().to_owned();
-        let own = held.hidden.lock(lock_of(&name), LOCK_LIMIT)?;
+        let own = held.hidden.lock(lock_of(&name), self.patience)?;
         Ok(Draft { dir, tree: Doomed { hidden: held.hidden, name, _lock: own } })
     }
 
@@ -212,8 +220,8 @@ impl Shelf {
     ) -> Result<(), Failure> {
         let name = self.layout.name(number);
         blocking(move || written.finish()).await?;
-        let Held { dir, hidden } = self.make()?;
-        let _lock = lock(&hidden).await?;
+        let Held { dir, hidden, patience } = self.make()?;
+        let _lock = lock(&hidden, patience).await?;
         if self.record(number)?.is_some() {
             return Ok(());
         }
@@ -255,19 +263,19 @@ impl Shelf {
             // A tree's own time says when it was last current, which is the order in which they go. The clock may have
             // been put back since the newest of them.
             let newest = self.releases(&held)?.into_iter().map(|(used, _)| used).max();
-            let now = newest.map_or(SystemTime::now(), |newest| SystemTime::now().max(newest + TICK));
+            let now = newest.map_or(SystemTime::now(), |newest| SystemTime::now().max(after(newest)));
             if let Some(before) = before {
                 touch(&held.dir, &self.layout.name(before), now)?;
             }
             let name = self.layout.name(number);
-            touch(&held.dir, &name, now + TICK)?;
+            touch(&held.dir, &name, after(now))?;
             held.dir.switch_link(CURRENT, Path::new(&name))?;
         }
         Ok(Some(self.retire(&held, number, before, keep)))
     }
 
     /// The releases on the shelf, and when each was last current.
-    fn releases(&self, Held { dir, hidden }: &Held) -> Result<Vec<(SystemTime, ReleaseNumber)>, Failure> {
+    fn releases(&self, Held { dir, hidden, .. }: &Held) -> Result<Vec<(SystemTime, ReleaseNumber)>, Failure> {
         let names = dir.names().map_err(|error| dir.failed("read", "", error))?;
         let prefix = self.layout.prefix();
         let numbers = names.iter().filter_map(|name| name.to_str()?.strip_prefix(&prefix)?.parse().ok());
@@ -291,13 +299,13 @@ impl Shelf {
         releases.sort_unstable_by_key(|(used, number)| {
             Reverse((*number == current, Some(*number) == before, *used, *number))
         });
-        let Held { dir, hidden } = held;
+        let Held { dir, hidden, patience } = held;
         let mut removed = Vec::new();
         for (_, number) in releases.into_iter().skip(1 + keep) {
             let tree = self.layout.name(number);
             if dir.entry(&tree).is_ok_and(|there| there.is_some()) {
                 let name = OsString::from(format!("old-{tree}-{}", std::process::id()));
-                let own = hidden.lock(lock_of(&name), LOCK_LIMIT)?;
+                let own = hidden.lock(lock_of(&name), *patience)?;
                 dir.rename(&tree, hidden, &name).map_err(|error| dir.failed("remove", &tree, error))?;
                 removed.push(Doomed { hidden: hidden.clone(), name, _lock: own });
             }
@@ -317,12 +325,12 @@ impl Shelf {
 
 impl Held {
     async fn lock(&self) -> Result<Lock, Failure> {
-        lock(&self.hidden).await
+        lock(&self.hidden, self.patience).await
     }
 
     /// Removes what dead runs left. The caller holds the lock.
     fn sweep(&self) -> Result<(), Failure> {
-        let Self { dir, hidden } = self;
+        let Self { dir, hidden, .. } = self;
         for name in hidden.names().map_err(|error| hidden.failed("read", "", error))? {
             let Ok(Some(left)) = hidden.entry(&name) else { continue };
             let shown = name.to_string_lossy().into_owned();
@@ -357,10 +365,15 @@ impl Held {
     }
 }
 
+/// The next time, where there is one.
+fn after(time: SystemTime) -> SystemTime {
+    time.checked_add(TICK).unwrap_or(time)
+}
+
 /// Waits on a thread of its own, so that signals are heard meanwhile.
-async fn lock(hidden: &Dir) -> Result<Lock, Failure> {
+async fn lock(hidden: &Dir, patience: Duration) -> Result<Lock, Failure> {
     let hidden = hidden.clone();
-    blocking(move || hidden.lock("lock", LOCK_LIMIT)).await
+    blocking(move || hidden.lock("lock", patience)).await
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {

@@ -3,14 +3,12 @@
 use crate::index_name::IndexName;
 use crate::share::Share;
 use bytesize::ByteSize;
-use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
-use clap::error::ErrorKind;
-use clap::{Arg, Args as Group, Command, Parser, ValueEnum};
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args as Group, Parser, ValueEnum};
 use cli::Verbosity;
 use failure::Failure;
 use kafka::{Given, OptionsFile, Pair};
 use std::convert::Infallible;
-use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 use url::Url;
@@ -113,7 +111,7 @@ pub(crate) struct Kafka {
 #[command(next_help_heading = "Search")]
 pub(crate) struct Search {
     /// Elasticsearch or OpenSearch
-    #[arg(long, value_name = "URL", env = "SEARCH_URL", hide_env_values = true, value_parser = UrlWithoutUser)]
+    #[arg(long, value_name = "URL", env = "SEARCH_URL", hide_env_values = true, value_parser = url)]
     #[arg(required_unless_present = "print_template")]
     url: Option<Url>,
     /// User; the password is in --password-file or $SEARCH_PASSWORD
@@ -279,22 +277,6 @@ impl Search {
     /// The server.
     pub(crate) fn url(&self) -> &Url {
         self.url.as_ref().expect("required unless the template is printed, for which no server is asked")
-    }
-}
-
-/// Reads the URL of the server. One with a password is refused without being shown, as clap would show it.
-#[derive(Clone, Copy, Debug)]
-struct UrlWithoutUser;
-
-impl TypedValueParser for UrlWithoutUser {
-    type Value = Url;
-
-    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<Url, clap::Error> {
-        let url = value.to_str().ok_or_else(|| "not a URL".to_owned()).and_then(url);
-        url.map_err(|why| {
-            let mut command = command.clone();
-            command.error(ErrorKind::ValueValidation, format!("invalid value for '--url <URL>': {why}"))
-        })
     }
 }
 

@@ -34,8 +34,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Wrong options, files that can't be read, a server that refuses everything, a signal; with `--once`, no progress.
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let console = Console::new(env!("CARGO_BIN_NAME"), args.verbosity).impatient();
-    let signals = Signals::catch(None)?;
+    // Files that are pipes are waited for, which a signal ends in its usual way.
     let courier = Arc::new(Courier::new(args, console)?);
+    let signals = Signals::catch(None)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::io("unable to start threads", error))?;
     let (sender, news) = channel();

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response, StatusCode};
+use serde::Deserialize;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -106,7 +107,11 @@ impl Search {
         let request = self.client.put(url).header(CONTENT_TYPE, "application/json").body(body);
         let response = request.send().await.map_err(|error| failed(Class::Temporary, told(&error)))?;
         if response.status().is_success() {
-            return Ok(());
+            let answer =
+                read(response, LONGEST_ANSWER).await.map_err(|error| failed(Class::Temporary, told(&error)))?;
+            let acknowledged = serde_json::from_slice(&answer).is_ok_and(|Acknowledged { acknowledged }| acknowledged);
+            let why = || format!("an answer that does not acknowledge it: {}", words(&answer));
+            return if acknowledged { Ok(()) } else { Err(failed(Class::Temporary, why())) };
         }
         match refused(response).await {
             Outcome::Busy(why, _) | Outcome::Again(why, _) => Err(failed(Class::Temporary, why)),
@@ -173,7 +178,7 @@ async fn refused(response: Response) -> Outcome {
 fn headers(search: &args::Search) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     let from_environment = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let value = if let Some(user) = &search.user {
+    let value = if let Some(user) = search.user.as_ref().filter(|user| !user.is_empty()) {
         let password = match &search.password_file {
             Some(path) => Some(secret("--password-file", path)?),
             None => from_environment("SEARCH_PASSWORD"),
@@ -191,12 +196,19 @@ fn headers(search: &args::Search) -> Result<HeaderMap, Failure> {
         key.map(|key| format!("ApiKey {key}"))
     };
     if let Some(value) = value {
-        let mut value =
-            HeaderValue::from_str(&value).map_err(|_| Failure::permanent("a password or key that is no text"))?;
+        let mut value = HeaderValue::from_str(&value).map_err(|_| {
+            Failure::permanent("unable to use the API key: it holds a line break or another character that no key has")
+        })?;
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
     }
     Ok(headers)
+}
+
+/// The answer to a template that was taken.
+#[derive(Deserialize)]
+struct Acknowledged {
+    acknowledged: bool,
 }
 
 /// The body of an answer, to its end, or a little beyond `longest` bytes.
