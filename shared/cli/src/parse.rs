@@ -60,7 +60,8 @@ fn without_values(error: &clap::Error, words: impl Iterator<Item = OsString>) ->
                     "unexpected argument{place}: it belongs to no option (not shown: it may be a password)"
                 );
             }
-            let name = typed.find(|c: char| c != '-' && !c.is_ascii_lowercase()).map(|end| &typed[..end]);
+            let name =
+                typed.find(|c: char| !matches!(c, '-' | '.') && !c.is_ascii_lowercase()).map(|end| &typed[..end]);
             rendered = name.map_or(rendered.clone(), |name| rendered.replace(typed, &format!("{name}…")));
         }
         let is_rest = words.windows(2).any(|pair| pair[0].as_encoded_bytes().ends_with(b"=") && pair[1] == typed);

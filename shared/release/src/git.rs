@@ -1,9 +1,8 @@
 //! git in one repository, with a deadline and without what a hook or a Jenkins step has in its environment for another.
 
-use rustix::process::{Pid, Signal, kill_process};
+use process::Group;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -18,9 +17,6 @@ const ELSEWHERE: [&str; 6] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
 ];
-
-/// What git may take to end its helpers.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// The git of one directory.
 #[derive(Clone, Debug)]
@@ -56,21 +52,19 @@ impl Git {
         // Looking must not write: a status would refresh the index otherwise, beside whoever works in the checkout.
         command.env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn()?;
-        let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        let mut work = pin!(async move {
+        // Its helpers, one that waits for a server for instance, end with it.
+        let mut child = command.process_group(0).spawn()?;
+        let mut group = Group::of(&child);
+        let work = async move {
             if let Some(mut pipe) = child.stdin.take() {
                 // A git that does not read its input says why by its exit code.
                 let _ = pipe.write_all(stdin).await;
             }
             child.wait_with_output().await
-        });
-        if let Ok(finished) = tokio::time::timeout(self.timeout, &mut work).await {
-            return finished;
-        }
-        // Asked to end, it ends its helpers too, one that waits for a server for instance.
-        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
-        let _ = tokio::time::timeout(GRACE, work).await;
-        Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))
+        };
+        let finished = tokio::time::timeout(self.timeout, work).await;
+        let output = finished.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))?;
+        group.ended();
+        output
     }
 }

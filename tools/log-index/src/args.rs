@@ -291,7 +291,7 @@ fn options_file(path: &str) -> Result<Given<OptionsFile>, Infallible> {
 fn url(text: &str) -> Result<Url, String> {
     let url: Url = text.parse().map_err(|error| format!("not a URL: {error}"))?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
-        return Err("expected http://host:port or https://host:port".to_owned());
+        return Err("expected a URL such as https://127.0.0.1:9200".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err("expected a URL without ? and #".to_owned());

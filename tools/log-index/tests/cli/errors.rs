@@ -88,7 +88,7 @@ fn credentials() {
     let run = run.run().succeeds();
     assert!(!run.stderr_str().contains(secret));
     let tool = harness.tool().args(["--once", "--api-key-file"]).arg(file("key", "bad\u{1}key"));
-    tool.run().fails_with(1).stderr_contains("a password or key that is no text");
+    tool.run().fails_with(1).stderr_contains("it holds a line break");
 }
 
 /// What a server is shown: the user and password of files and environment, or the key.
@@ -221,7 +221,7 @@ fn wrong_usage() {
         tool().args(words).run().fails_with(2).stderr_is_one_line().stderr_contains(text);
     };
     replaced("--url", "http://u:p@s:1", "no user in the URL");
-    replaced("--url", "ftp://s:1", "expected http://host:port");
+    replaced("--url", "ftp://s:1", "expected a URL such as https://127.0.0.1:9200");
     replaced("--url", "http://s:1?a=b", "without ? and #");
     replaced("--index", "Logs", "no capital letters");
     replaced("--topic", "a b", "letters, digits");
