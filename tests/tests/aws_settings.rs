@@ -272,7 +272,9 @@ fn profiles() {
     let _at_the_top = cloud.keyed(audit).env("AWS_PROFILE", "top").run().succeeds();
     let elsewhere = cloud.keyed(audit).env("AWS_PROFILE", "virtual").args(["--timeout", "20s"]).run();
     assert!(elsewhere.stderr_str().contains("unable to reach build.s3.invalid:8333"), "{}", elsewhere.report());
-    for (profile, words) in [("wrong", "endpoint_url of the profile wrong is no URL"), ("far", "is no URL such as http://")] {
+    for (profile, words) in
+        [("wrong", "endpoint_url of the profile wrong is no URL"), ("far", "is no URL such as http://")]
+    {
         let run = cloud.keyed(audit).env("AWS_PROFILE", profile).run().fails_with(1).stderr_is_one_line();
         let _run = run.stderr_contains(words);
     }
