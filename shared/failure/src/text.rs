@@ -46,7 +46,8 @@ pub fn presentable(text: &str) -> String {
         let parameters = if scheme.ends_with("file://") { None } else { url.find(['?', '#']) };
         // A second colon stands in an IPv6 address alone.
         let has_port = authority.rsplit_once(':').is_none_or(|(host, port)| {
-            port.chars().all(|c| c.is_ascii_digit()) && (host.starts_with('[') || !host.contains(':'))
+            (host.starts_with('[') && port.ends_with(']'))
+                || port.chars().all(|c| c.is_ascii_digit()) && (host.starts_with('[') || !host.contains(':'))
         });
         // A password may have a slash in it.
         let who = authority.rfind('@').or_else(|| if has_port { None } else { url.rfind('@') });
@@ -85,6 +86,7 @@ mod tests {
             ),
             ("https://ops:hunter2%40host/x and s3://key:hunter2", "https://…/x and s3://…"),
             ("http://[::1]:8333/x#hunter2", "http://[::1]:8333/x#…"),
+            ("http://[fd00:ec2::254]/latest and http://[::1]", "http://[fd00:ec2::254]/latest and http://[::1]"),
             ("https://x:hunter2%40host:1/x", "https://…/x"),
             ("'https://host/x?token=hunter2/': no", "'https://host/x?…': no"),
             ("http://ops:hunter2@host/?a=hunter2 and file:///x?y", "http://…@host/?… and file:///x?y"),
