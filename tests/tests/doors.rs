@@ -281,7 +281,7 @@ fn a_lock_that_is_held() {
     let waits = [
         ("store/.lock", "", "--timeout 1s"),
         ("store/.lock", "", "--timeout 1s"),
-        ("into/.artifact-fetch/lock", "--release 1", ""),
+        ("into/.artifact-fetch/lock", "--release 1", "--release 1 --timeout 1s"),
         ("conf/.fleet.cfg.lock", "--allow-empty", "--allow-empty --timeout 1s"),
         ("state/lock", "--for 600s", "--for 1s"),
         ("state/lock", "", ""),
@@ -310,12 +310,7 @@ fn a_lock_that_is_held() {
             return;
         }
         let mut run = with(more).start();
-        wait_until("the signals to be caught", || {
-            let status = fs::read_to_string(format!("/proc/{}/status", run.pid())).unwrap();
-            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim().to_owned();
-            let terminate = u64::from_str_radix(&caught, 16).unwrap() & (1 << 14) != 0;
-            if terminate { Ok(()) } else { Err(caught) }
-        });
+        run.wait_until_it_catches_signals();
         assert!(run.is_running());
         run.terminate();
         let _run = run.wait().killed_by(15);

@@ -151,10 +151,13 @@ impl Dir {
         made.map_err(|error| self.failed("make a directory in", "", error))
     }
 
-    /// The user to whom the directory belongs, unless that is this one, or this is root, who may do everything.
-    #[must_use]
-    pub fn stranger(&self) -> Option<u32> {
-        self.owner.stranger()
+    /// Refuses a directory of another user, also where a group writes it: for what only its owner can do.
+    ///
+    /// # Errors
+    /// It belongs neither to this user nor is this root.
+    pub fn expect_own(&self) -> Result<(), Failure> {
+        let refused = || Failure::permanent(format!("unable to write {}: {}", self.path.display(), self.owner.whose()));
+        if self.owner.is_anothers() { Err(refused()) } else { Ok(()) }
     }
 
     /// Owner and group of what root makes for somebody else in this directory; `None` where it belongs to who makes it.

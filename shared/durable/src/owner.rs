@@ -79,10 +79,14 @@ impl Owner {
         Ok(())
     }
 
-    /// The user to whom the directory belongs, unless that is this one, or this is root, who may do everything.
-    pub(crate) fn stranger(self) -> Option<u32> {
-        let is_stranger = !geteuid().is_root() && geteuid().as_raw() != self.uid;
-        is_stranger.then_some(self.uid)
+    /// Whether it belongs neither to this user nor is this root, who may do everything.
+    pub(crate) fn is_anothers(self) -> bool {
+        self.uid != geteuid().as_raw() && !geteuid().is_root()
+    }
+
+    /// What to do about a directory of another user.
+    pub(crate) fn whose(self) -> String {
+        format!("its directory belongs to user {}; run this as that user, or as root", self.uid)
     }
 
     /// Whether it is as after [`Self::gets`].
@@ -100,12 +104,11 @@ impl Owner {
 
     /// What helps a user who may not do something in the directory of another one.
     pub(crate) fn explain(self, error: io::Error) -> io::Error {
-        let is_anothers = self.uid != geteuid().as_raw() && !geteuid().is_root() && !self.is_of_a_group();
+        let may_not = self.is_anothers() && !self.is_of_a_group();
         // One of the kernel, not one of those above.
-        if !is_anothers || error.kind() != ErrorKind::PermissionDenied || error.raw_os_error().is_none() {
+        if !may_not || error.kind() != ErrorKind::PermissionDenied || error.raw_os_error().is_none() {
             return error;
         }
-        let why = format!("{error}: its directory belongs to user {}; run this as that user, or as root", self.uid);
-        io::Error::new(ErrorKind::PermissionDenied, why)
+        io::Error::new(ErrorKind::PermissionDenied, format!("{error}: {}", self.whose()))
     }
 }

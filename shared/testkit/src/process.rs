@@ -4,6 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{Read, Write as _};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::wait::wait_until;
 
 /// A program to run, in an environment that holds only `PATH`, `HOME` and `TMPDIR` (an empty directory of its own),
 /// `LC_ALL=C` and `TZ=UTC`.
@@ -201,6 +204,19 @@ impl Running {
     /// Sends SIGINT and returns at once.
     pub fn interrupt(&self) {
         self.signal(Signal::INT);
+    }
+
+    /// Waits until SIGTERM no longer ends the process by itself.
+    ///
+    /// # Panics
+    /// The process has ended, or never catches it.
+    pub fn wait_until_it_catches_signals(&self) {
+        wait_until("the signals to be caught", || {
+            let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default().trim();
+            let terminate = u64::from_str_radix(caught, 16).is_ok_and(|mask| mask & (1 << 14) != 0);
+            if terminate { Ok(()) } else { Err(caught.to_owned()) }
+        });
     }
 
     /// Everything on stdout so far.

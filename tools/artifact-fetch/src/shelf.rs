@@ -120,12 +120,7 @@ impl Shelf {
         let dir = Dir::make(&self.path)?;
         let hidden = dir.child(HIDDEN)?;
         // Releases have the modes of their archives: whoever else is of the group could not remove them.
-        if let Some(user) = hidden.stranger() {
-            let (path, why) = (hidden.path().display(), "its directory belongs to user");
-            return Err(Failure::permanent(format!(
-                "unable to write {path}: {why} {user}; run this as that user, or as root"
-            )));
-        }
+        hidden.expect_own()?;
         Ok(Held { dir, hidden, patience: self.patience })
     }
 

@@ -86,12 +86,7 @@ fn a_signal_ends_the_wait_for_the_lock() {
                 if said.contains("is here already") { Ok(()) } else { Err(said) }
             });
         } else {
-            wait_until("the signals to be caught", || {
-                let status = fs::read_to_string(format!("/proc/{}/status", run.pid())).unwrap();
-                let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim().to_owned();
-                let terminate = u64::from_str_radix(&caught, 16).unwrap() & (1 << 14) != 0;
-                if terminate { Ok(()) } else { Err(caught) }
-            });
+            run.wait_until_it_catches_signals();
         }
         assert!(run.is_running());
         run.terminate();

@@ -82,6 +82,7 @@ fn credentials() {
     let tool = harness.tool().args(["--user", "u", "--password-file"]);
     tool.arg(file("empty", "\n")).run().fails_with(1).stderr_contains("nothing in ");
     harness.tool().args(["--user", "u"]).run().fails_with(2).stderr_contains("SEARCH_PASSWORD");
+    harness.tool().arg("--once").env("SEARCH_USER", "").run().succeeds();
     let secret = "s\u{e9}cret\"word";
     let run = harness.tool().args(["--user", "u", "--once", "-v"]).env("SEARCH_PASSWORD", secret);
     harness.produce(&[Record::line("1", "x")]);

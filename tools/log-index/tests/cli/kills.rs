@@ -85,6 +85,15 @@ struct Figures {
     letters: usize,
 }
 
+/// Ends a member by a signal; its counters. `has_a_ghost`: a member of its name was killed. A request of that one may come to
+/// the broker after those of its successor, which the broker then takes for the older one: it ends by itself then, with 1.
+fn end(member: Running, has_a_ghost: bool) -> Vec<u8> {
+    member.terminate();
+    let ended = member.wait();
+    let is_replaced = ended.code == Some(1) && ended.stderr_str().contains("has joined the group as this member");
+    if has_a_ghost && is_replaced { ended.stdout } else { ended.killed_by(15).stdout }
+}
+
 /// One run: members that are killed, that end and that come back, in front of a server that fails.
 fn run(seed: Seed) -> Result<Figures, String> {
     let mut rng = seed.rng();
@@ -101,7 +110,7 @@ fn run(seed: Seed) -> Result<Figures, String> {
     };
     let mut members: BTreeMap<usize, Running> = BTreeMap::new();
     let mut figures = Figures { records: truth.records.len(), ..Figures::default() };
-    let mut outputs = Vec::new();
+    let (mut outputs, mut killed) = (Vec::new(), BTreeSet::new());
     members.insert(0, start(0));
     for (part, records) in truth.records.chunks(500).enumerate() {
         harness.produce(records);
@@ -118,6 +127,7 @@ fn run(seed: Seed) -> Result<Figures, String> {
         match (members.remove(&name), rng.random_range(0..3)) {
             (Some(mut member), 0 | 1) => {
                 member.kill();
+                killed.insert(name);
                 outputs.push(member.stdout_so_far());
                 figures.kills += 1;
                 // Back at once, or gone until somebody else has its partitions.
@@ -126,8 +136,7 @@ fn run(seed: Seed) -> Result<Figures, String> {
                 }
             }
             (Some(member), _) => {
-                member.terminate();
-                outputs.push(member.wait().killed_by(15).stdout);
+                outputs.push(end(member, killed.contains(&name)));
                 members.insert(name, start(name));
             }
             (None, _) if part < 5 => {
@@ -152,12 +161,8 @@ fn run(seed: Seed) -> Result<Figures, String> {
         let group = harness.describe();
         Err(format!("{at:?} of {ends:?}: {group}: {:?}", members.iter().map(says).collect::<Vec<_>>()))
     });
-    for member in members.into_values() {
-        member.terminate();
-        let ended = member.wait();
-        // A request of its predecessor, which was killed, may have come to the broker after its own: it has had to end then.
-        let is_replaced = ended.code == Some(1) && ended.stderr_str().contains("has joined the group as this member");
-        outputs.push(if is_replaced { ended.stdout } else { ended.killed_by(15).stdout });
+    for (name, member) in members {
+        outputs.push(end(member, killed.contains(&name)));
     }
     for output in &outputs {
         figures.existing += check_stats(output)["existing"].as_u64().unwrap_or(0);

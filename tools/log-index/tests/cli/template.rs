@@ -2,6 +2,8 @@
 
 use crate::harness::{Harness, Record, check_stats};
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use testkit::Tool;
 
 fn tool() -> Tool {
@@ -33,6 +35,23 @@ fn printed_without_any_server() {
         .run()
         .fails_with(75)
         .stderr_is_one_line();
+}
+
+/// A page of something in between is no template that was put.
+#[test]
+fn only_what_is_acknowledged_is_put() {
+    for answer in ["<html>sign in</html>", "{}", "{\"acknowledged\":false}", ""] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _asked = stream.read(&mut [0; 65_536]);
+                let _answered = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{answer}", answer.len());
+            }
+        });
+        let run = tool().args(["--index", "i", "--url", &url, "--put-template"]).run().fails_with(75);
+        run.stderr_is_one_line().stderr_contains("an answer that does not acknowledge it");
+    }
 }
 
 /// A line that is a date alone, a header that is one, and objects of ECS come first; all the others are documents all the same,

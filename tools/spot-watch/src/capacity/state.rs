@@ -107,7 +107,7 @@ impl Raise {
         }
     }
 
-    /// The state in which the rise is told. AWS takes a token that it sees again for the same request, so that asking twice
+    /// The state in which the rise is reported. AWS takes a token that it sees again for the same request, so that asking twice
     /// is asking once.
     pub(crate) fn granted(self, sight: Sight) -> Self {
         match self {

@@ -73,7 +73,7 @@ fn garbage_is_no_notice_and_is_told() {
     for body in ["", "none", "<html>captive portal</html>", "{\"action\":", "{}", "\u{1b}[31m"] {
         let harness = Harness::new();
         let run = harness.raising().start();
-        // A trouble is told once, with its first reason. On a machine that is busy that may be another one: then again.
+        // Trouble is reported once, with its first reason. On a busy machine that may be another one: try again then.
         for trouble in 1.. {
             harness.imds.set("spot/instance-action", Some(body));
             let degraded = wait_for(&run, "degraded", trouble);
