@@ -680,12 +680,12 @@ mod tests {
     fn almost_a_file_of_checksums() {
         let stream = Stream::new(&LINES, End::Finished);
         let (data, file) = on_disk(stream.data.clone());
+        let acked = [0, 4, data.len() as u64, u64::MAX];
         testkit::comes_to_an_end("almost_a_file_of_checksums", &[&stream.sums], |sums| {
-            for acked in [0, 4, data.len() as u64, u64::MAX] {
-                let sums = Sums::read(sums).unwrap();
-                let recovered = Recovered::of(file.try_clone().unwrap(), sums, acked, data.len() as u64).unwrap();
-                assert!(recovered.lost.iter().all(|lost| lost.start < lost.end), "{:?}", recovered.lost);
-            }
+            let acked = acked[sums.iter().map(|byte| usize::from(*byte)).sum::<usize>() % acked.len()];
+            let sums = Sums::read(sums).unwrap();
+            let recovered = Recovered::of(file.try_clone().unwrap(), sums, acked, data.len() as u64).unwrap();
+            assert!(recovered.lost.iter().all(|lost| lost.start < lost.end), "{:?}", recovered.lost);
         });
     }
 }
