@@ -69,9 +69,8 @@ mod tests {
     use super::*;
     use crate::StoreArgs;
     use async_trait::async_trait;
-    use bytes::Bytes;
     use std::sync::{Arc, Mutex};
-    use store::{Head, Listed, Store};
+    use store::{Arrived, Head, Listed, Store};
 
     /// A store that does what it is asked, and answers a write with the error that it was given.
     #[derive(Debug)]
@@ -113,7 +112,7 @@ mod tests {
             self.store.list(prefix).await
         }
 
-        async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, StoreError> {
+        async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Arrived, StoreError> {
             self.store.read(key, tag, offset, length).await
         }
     }

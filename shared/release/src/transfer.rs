@@ -1,22 +1,20 @@
 //! One pass over an archive in the store: downloaded, hashed and consumed at the same time, on bounded memory.
 
+mod pace;
+mod ranges;
+
 use crate::record::Artifact;
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use crc_fast::{CrcAlgorithm, Digest as Crc};
 use failure::Failure;
-use futures_util::{StreamExt, stream};
+use ranges::{Range, Source};
 use sha2::{Digest, Sha256};
-use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use store::{Head, Objects};
 use tokio::sync::mpsc;
 
-/// Bytes asked for at once.
-const RANGE: u64 = 4 << 20;
-/// Requests under way at once.
-const AT_ONCE: usize = 3;
 /// Bytes that a core's own cache holds with room to spare.
 const CACHED: usize = 64 << 10;
 
@@ -56,20 +54,10 @@ pub async fn read_through<T: Send + 'static>(
     let unable = |error| Failure::io("unable to start a thread", error);
     let hasher = thread::Builder::new().name("hash".into()).spawn(move || hash(arriving, &to_consumer));
     let hasher = hasher.map_err(unable)?;
-    let consumer = move || consume(Arriving { from: hashed, now: VecDeque::new(), ended: false });
+    let consumer = move || consume(Arriving { from: hashed, now: None, ended: false });
     let consumer = thread::Builder::new().name("unpack".into()).spawn(consumer).map_err(unable)?;
 
-    let size = head.size;
-    let ranges = (0..size.div_ceil(RANGE)).map(|index| (index * RANGE, RANGE.min(size - index * RANGE)));
-    let mut parts =
-        stream::iter(ranges).map(|(offset, length)| store.read(key, &head.tag, offset, length)).buffered(AT_ONCE);
-    while let Some(pieces) = parts.next().await {
-        let pieces = pieces?;
-        arrived(pieces.iter().map(|piece| piece.len() as u64).sum());
-        if to_hash.send(Some(pieces)).await.is_err() {
-            break;
-        }
-    }
+    Source::new(store, key, head).send_all(arrived, &to_hash).await?;
     // The end said aloud: a stream that merely stops was given up, and must not look whole to anybody.
     let _ = to_hash.send(None).await;
     let broken = || Failure::temporary("a thread broke down while reading");
@@ -78,19 +66,17 @@ pub async fn read_through<T: Send + 'static>(
     Ok((sums, consumed))
 }
 
-/// One range, in the pieces it came in; `None` is the end.
-type Range = Option<Vec<Bytes>>;
-
-fn hash(mut arriving: mpsc::Receiver<Range>, to_consumer: &SyncSender<Range>) -> Option<Sums> {
+/// `None` is the end.
+fn hash(mut arriving: mpsc::Receiver<Option<Range>>, to_consumer: &SyncSender<Option<Range>>) -> Option<Sums> {
     let mut sha256 = Sha256::new();
     let mut crc = Crc::new(CrcAlgorithm::Crc64Nvme);
-    while let Some(pieces) = arriving.blocking_recv()? {
+    while let Some(range) = arriving.blocking_recv()? {
         // Both sums over bytes that stay in the cache between them.
-        for bytes in pieces.iter().flat_map(|piece| piece.chunks(CACHED)) {
+        for bytes in range.pieces.iter().flat_map(|piece| piece.chunks(CACHED)) {
             sha256.update(bytes);
             crc.update(bytes);
         }
-        let _ = to_consumer.send(Some(pieces));
+        let _ = to_consumer.send(Some(range));
     }
     let _ = to_consumer.send(None);
     Some(Sums { sha256: sha256.finalize().into(), crc64nvme: crc.finalize() })
@@ -99,20 +85,22 @@ fn hash(mut arriving: mpsc::Receiver<Range>, to_consumer: &SyncSender<Range>) ->
 /// The archive's bytes as they arrive.
 #[derive(Debug)]
 pub struct Arriving {
-    from: Receiver<Range>,
-    now: VecDeque<Bytes>,
+    from: Receiver<Option<Range>>,
+    now: Option<Range>,
     ended: bool,
 }
 
 impl Read for Arriving {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            if let Some(piece) = self.now.front_mut() {
+            if let Some(range) = &mut self.now
+                && let Some(piece) = range.pieces.front_mut()
+            {
                 let length = piece.len().min(buffer.len());
                 piece.copy_to_slice(&mut buffer[..length]);
                 // Given back at once: a range is memory that the next one needs.
                 if piece.is_empty() {
-                    self.now.pop_front();
+                    range.pieces.pop_front();
                 }
                 if length > 0 || buffer.is_empty() {
                     return Ok(length);
@@ -121,7 +109,7 @@ impl Read for Arriving {
                 return Ok(0);
             } else {
                 match self.from.recv() {
-                    Ok(Some(pieces)) => self.now = pieces.into(),
+                    Ok(Some(range)) => self.now = Some(range),
                     Ok(None) => self.ended = true,
                     Err(_) => return Err(io::Error::other("the download was given up")),
                 }

@@ -6,13 +6,12 @@
 
 use crate::objects::LONGEST_SMALL;
 use crate::{
-    Attributes, Completion, Condition, Head, Listed, Object, Objects, Part, PartBody, Put, StoreError, Tag, Upload,
-    Uploads,
+    Arrived, Attributes, Completion, Condition, Head, Listed, Object, Objects, Part, PartBody, Put, StoreError, Tag,
+    Upload, Uploads,
 };
 use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
 use durable::{Dir, Entry, Lock, if_there};
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
@@ -206,7 +205,7 @@ impl Objects for FileStore {
         .await
     }
 
-    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, StoreError> {
+    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Arrived, StoreError> {
         let (key, tag) = (key.to_owned(), tag.clone());
         self.blocking(move |store| {
             let dir = store.held()?;
@@ -220,7 +219,7 @@ impl Objects for FileStore {
                 file.read_exact_at(&mut bytes, offset)?;
                 Ok(bytes)
             };
-            Ok(vec![read().map_err(unable)?.into()])
+            Ok(Arrived { pieces: vec![read().map_err(unable)?.into()], first_byte: Duration::ZERO })
         })
         .await
     }
@@ -384,7 +383,7 @@ mod tests {
         let (_dir, store) = store();
         fs::write(store.path("a-1.tar"), "one").unwrap();
         let seen = store.head("a-1.tar").await.unwrap().unwrap();
-        assert_eq!(store.read("a-1.tar", &seen.tag, 1, 2).await.unwrap(), ["ne"]);
+        assert_eq!(store.read("a-1.tar", &seen.tag, 1, 2).await.unwrap().pieces, ["ne"]);
         fs::write(store.path("new"), "two").unwrap();
         fs::rename(store.path("new"), store.path("a-1.tar")).unwrap();
         let changed = store.read("a-1.tar", &seen.tag, 1, 2).await.unwrap_err();

@@ -4,7 +4,7 @@ use crate::{Attributes, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 /// Bytes of the largest object that is read as a record or a list.
@@ -82,6 +82,15 @@ pub struct Listed {
     pub modified: SystemTime,
 }
 
+/// A part of an object, as it came.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// Its bytes, in pieces: joined, they would stand in memory twice.
+    pub pieces: Vec<Bytes>,
+    /// How long the store took to begin its answer.
+    pub first_byte: Duration,
+}
+
 /// Objects of a store. Keys are plain names; the store puts its own prefix before them.
 #[async_trait]
 pub trait Objects: fmt::Debug + Send + Sync {
@@ -109,7 +118,6 @@ pub trait Objects: fmt::Debug + Send + Sync {
     /// All objects whose key starts with `prefix`.
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
 
-    /// `length` bytes from `offset` of the object in the state `tag`, in the pieces they came in: joined, they would
-    /// stand in memory twice.
-    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, StoreError>;
+    /// `length` bytes from `offset` of the object in the state `tag`.
+    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Arrived, StoreError>;
 }

@@ -2,15 +2,15 @@
 
 use crate::objects::LONGEST_SMALL;
 use crate::{
-    Attributes, Completion, Condition, Encryption, Head, Listed, Object, Objects, Part, PartBody, Put, StoreError, Tag,
-    Upload, Uploads,
+    Arrived, Attributes, Completion, Condition, Encryption, Head, Listed, Object, Objects, Part, PartBody, Put,
+    StoreError, Tag, Upload, Uploads,
 };
 use async_trait::async_trait;
 use aws::AwsArgs;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{Builder, RequestChecksumCalculation};
+use aws_sdk_s3::config::{Builder, RequestChecksumCalculation, ResponseChecksumValidation};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectError;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
@@ -20,12 +20,11 @@ use aws_sdk_s3::types::{
 };
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
 use failure::Failure;
 use retry::Backoff;
 use std::error::Error;
 use std::fmt::Display;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use uuid::Uuid;
 
 /// Metadata of an artifact: the build that uploaded it, so that a lost reply can be settled.
@@ -55,7 +54,12 @@ impl S3Store {
         let access = args.access().await?;
         let shared = &access.sdk;
         let checksums = shared.request_checksum_calculation() != Some(RequestChecksumCalculation::WhenRequired);
-        let config = Builder::from(shared).force_path_style(access.is_path_style()).build();
+        // Archives are verified as a whole, records by their own sum. Some servers send the whole object's checksum with a
+        // range of it.
+        let config = Builder::from(shared)
+            .force_path_style(access.is_path_style())
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+            .build();
         Ok(Self { client: Client::from_conf(config), bucket, prefix, timeout: args.access.timeout, checksums })
     }
 
@@ -220,12 +224,13 @@ impl Objects for S3Store {
         Ok(listed)
     }
 
-    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Vec<Bytes>, StoreError> {
+    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Arrived, StoreError> {
         let what = || format!("unable to read {}", self.url(key));
         let range = format!("bytes={offset}-{}", offset + length - 1);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut attempt = 0;
         loop {
+            let began = Instant::now();
             let request =
                 self.client.get_object().bucket(&self.bucket).key(self.key(key)).range(&range).if_match(&tag.0);
             let sent = request.customize().config_override(self.first_byte(length)).send().await;
@@ -234,6 +239,7 @@ impl Objects for S3Store {
                 Err(error) if code_is(&error, &["PreconditionFailed"]) => return Err(StoreError::changed(what())),
                 Err(error) => return Err(failed(what(), error)),
             };
+            let first_byte = began.elapsed();
             let (mut pieces, mut came) = (Vec::new(), 0);
             let broken = loop {
                 match body.next().await {
@@ -246,7 +252,7 @@ impl Objects for S3Store {
                         pieces.push(piece);
                     }
                     Some(Err(error)) => break format!("the answer broke off: {error}"),
-                    None if came == length => return Ok(pieces),
+                    None if came == length => return Ok(Arrived { pieces, first_byte }),
                     None => break format!("{came} of {length} bytes came"),
                 }
             };

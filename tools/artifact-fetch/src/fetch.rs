@@ -14,12 +14,27 @@ use release::transfer::{Sums, read_through};
 use release::{Record, ReleaseNumber, Selector};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use store::{Head, Objects};
+use std::sync::Arc;
+use store::{Head, Objects, Store};
+use tokio::sync::OnceCell;
 
 /// Times that other runs may take the release off the shelf again before the switch to it, when many share a small one.
 const TRIES: u32 = 5;
 /// Readings of a pointer while other runs of this host see it promoted.
 const ROUNDS: u32 = 20;
+
+/// Where releases come from. Opened once, and only by who needs it: credentials may have to be asked for, and connections
+/// are kept.
+struct Place<'a> {
+    args: &'a Args,
+    opened: OnceCell<Arc<dyn Store>>,
+}
+
+impl Place<'_> {
+    async fn store(&self) -> Result<&Arc<dyn Store>, Failure> {
+        self.opened.get_or_try_init(|| self.args.store.open()).await
+    }
+}
 
 /// Fetches the release and makes it the current one.
 ///
@@ -28,7 +43,8 @@ const ROUNDS: u32 = 20;
 pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<(), Failure> {
     let mut interrupts = Interrupts::catch()?;
     let shelf = Shelf::new(&args.into, &args.store.artifact, args.store.timeout());
-    let (mut wanted, mut here) = interrupts.or(find(args, &shelf, console)).await?;
+    let place = Place { args, opened: OnceCell::new() };
+    let (mut wanted, mut here) = interrupts.or(find(&place, &shelf, console)).await?;
     if args.dry_run {
         return foretell(&shelf, wanted, here, args.print_path, console, out);
     }
@@ -40,7 +56,7 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
                 console.step(format!("release {number} is here already"));
                 record
             }
-            None => interrupts.or(install(args, &shelf, &wanted, console)).await?,
+            None => interrupts.or(install(&place, &shelf, &wanted, console)).await?,
         };
         let lock = interrupts.or(shelf.lock()).await?;
         // The last moment to end without a change: from here to the record nothing is waited for.
@@ -50,7 +66,7 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
         {
             drop(lock);
             console.step(format!("release {number} is overtaken: another run saw a later promotion"));
-            (wanted, here) = interrupts.or(find(args, &shelf, console)).await?;
+            (wanted, here) = interrupts.or(find(&place, &shelf, console)).await?;
             continue;
         }
         let switched = shelf.switch(&lock, number, args.keep as usize)?;
@@ -96,14 +112,15 @@ fn printed(shelf: &Shelf, number: ReleaseNumber, record: &Record, print_path: bo
 }
 
 /// The release asked for, and its record if it is on the shelf. Its promotion is remembered, unless this is a dry run.
-async fn find(args: &Args, shelf: &Shelf, console: Console) -> Result<(Wanted, Option<Record>), Failure> {
+async fn find(place: &Place<'_>, shelf: &Shelf, console: Console) -> Result<(Wanted, Option<Record>), Failure> {
+    let args = place.args;
     // A number that is here needs no store: going back works while the store is away.
     if let Selector::Number(number) = args.release
         && let Some(record) = shelf.record(number)?
     {
         return Ok((Wanted::here(&record), Some(record)));
     }
-    let store = args.store.open().await?;
+    let store = place.store().await?;
     let wanted = match channel(&args.release, store.as_ref()) {
         Some(channel) => promoted(args, shelf, store.as_ref(), channel, console).await?,
         None => ask(args, store.as_ref(), console).await?,
@@ -183,9 +200,9 @@ async fn promoted(
 }
 
 /// Downloads, verifies and unpacks a release, and puts it on the shelf.
-async fn install(args: &Args, shelf: &Shelf, wanted: &Wanted, console: Console) -> Result<Record, Failure> {
+async fn install(place: &Place<'_>, shelf: &Shelf, wanted: &Wanted, console: Console) -> Result<Record, Failure> {
     shelf.prepare().await?;
-    let store = args.store.open().await?;
+    let (args, store) = (place.args, place.store().await?);
     let key = wanted.key(&args.store.artifact);
     let artifact = wanted.record.as_ref().and_then(Record::artifact);
     let head = look(store.as_ref(), &key, artifact).await?;

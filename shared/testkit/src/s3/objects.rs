@@ -74,6 +74,8 @@ pub(crate) fn get(service: &Service, head: &RequestHead, target: &Target) -> Res
         Some(Range::Bytes { first, last }) => {
             let content_range = format!("bytes {first}-{last}/{}", object.size);
             let reply = reply.header("Content-Range", content_range);
+            let whole = service.rules.range_checksums && wants_checksum(head);
+            let reply = if whole { tell_checksum(service, &object, reply) } else { reply };
             Ok(Reply { status: 206, body: cut(body, first, last), ..reply })
         }
         Some(Range::Unsatisfiable) => Err(Refusal::new(416, "InvalidRange", "The requested range is not satisfiable")),

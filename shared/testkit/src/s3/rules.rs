@@ -27,6 +27,8 @@ pub struct Rules {
     pub unreadable_parts: bool,
     /// GET answers with the whole object, whatever range was asked for.
     pub ignore_ranges: bool,
+    /// GET of a range tells the checksum of the whole object.
+    pub range_checksums: bool,
     /// Lists end with "there is more", and don't say where.
     pub endless_lists: bool,
 }

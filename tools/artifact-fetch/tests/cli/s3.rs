@@ -43,7 +43,7 @@ impl Remote {
     }
 }
 
-/// An archive of several ranges of 4 MiB.
+/// An archive of several ranges.
 pub fn large(number: u64) -> Vec<u8> {
     let content: Vec<u8> = (0..9_000_000_u64).map(|n| (n.wrapping_mul(0x9e37_79b9 + number) >> 24) as u8).collect();
     let tar = Tar::new().file("RELEASE", &five_lines(number)).file("bin/run", number.to_string().as_bytes());
@@ -101,6 +101,33 @@ fn a_store_that_ignores_ranges_is_told() {
     let _run = run.stderr_contains("the store ignores ranges");
     harness.assert_current(1);
     harness.assert_tidy();
+}
+
+#[test]
+fn a_range_with_the_checksum_of_the_whole_is_taken() {
+    let rules = Rules { range_checksums: true, ..Rules::default() };
+    let (harness, remote) = (Harness::with_first(), Remote::with(rules));
+    remote.publish(2, large(2));
+    let _run = remote.fetch(&harness.into).run().succeeds().stderr_is_empty();
+    harness.assert_current(2);
+}
+
+/// One answer that never comes, or stops half way: its range is asked for once more, long before any timeout.
+#[test]
+fn a_late_answer_is_asked_for_again() {
+    for fault in [Fault::Stall, Fault::Slow { bytes_per_second: 1 }] {
+        let (harness, remote) = second();
+        let met = std::sync::atomic::AtomicBool::new(false);
+        remote.proxy.set_plan(Plan::Custom(Box::new(move |info| {
+            let third =
+                is_archive(info) && info.header("range").is_some_and(|range| range.starts_with("bytes=2097152-"));
+            (third && !met.swap(true, std::sync::atomic::Ordering::SeqCst)).then(|| fault.clone())
+        })));
+        let _run = remote.fetch(&harness.into).args(["--timeout", "1h"]).run().succeeds().stderr_is_empty();
+        assert!(remote.proxy.log().iter().any(|seen| seen.fault.is_some()), "the fault was never met");
+        harness.assert_current(2);
+        harness.assert_tidy();
+    }
 }
 
 #[test]
@@ -201,7 +228,7 @@ fn the_bucket_needs_no_prefix() {
 #[test]
 fn a_slow_link_is_reported_while_it_lasts() {
     let (harness, remote) = second();
-    let slow = |info: &RequestInfo| is_archive(info).then_some(Fault::Slow { bytes_per_second: 250_000 });
+    let slow = |info: &RequestInfo| is_archive(info).then_some(Fault::Slow { bytes_per_second: 50_000 });
     remote.proxy.set_plan(Plan::Custom(Box::new(slow)));
     let quiet = remote.fetch(&harness.root.path().join("quiet")).arg("-q").start();
     let run = remote.fetch(&harness.into).run().succeeds();
