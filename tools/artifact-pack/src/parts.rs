@@ -5,12 +5,17 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 const MIB: u64 = 1 << 20;
-/// Size of a part unless the archive needs larger ones, in bytes.
-pub(crate) const PART: u64 = 8 * MIB;
+/// An archive up to this size is one part, whose request is the only one; bytes.
+pub(crate) const ONE_REQUEST: u64 = 8 * MIB;
+/// Size of a part of a longer one, unless that needs larger ones: S3's smallest, so that as many as possible are under way
+/// while a distant store's answers are waited for.
+const PART: u64 = 5 * MIB;
+/// Size of the first parts of an archive whose length nobody knows: it shall have room to grow.
+const GROWING: u64 = 8 * MIB;
 /// S3 takes no more parts of one object.
 const MOST_PARTS: u64 = 10_000;
 /// Memory for all buffers together, as long as two parts fit into it.
-const BUDGET: u64 = 32 * MIB;
+const BUDGET: u64 = 40 * MIB;
 
 /// How large the parts of an archive are.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +30,7 @@ impl Sizes {
     /// For an archive of `total` bytes, if that is known.
     pub(crate) fn of(total: Option<u64>) -> Self {
         match total {
+            Some(total) if total <= ONE_REQUEST => Self::Even(ONE_REQUEST),
             Some(total) => Self::Even(total.div_ceil(MOST_PARTS).next_multiple_of(MIB).max(PART)),
             None => Self::Growing,
         }
@@ -35,9 +41,9 @@ impl Sizes {
         match (self, number) {
             (_, n) if n > MOST_PARTS => None,
             (Self::Even(size), _) => Some(size),
-            (Self::Growing, ..=2_000) => Some(PART),
-            (Self::Growing, ..=4_000) => Some(2 * PART),
-            (Self::Growing, _) => Some(4 * PART),
+            (Self::Growing, ..=2_000) => Some(GROWING),
+            (Self::Growing, ..=4_000) => Some(2 * GROWING),
+            (Self::Growing, _) => Some(4 * GROWING),
         }
     }
 
@@ -180,7 +186,7 @@ mod tests {
 
     #[test]
     fn sizes_fit_ten_thousand_parts() {
-        for total in [0, 1, 80 << 30, (80 << 30) + 1, 100 << 30, 40 << 40] {
+        for total in [0, 1, 8 << 20, (8 << 20) + 1, 48 << 30, (49 << 30) + 1, 100 << 30, 40 << 40] {
             let Sizes::Even(size) = Sizes::of(Some(total)) else { panic!("known length") };
             assert!(size >= PART && size % MIB == 0 && total.div_ceil(size) <= MOST_PARTS);
         }

@@ -1,13 +1,13 @@
 //! Storage class, encryption, and stores that can't be trusted.
 
-use crate::harness::{BUCKET, Harness, PART, PREFIX, sparse, tree};
+use crate::harness::{BUCKET, Harness, ONE_REQUEST, PREFIX, sparse, tree};
 use testkit::Rules;
 
 #[test]
 fn class_and_encryption_are_on_every_object() {
     let small = tree(&[("a", "a")]);
     let large = tree(&[]);
-    sparse(large.path(), "f", PART);
+    sparse(large.path(), "f", ONE_REQUEST);
     type Case<'a> = (&'a [&'a str], &'a str, Option<&'a str>, Option<&'a str>);
     let cases: [Case<'_>; 6] = [
         (&[], "STANDARD", None, None),
@@ -96,7 +96,7 @@ fn classes_that_do_not_fit() {
 #[test]
 fn lesser_servers() {
     let large = tree(&[]);
-    sparse(large.path(), "f", PART);
+    sparse(large.path(), "f", ONE_REQUEST);
     for rules in [Rules { no_checksums: true, ..Rules::default() }, Rules { no_list_uploads: true, ..Rules::default() }]
     {
         let harness = Harness::s3_with(rules);

@@ -1,6 +1,6 @@
 //! A tree that changes while it is packed: the build fails, names the file, and publishes nothing.
 
-use crate::harness::{Harness, PART, is_root, sparse, tree, until_said, write};
+use crate::harness::{Harness, ONE_REQUEST, is_root, sparse, tree, until_said, write};
 use rand::RngExt;
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
@@ -153,7 +153,7 @@ fn under_the_reader() {
     for (change, words) in cases {
         let harness = Harness::s3();
         let tree = tree(&[]);
-        let victim = sparse(tree.path(), "victim", 7 * PART);
+        let victim = sparse(tree.path(), "victim", 7 * ONE_REQUEST);
         harness.proxy().on_match(
             Box::new(|info| info.is_create()),
             KillPoint::Interleave,

@@ -1,6 +1,6 @@
 //! What rests on conditional writes: on a store that ignores them nothing is begun that could overwrite what is there.
 
-use crate::harness::{Harness, PART, dead_claim, last_line, sparse, tree};
+use crate::harness::{Harness, ONE_REQUEST, dead_claim, last_line, sparse, tree};
 use std::sync::Arc;
 use testkit::{KillPoint, RequestInfo, Rules};
 
@@ -46,7 +46,7 @@ fn nothing_is_swept_there_either() {
 #[test]
 fn an_archive_in_parts_overwrites_nothing() {
     let (small, large) = (tree(&[("a", "a")]), tree(&[]));
-    sparse(large.path(), "f", PART);
+    sparse(large.path(), "f", ONE_REQUEST);
     let harness = Arc::new(Harness::s3_with(Rules { complete_ignores_conditions: true, ..Rules::default() }));
     let script = Arc::clone(&harness);
     let part = |info: &RequestInfo| info.is_upload_part() && info.path.ends_with(".tar");
@@ -68,7 +68,7 @@ fn an_archive_in_parts_overwrites_nothing() {
 #[test]
 fn the_probe_of_parts_is_four_requests() {
     let (small, large) = (tree(&[("a", "a")]), tree(&[]));
-    sparse(large.path(), "f", PART);
+    sparse(large.path(), "f", ONE_REQUEST);
     for (dir, probe) in [(&large, &["DELETE", "POST", "POST", "PUT"][..]), (&small, &[])] {
         let harness = Harness::s3();
         let run = harness.pack(dir.path()).run().succeeds();
@@ -88,7 +88,7 @@ fn the_probe_of_parts_is_four_requests() {
 #[test]
 fn an_archive_that_was_overwritten_is_an_error() {
     let (small, large) = (tree(&[("a", "a")]), tree(&[]));
-    sparse(large.path(), "f", PART);
+    sparse(large.path(), "f", ONE_REQUEST);
     let reads_back: fn(&RequestInfo) -> bool = |info| info.method == "HEAD" && info.path.ends_with(".tar");
     for (dir, moment) in [(&small, LISTS_ITS_NUMBER), (&large, LISTS_ITS_NUMBER), (&large, reads_back)] {
         let harness = Arc::new(Harness::s3());

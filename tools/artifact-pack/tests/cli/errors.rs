@@ -1,6 +1,6 @@
 //! Every way to fail has its code, its one line, and leaves nothing behind.
 
-use crate::harness::{BUCKET, Harness, PART, is_root, last_line, sparse, tool, tree};
+use crate::harness::{BUCKET, Harness, ONE_REQUEST, is_root, last_line, sparse, tool, tree};
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -184,7 +184,7 @@ fn on_tmpfs(at: &Path, options: &str, prepare: &str, args: &[&str]) -> Tool {
 #[test]
 fn a_full_disk() {
     let large = tree(&[]);
-    sparse(large.path(), "f", 3 * PART);
+    sparse(large.path(), "f", 3 * ONE_REQUEST);
     let at = tempfile::tempdir().unwrap();
     let dir = large.path().display().to_string();
     let run = on_tmpfs(at.path(), "rw", ":", &["-C", &dir, "."])
@@ -252,7 +252,7 @@ fn a_full_device_under_stdout() {
 #[test]
 fn a_rehearsal_changes_nothing_and_tells_the_truth() {
     let mixed = tree(&[("a", "a"), ("code/b", "b")]);
-    sparse(mixed.path(), "f", PART);
+    sparse(mixed.path(), "f", ONE_REQUEST);
     for format in ["none", "zstd", "gzip"] {
         for harness in Harness::both() {
             let _first = harness.pack(mixed.path()).args(["--timestamp", "t"]).run().succeeds();

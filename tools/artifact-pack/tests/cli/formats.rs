@@ -1,6 +1,6 @@
 //! What is packed comes out again: with GNU tar and with bsdtar, exactly.
 
-use crate::harness::{Harness, PART, contents, members, packed, sparse, tool, tree, wait_for_upload, write};
+use crate::harness::{Harness, ONE_REQUEST, contents, members, packed, sparse, tool, tree, wait_for_upload, write};
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::Read;
@@ -148,7 +148,7 @@ fn a_file_of_more_than_8_gib() {
     sparse(tree.path(), "huge", SIZE);
     let harness = Harness::files();
     let mut run = harness.pack(tree.path()).start();
-    let upload = wait_for_upload(&harness, PART);
+    let upload = wait_for_upload(&harness, ONE_REQUEST);
     // Parts are written at the same time: the first one may come after the second.
     let head = wait_until("the first part", || {
         let mut head = vec![0; 1 << 20];

@@ -12,7 +12,8 @@ use testkit::{
 
 pub const BUCKET: &str = "build";
 pub const PREFIX: &str = "obelix/prod/";
-pub const PART: u64 = 8 << 20;
+/// Bytes of the longest archive that goes in one request.
+pub const ONE_REQUEST: u64 = 8 << 20;
 
 pub const HEADER: &str = "state,object,release,build,builder,last_seen\n";
 pub const UUID: &str = "11111111-2222-4333-8444-555555555555";

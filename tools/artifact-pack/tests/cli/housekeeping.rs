@@ -1,7 +1,9 @@
 //! Cleaning up after others is never a build's failure, and a build's own upload is ended by its id, whatever the server
 //! lists.
 
-use crate::harness::{Harness, PART, UUID, audit, begin_upload, dead_claim, foreign_claim, sparse, stalled, tree};
+use crate::harness::{
+    Harness, ONE_REQUEST, UUID, audit, begin_upload, dead_claim, foreign_claim, sparse, stalled, tree,
+};
 use testkit::{Fault, Plan, RequestInfo, Rules, wait_until};
 
 const SIGTERM: i32 = 15;
@@ -14,7 +16,7 @@ fn lists_uploads(info: &RequestInfo) -> bool {
 #[test]
 fn a_server_that_lists_uploads_by_whole_keys() {
     let (large, small) = (tree(&[]), tree(&[("a", "a")]));
-    sparse(large.path(), "f", 3 * PART);
+    sparse(large.path(), "f", 3 * ONE_REQUEST);
     // Negative control: what the server lists by prefix is all that a build by prefix can see.
     for by_exact_key in [true, false] {
         let harness = Harness::s3_with(Rules { uploads_by_exact_key: by_exact_key, ..Rules::default() });
@@ -39,7 +41,7 @@ fn a_server_that_lists_uploads_by_whole_keys() {
 #[test]
 fn a_build_aborts_its_own_upload_by_its_id() {
     let large = tree(&[]);
-    sparse(large.path(), "f", 3 * PART);
+    sparse(large.path(), "f", 3 * ONE_REQUEST);
     for rules in [
         Rules { uploads_by_exact_key: true, ..Rules::default() },
         Rules { no_list_uploads: true, ..Rules::default() },
@@ -136,7 +138,7 @@ fn an_audit_that_sees_half_fails() {
 #[test]
 fn a_signal_while_an_upload_begins() {
     let large = tree(&[]);
-    sparse(large.path(), "f", PART);
+    sparse(large.path(), "f", ONE_REQUEST);
     let harness = Harness::s3_with(Rules { uploads_by_exact_key: true, ..Rules::default() });
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let begins = |info: &RequestInfo| info.is_create() && info.path.ends_with(".tar");

@@ -1,6 +1,6 @@
 //! Replies that get lost, connections that break, stores that are busy: one release or none, never half of one.
 
-use crate::harness::{Harness, Objects, PART, sparse, tree};
+use crate::harness::{Harness, ONE_REQUEST, Objects, sparse, tree};
 use rand::RngExt;
 use std::path::Path;
 use testkit::{Fault, Finished, Plan, Seed, figure};
@@ -63,14 +63,14 @@ fn a_lost_reply_anywhere_small() {
 #[test]
 fn a_lost_reply_anywhere_in_parts() {
     let tree = tree(&[("a", "a")]);
-    sparse(tree.path(), "f", PART);
+    sparse(tree.path(), "f", ONE_REQUEST);
     each_request(tree.path(), &Fault::LostReply);
 }
 
 #[test]
 fn a_reset_or_a_busy_store_anywhere() {
     let tree = tree(&[("a", "a")]);
-    sparse(tree.path(), "f", PART);
+    sparse(tree.path(), "f", ONE_REQUEST);
     each_request(tree.path(), &Fault::Reset);
     each_request(tree.path(), &Fault::SlowDown);
 }
@@ -92,7 +92,7 @@ fn two_lost_replies_in_a_row() {
 fn a_busy_store_everywhere() {
     let seed = Seed::from_env_or_random("a_busy_store_everywhere");
     let tree = tree(&[("a", "a")]);
-    sparse(tree.path(), "f", 2 * PART);
+    sparse(tree.path(), "f", 2 * ONE_REQUEST);
     let mut done = 0;
     let rounds = figure(4, 16);
     for round in 0..rounds {
@@ -135,7 +135,7 @@ fn a_store_too_busy_for_a_claim() {
 fn random_faults() {
     let seed = Seed::from_env_or_random("random_faults");
     let tree = tree(&[("a", "a")]);
-    sparse(tree.path(), "f", PART);
+    sparse(tree.path(), "f", ONE_REQUEST);
     let rounds = figure(15, 80);
     for round in 0..rounds {
         let harness = Harness::s3();

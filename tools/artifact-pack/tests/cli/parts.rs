@@ -1,11 +1,13 @@
 //! Parts: how many and how large, what their checksums say, and what Complete may answer.
 
-use crate::harness::{BUCKET, Harness, PART, PREFIX, is_archive_complete, sparse, tree, write};
+use crate::harness::{BUCKET, Harness, ONE_REQUEST, PREFIX, is_archive_complete, sparse, tree, write};
 use base64::Engine;
 use rand::RngExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use testkit::{Fault, Plan, RequestInfo, Seed, Seen};
 
+/// Bytes of a part of a longer one.
+const PART: u64 = 5 << 20;
 /// What the archive of one file has beside the file: RELEASE, a header, the end.
 const AROUND: u64 = 1024 + 512 + 1024;
 
@@ -26,9 +28,9 @@ fn count(harness: &Harness, method: &str, end: &str) -> usize {
 #[test]
 fn sizes_around_the_boundaries() {
     let seed = Seed::from_env_or_random("sizes_around_the_boundaries");
-    let mut noise = vec![0; 3 * PART as usize + 1];
+    let mut noise = vec![0; 3 * ONE_REQUEST as usize + 1];
     seed.rng().fill(&mut noise[..]);
-    let one = PART - AROUND;
+    let one = ONE_REQUEST - AROUND;
     let sizes = [
         0,
         1,
@@ -39,13 +41,13 @@ fn sizes_around_the_boundaries() {
         one - 1,
         one,
         one + 1,
-        PART - 1,
-        PART,
-        PART + 1,
-        one + PART,
-        one + PART + 1,
-        one + 2 * PART,
-        3 * PART + 1,
+        ONE_REQUEST - 1,
+        ONE_REQUEST,
+        ONE_REQUEST + 1,
+        2 * PART - AROUND,
+        2 * PART - AROUND + 1,
+        3 * PART - AROUND,
+        3 * ONE_REQUEST + 1,
     ];
     for size in sizes {
         let harness = Harness::s3();
@@ -55,8 +57,11 @@ fn sizes_around_the_boundaries() {
         let record = harness.is_published(1, &run);
         let length = size.next_multiple_of(512) + AROUND;
         assert_eq!(record.get("SIZE"), length.to_string(), "{size}");
-        let parts = u32::try_from(length.div_ceil(PART)).unwrap();
-        let expected: Vec<u32> = if parts == 1 { Vec::new() } else { (1..=parts).collect() };
+        let expected: Vec<u32> = if length <= ONE_REQUEST {
+            Vec::new()
+        } else {
+            (1..=u32::try_from(length.div_ceil(PART)).unwrap()).collect()
+        };
         assert_eq!(part_numbers(&harness), expected, "{size}");
 
         let object = harness.model().object(BUCKET, &format!("{PREFIX}obelix-1.tar")).unwrap();
@@ -82,7 +87,7 @@ fn sizes_around_the_boundaries() {
 #[test]
 fn a_directory_holds_the_same_bytes() {
     let dir = tree(&[("a", "a")]);
-    sparse(dir.path(), "f", 2 * PART + 77);
+    sparse(dir.path(), "f", 2 * ONE_REQUEST + 77);
     let (s3, files) = (Harness::s3(), Harness::files());
     let epoch = |harness: &Harness| harness.pack(dir.path()).env("SOURCE_DATE_EPOCH", "1").run().succeeds();
     assert_eq!(s3.is_published(1, &epoch(&s3)), files.is_published(1, &epoch(&files)));
@@ -121,7 +126,7 @@ fn fail_first(harness: &Harness, times: u32, matches: fn(&RequestInfo) -> bool, 
 #[test]
 fn a_conflict_at_the_end_sends_all_parts_again() {
     let dir = tree(&[]);
-    sparse(dir.path(), "f", 2 * PART);
+    sparse(dir.path(), "f", 2 * ONE_REQUEST);
     let harness = Harness::s3();
     fail_first(&harness, 2, is_archive_complete, Fault::Conflict);
     let run = harness.pack(dir.path()).run().succeeds();
@@ -151,7 +156,7 @@ fn a_conflict_of_a_small_archive() {
 #[test]
 fn an_error_in_the_body_of_a_200() {
     let dir = tree(&[]);
-    sparse(dir.path(), "f", 2 * PART);
+    sparse(dir.path(), "f", 2 * ONE_REQUEST);
     for fault in [Fault::ErrorIn200, Fault::ErrorIn200AfterCommit] {
         let harness = Harness::s3();
         fail_first(&harness, 1, is_archive_complete, fault);
@@ -172,7 +177,7 @@ fn an_error_in_the_body_of_a_200() {
 #[test]
 fn a_precondition_that_fails_for_no_reason() {
     let dir = tree(&[]);
-    sparse(dir.path(), "f", PART);
+    sparse(dir.path(), "f", ONE_REQUEST);
     let harness = Harness::s3();
     fail_first(&harness, 1, is_archive_complete, Fault::SpuriousPrecondition);
     let run = harness.pack(dir.path()).run().succeeds();

@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT: the tool cleans up, then dies by the signal itself, whatever it was waiting for.
 
-use crate::harness::{Harness, PART, is_archive_complete, is_archive_part, sparse, tool, tree, until_noticed};
+use crate::harness::{Harness, ONE_REQUEST, is_archive_complete, is_archive_part, sparse, tool, tree, until_noticed};
 use std::fs;
 use std::path::Path;
 use testkit::{Fault, LIMIT, RequestInfo, Running, Tool, wait_until};
@@ -25,7 +25,7 @@ type Matches = fn(&RequestInfo) -> bool;
 #[test]
 fn whatever_it_waits_for() {
     let (large, small) = (tree(&[]), tree(&[("a", "a")]));
-    sparse(large.path(), "f", 7 * PART);
+    sparse(large.path(), "f", 7 * ONE_REQUEST);
     let record = |info: &RequestInfo| info.is_put_object() && info.path.ends_with(".release");
     let moments: [(&str, Matches, &Path); 9] = [
         ("the claim", record, small.path()),
@@ -40,7 +40,7 @@ fn whatever_it_waits_for() {
         ),
         ("the listing", |info| info.query.contains("list-type=2"), small.path()),
         ("a part", is_archive_part, large.path()),
-        ("the last part", |info| info.query.contains("partNumber=8"), large.path()),
+        ("the last part", |info| info.query.contains("partNumber=12"), large.path()),
         ("Complete", is_archive_complete, large.path()),
         ("the probe of Complete", |info| info.is_complete() && info.path.ends_with(".release"), large.path()),
         ("the whole archive", |info| info.is_put_object() && info.path.ends_with(".tar"), small.path()),
@@ -69,10 +69,10 @@ fn whatever_it_waits_for() {
 #[test]
 fn in_a_directory() {
     let large = tree(&[]);
-    sparse(large.path(), "f", 200 * PART);
+    sparse(large.path(), "f", 200 * ONE_REQUEST);
     let harness = Harness::files();
     let run = harness.pack(large.path()).start();
-    let _upload = crate::harness::wait_for_upload(&harness, PART);
+    let _upload = crate::harness::wait_for_upload(&harness, ONE_REQUEST);
     run.terminate();
     let run = run.wait().killed_by(SIGTERM);
     harness.is_as_before(&Default::default(), &run);
@@ -154,7 +154,7 @@ fn once_the_record_is_sealed() {
 #[test]
 fn when_cleaning_up_fails_too() {
     let large = tree(&[]);
-    sparse(large.path(), "f", PART);
+    sparse(large.path(), "f", ONE_REQUEST);
     let harness = Harness::s3();
     harness.fail(|info| info.is_upload_part(), Fault::Stall);
     let run = harness.pack(large.path()).start();

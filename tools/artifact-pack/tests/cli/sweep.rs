@@ -1,8 +1,8 @@
 //! What dead builds leave, what becomes of it, and that a living build is never taken for a dead one.
 
 use crate::harness::{
-    BUCKET, HEADER, Harness, PART, PREFIX, UUID, audit, begin_upload, dead_claim, foreign_claim, is_archive_complete,
-    is_archive_part, last_line, sparse, stalled, tree,
+    BUCKET, HEADER, Harness, ONE_REQUEST, PREFIX, UUID, audit, begin_upload, dead_claim, foreign_claim,
+    is_archive_complete, is_archive_part, last_line, sparse, stalled, tree,
 };
 use std::fs;
 use std::sync::mpsc::channel;
@@ -20,7 +20,7 @@ fn abort_archive(endpoint: &str, uploads: &[testkit::UploadView]) {
 #[test]
 fn a_dead_build_is_swept_by_the_next_one() {
     let (large, small) = (tree(&[]), tree(&[("a", "a")]));
-    sparse(large.path(), "f", 3 * PART);
+    sparse(large.path(), "f", 3 * ONE_REQUEST);
     let harness = Harness::s3();
     let mut dead = stalled(&harness, large.path());
     let pid = dead.pid();
@@ -43,10 +43,10 @@ fn a_dead_build_is_swept_by_the_next_one() {
 #[test]
 fn a_dead_build_in_a_directory() {
     let (large, small) = (tree(&[]), tree(&[("a", "a")]));
-    sparse(large.path(), "f", 60 * PART);
+    sparse(large.path(), "f", 60 * ONE_REQUEST);
     let harness = Harness::files();
     let mut dead = harness.pack(large.path()).start();
-    let _upload = crate::harness::wait_for_upload(&harness, PART);
+    let _upload = crate::harness::wait_for_upload(&harness, ONE_REQUEST);
     dead.kill();
     assert_eq!(audit(&harness).iter().filter(|row| row.starts_with("dead,")).count(), 2);
     let run = harness.pack(small.path()).run().succeeds();
@@ -95,7 +95,7 @@ fn a_complete_archive_in_a_bucket_is_removed() {
 #[test]
 fn a_slow_build_is_left_alone() {
     let (large, small) = (tree(&[]), tree(&[("a", "a")]));
-    sparse(large.path(), "f", 2 * PART);
+    sparse(large.path(), "f", 2 * ONE_REQUEST);
     let harness = Harness::s3();
     let (go, wait) = channel::<()>();
     let held = Box::new(move || _ = wait.recv());
@@ -172,7 +172,7 @@ fn a_new_part_is_a_sign_of_life() {
 #[test]
 fn a_swept_builder_ends_with_75() {
     let large = tree(&[]);
-    sparse(large.path(), "f", 7 * PART);
+    sparse(large.path(), "f", 7 * ONE_REQUEST);
     let abandoned = |harness: &Harness| {
         let claim = harness.text("obelix-1.release");
         let build = claim.lines().find(|line| line.starts_with("BUILD_UUID=")).expect("a claim names its build");
@@ -232,7 +232,7 @@ fn an_old_scripts_tar_is_safe() {
     }
     // It comes between the claim and the end of the upload, small or in parts.
     let large = tree(&[]);
-    sparse(large.path(), "f", PART);
+    sparse(large.path(), "f", ONE_REQUEST);
     for tree in [&small, &large] {
         let harness = std::sync::Arc::new(Harness::s3());
         let script = std::sync::Arc::clone(&harness);
