@@ -186,7 +186,7 @@ pub fn pack_command(site: &Site, artifact: &str, store: &str, dir: &str) -> Vec<
 /// Where what is fetched is unpacked.
 pub struct Target {
     /// What it is, for the table's title.
-    pub label: &'static str,
+    pub label: String,
     /// A directory on it.
     pub dir: PathBuf,
     /// Whether what was fetched stays until the table is done. On ext4 it must: the file system walks around inodes freed
@@ -207,6 +207,17 @@ pub fn store_for_fetch(site: &Site, env: &Env, tree: &Tree) -> Result<()> {
         run(&[Pipeline::new(env, vec![pack_command(site, "bench", OUR_STORE, &dir)])])?;
     }
     Ok(())
+}
+
+/// What follows a peer's download.
+#[derive(Clone, Copy)]
+enum After {
+    /// It is unpacked as it comes.
+    Nothing,
+    /// The same, and then brought to the disk.
+    Sync,
+    /// It comes to a file, which is unpacked then.
+    Unpack,
 }
 
 /// Fetching and unpacking what was packed. artifact-fetch has its files on the disk when it ends, so a peer stands here
@@ -239,22 +250,32 @@ pub fn fetch(site: &Site, env: &Env, target: &Target, rounds: usize) -> Result<S
         contestants.push(Contestant::new("artifact-fetch", steps).prepared(prepare(0)));
     }
     let aws = stage([&site.peer("aws"), "s3", "cp", "--no-progress", PEERS_OBJECT, "-"]);
-    let rclone = PEERS_OBJECT.replace("s3://", "peer:");
+    let (s5cmd, rclone, peers_object) =
+        (site.peer("s5cmd"), site.peer("rclone"), PEERS_OBJECT.replace("s3://", "peer:"));
     let peers = [
-        ("aws s3 cp - | tar x", aws.clone(), false),
-        ("aws s3 cp - | tar x && sync -f", aws, true),
-        ("s5cmd cat | tar x", stage([&site.peer("s5cmd"), "cat", PEERS_OBJECT]), false),
-        ("rclone cat | tar x", stage([&site.peer("rclone"), "cat", &rclone]), false),
+        ("aws s3 cp - | tar x", aws.clone(), After::Nothing),
+        ("aws s3 cp - | tar x && sync -f", aws, After::Sync),
+        ("s5cmd cat | tar x", stage([&s5cmd, "cat", PEERS_OBJECT]), After::Nothing),
+        ("s5cmd cat -c 10 -p 8 | tar x", stage([&s5cmd, "cat", "-c", "10", "-p", "8", PEERS_OBJECT]), After::Nothing),
+        ("rclone cat | tar x", stage([&rclone, "cat", &peers_object]), After::Nothing),
+        ("rclone copyto && tar x", stage([&rclone, "copyto", &peers_object]), After::Unpack),
     ];
-    for (index, (label, command, synced)) in peers.into_iter().enumerate() {
+    for (index, (label, command, after)) in peers.into_iter().enumerate() {
         let steps = move |number| {
             let target = into(index + 1, number);
-            let untar = stage(["tar", "-C", &target, "-xf", "-"]);
-            let mut steps = vec![Pipeline::new(env, vec![command.clone(), untar])];
-            if synced {
-                steps.push(Pipeline::new(env, vec![stage(["sync", "-f", &target])]));
+            let pipeline = |stages| Pipeline::new(env, stages);
+            let untar = |archive: &str| stage(["tar", "-C", &target, "-xf", archive]);
+            match after {
+                After::Nothing => vec![pipeline(vec![command.clone(), untar("-")])],
+                After::Sync => {
+                    vec![pipeline(vec![command.clone(), untar("-")]), pipeline(vec![stage(["sync", "-f", &target])])]
+                }
+                After::Unpack => {
+                    let archive = format!("{target}/archive.tar");
+                    let copy = command.iter().cloned().chain([archive.clone()]).collect();
+                    vec![pipeline(vec![copy]), pipeline(vec![untar(&archive)])]
+                }
             }
-            steps
         };
         contestants.push(Contestant::new(label, steps).prepared(prepare(index + 1)));
     }
@@ -262,6 +283,47 @@ pub fn fetch(site: &Site, env: &Env, target: &Target, rounds: usize) -> Result<S
     drop(contestants);
     fs::remove_dir_all(runs)?;
     Ok(table)
+}
+
+/// Fetches of a release of 64 MB from a server that begins 5 % of its answers two seconds late.
+///
+/// # Errors
+/// When a run fails.
+pub fn late_answers(site: &Site, near: &Env, far: &Env, fetches: usize) -> Result<String> {
+    let dir = site.scratch.join("late");
+    fs::create_dir_all(&dir)?;
+    data::write(&dir, &[Files { count: 16, least: 4 << 20, most: 4 << 20 }])?;
+    let store = format!("s3://{BUCKET}/late");
+    run(&[Pipeline::new(near, vec![pack_command(site, "bench", &store, &dir.to_string_lossy())])])?;
+    let memory = tempfile::tempdir_in("/dev/shm").context("unable to make a directory in /dev/shm")?;
+    let into = memory.path().join("fetched");
+    let fetch = site.ours("artifact-fetch");
+    let words = [
+        &*fetch,
+        "-q",
+        "--artifact",
+        "bench",
+        "--store",
+        &store,
+        "--into",
+        &into.to_string_lossy(),
+        "--release",
+        "latest",
+    ];
+    progress(&format!("{fetches} fetches with late answers"));
+    let mut walls = Vec::new();
+    for _ in 0..fetches {
+        walls.push(run(&[Pipeline::new(far, vec![stage(words)])])?.wall.as_secs_f64());
+        fs::remove_dir_all(&into)?;
+    }
+    walls.sort_by(f64::total_cmp);
+    let (middle, last) = (walls[fetches / 2], walls[(fetches * 99).div_ceil(100) - 1]);
+    Ok(format!(
+        "### Fetch with late answers\n\nA release of 64 MB, 30 ms to the first byte, 85 MB/s a connection; 5 % of the answers begin \
+         two seconds later. {fetches} runs of artifact-fetch: median {middle:.3} s, 99 of 100 within {last:.3} s: {:.2} times \
+         the median.\n\n",
+        last / middle
+    ))
 }
 
 /// What the Jenkins job did before there was artifact-pack, with the AWS client.

@@ -3,9 +3,11 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
+use testkit::Distance;
 
 mod cases;
 mod data;
@@ -72,7 +74,11 @@ fn main() -> Result<()> {
     match args.name {
         Name::Release => {
             let sink = site.endpoint(&args.sink.context("--sink is missing")?)?;
-            let store = site.endpoint(&args.store.context("--store is missing")?)?;
+            let address = args.store.context("--store is missing")?;
+            let store = site.endpoint(&address)?;
+            let at = |distance: Distance| {
+                site.endpoint(&format!("http://{}", distance.to(address.trim_start_matches("http://"))))
+            };
             let tree = cases::Tree::new(&site, args.quick)?;
             site.make_bucket(&store)?;
             print(&tree.described())?;
@@ -80,13 +86,26 @@ fn main() -> Result<()> {
             cases::store_for_fetch(&site, &store, &tree)?;
             // Memory shows the tools, the disk what is left of it in practice.
             let memory = tempfile::tempdir_in("/dev/shm").context("unable to make a directory in /dev/shm")?;
-            let into_memory =
-                cases::Target { label: "into memory (tmpfs)", dir: memory.path().to_path_buf(), kept: false };
-            print(&cases::fetch(&site, &store, &into_memory, rounds)?)?;
-            let onto_disk = cases::Target { label: "onto the disk", dir: site.scratch.clone(), kept: true };
+            let into_memory = |away: &str| cases::Target {
+                label: format!("into memory (tmpfs){away}"),
+                dir: memory.path().to_path_buf(),
+                kept: false,
+            };
+            print(&cases::fetch(&site, &store, &into_memory(""), rounds)?)?;
+            let distances = [30, 100].map(|ms| (format!(", {ms} ms away"), Distance::of(Duration::from_millis(ms))));
+            for (away, distance) in &distances {
+                print(&cases::fetch(&site, &at(*distance)?, &into_memory(away), rounds)?)?;
+            }
+            let late = Distance { late_answers: 0.05, late: Duration::from_secs(2), ..distances[0].1 };
+            if !args.peers_only {
+                print(&cases::late_answers(&site, &store, &at(late)?, if args.quick { 3 } else { 200 })?)?;
+            }
+            let onto_disk = cases::Target { label: "onto the disk".to_owned(), dir: site.scratch.clone(), kept: true };
             print(&cases::fetch(&site, &store, &onto_disk, rounds)?)?;
             // Last of the large ones: it leaves the server with tens of gigabytes.
             print(&cases::pack(&site, &store, "SeaweedFS", &tree, rounds)?)?;
+            let (away, distance) = &distances[1];
+            print(&cases::pack(&site, &at(*distance)?, &format!("SeaweedFS{away}"), &tree, rounds)?)?;
             drop(tree);
             print(&cases::small_build(&site, &store, rounds)?)?;
             if !args.peers_only {

@@ -6,6 +6,7 @@
 
 pub mod bulk;
 pub mod clock;
+pub mod distance;
 pub(crate) mod exchange;
 pub mod fleet;
 pub mod hostile;
@@ -28,6 +29,7 @@ pub mod wait;
 
 pub use bulk::{BulkFault, BulkItem, BulkPlan, BulkProxy, BulkRequest, BulkSink, Dialect};
 pub use clock::Clock;
+pub use distance::Distance;
 pub use fleet::{FleetCall, FleetFault, FleetGroup, FleetInstance, FleetJudge, FleetMember, FleetModel, saved_fleet};
 pub use http::client::{Answer, request};
 pub use imds::{ImdsCall, ImdsFault, ImdsInstance, ImdsJudge, ImdsModel, TokenSeen};
