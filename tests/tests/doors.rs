@@ -19,6 +19,7 @@ use testkit::{Finished, ImdsModel, Tool, figure, wait_until};
 const NOBODY: &str = "http://127.0.0.1:1";
 /// A user without a name.
 const SOMEBODY: u32 = 54_321;
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 /// Stands in what must not be read out.
 const SECRET: &str = "what-only-root-may-read";
 /// Longer than any of these runs takes, and far shorter than for ever.
@@ -395,6 +396,45 @@ fn root_and_the_owner_of_a_shelf_take_turns() {
     fs::set_permissions(&of_root, Permissions::from_mode(0o2777)).unwrap();
     let told = fetch(as_somebody(&program), "2", &of_root).fails_with(1).stderr_is_one_line();
     let _told = told.stderr_contains("its directory belongs to user 0; run this as that user, or as root");
+}
+
+/// A link of somebody else, where everybody may make one, on the way to a directory that the user named.
+#[test]
+fn anothers_link_on_the_way_is_not_followed() {
+    let place = Place::new();
+    let (open, victim) = (place.path("open"), place.path("victim"));
+    for dir in [&open, &victim] {
+        fs::create_dir(dir).unwrap();
+    }
+    fs::set_permissions(&open, Permissions::from_mode(0o1777)).unwrap();
+    let (own, anothers) = (open.join("own"), open.join("anothers"));
+    for link in [&own, &anothers] {
+        symlink(&victim, link).unwrap();
+    }
+    lchown(&anothers, Some(SOMEBODY), None).unwrap();
+    let _packed = place.run(&DOORS[0]).succeeds();
+    for link in [&anothers, &own] {
+        let below = link.display();
+        let store = place.path("store").display().to_string();
+        let tree = place.path("tree").display().to_string();
+        let lines = [
+            ("artifact-pack", format!("--artifact a --commit {COMMIT} --store file://{below}/store -C {tree} .")),
+            ("artifact-fetch", format!("--artifact a --store file://{store} --release latest --into {below}/into")),
+            (
+                "log-ship",
+                format!("--brokers 127.0.0.1:1 --topic t --once --timeout 1s --state-dir {below}/ship /dev/null"),
+            ),
+            ("nagios-gen", format!("--output {below}/fleet.cfg")),
+        ];
+        for (name, line) in lines {
+            let run = tool(name).args(line.split(' ')).stdin("instance_id,instance_state,private_ip,tags\n").run();
+            let refused = run.stderr_str().contains("is a link of user 54321 where everybody writes");
+            assert_eq!(refused, link == &anothers, "{}", run.report());
+            assert!(!refused || run.code == Some(1), "{}", run.report());
+        }
+        let made = fs::read_dir(&victim).unwrap().count();
+        assert_eq!(made == 0, link == &anothers, "{made} under {below}");
+    }
 }
 
 /// Ends the swaps, also where a check fails.

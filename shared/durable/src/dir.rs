@@ -4,10 +4,11 @@
 //! directory; links are not followed and pipes not waited for; type and owner are looked at on the descriptor that is used.
 
 use crate::owner::Owner;
+use crate::walk::walk;
 use crate::{Entry, TEMPORARY_PREFIX, if_there};
 use failure::Failure;
 use rustix::fs::{
-    Access, AtFlags, CWD, Mode, OFlags, accessat, fchmod, fstat, linkat, mkdirat, openat, readlinkat, renameat, statat,
+    Access, AtFlags, Mode, OFlags, accessat, fchmod, fstat, linkat, mkdirat, openat, readlinkat, renameat, statat,
     symlinkat, unlinkat,
 };
 use rustix::io::Errno;
@@ -33,10 +34,11 @@ pub struct Dir {
 }
 
 impl Dir {
-    /// Opens a directory that the user named: links to it are his own, and followed.
+    /// Opens a directory that the user named: links to it are his own, and followed, but for those that somebody else made
+    /// where everybody writes.
     ///
     /// # Errors
-    /// It is not there, or can't be read.
+    /// It is not there, can't be read, or such a link leads to it.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         Self::open_at(path).map_err(|error| Failure::io(unable("open", path), error))
     }
@@ -80,9 +82,10 @@ impl Dir {
     }
 
     fn open_at(path: &Path) -> io::Result<Self> {
-        let fd = match openat(CWD, path, DIRECTORY, Mode::empty()) {
+        let there = walk(path)?;
+        let fd = match openat(&there, ".", DIRECTORY, Mode::empty()) {
             // What may be entered and not listed still leads to names that are known.
-            Err(Errno::ACCESS) => openat(CWD, path, DIRECTORY | OFlags::PATH, Mode::empty()),
+            Err(Errno::ACCESS) => openat(&there, ".", DIRECTORY | OFlags::PATH, Mode::empty()),
             opened => opened,
         };
         Self::of(path.to_owned(), fd?)

@@ -24,41 +24,47 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// Opens or makes the pair and returns the newer payload that is whole; `None` if there is none.
+    /// Opens or makes the pair and returns the newer payload that is whole; `None` if none was ever saved.
     ///
     /// # Errors
-    /// The files can't be made or read, or each holds something and neither is whole (permanent).
+    /// The files can't be made or read, or were there and neither is whole (permanent).
     pub fn open(dir: &Dir, name: &str) -> Result<(Self, Option<Vec<u8>>), Failure> {
         let mut newest: Option<(u64, Vec<u8>)> = None;
         let mut broken = 0;
         let mut open = |number: usize| {
             let slot = format!("{name}.{number}");
+            let is_new = dir.entry(&slot).map_err(|error| dir.failed("open", &slot, error))?.is_none();
             let file = dir.private_file(&slot).map_err(|error| dir.failed("open", &slot, error))?;
             // Small state can be saved on a disk that is full by then: often that is what lets space be given back. Where
             // there is no room now, or no such call, the first save says so.
             let _ = fallocate(&file, FallocateFlags::KEEP_SIZE, 0, RESERVED);
+            // A file that says nothing is then one that was emptied, or whose content a power cut took.
+            if is_new && let Err(error) = write(&file, 0, b"") {
+                dir.remove(&slot)?;
+                return Err(dir.failed("write", &slot, error));
+            }
             match read(&file).map_err(|error| dir.failed("read", &slot, error))? {
                 Content::Whole(generation, payload) => {
                     if newest.as_ref().is_none_or(|(newer, _)| generation > *newer) {
                         newest = Some((generation, payload));
                     }
                 }
-                Content::Broken => broken += 1,
+                Content::Broken | Content::Empty => broken += 1,
                 Content::Unknown(version) => {
                     let why = format!("another version wrote it ({version}); this one knows slots 1");
                     return Err(dir.failed("use", &slot, io::Error::new(ErrorKind::Unsupported, why)));
                 }
-                Content::Empty => {}
             }
             Ok((slot, file))
         };
         let slots = [open(0)?, open(1)?];
         dir.sync()?;
         if newest.is_none() && broken == 2 {
-            let what = format!("unable to read {}: both copies are damaged", dir.path().join(name).display());
+            let what = format!("unable to read {}: both copies are damaged or empty", dir.path().join(name).display());
             return Err(Failure::permanent(what));
         }
-        let (generation, payload) = newest.map_or((0, None), |(generation, payload)| (generation, Some(payload)));
+        let (generation, payload) = newest.unwrap_or_default();
+        let payload = (generation > 0).then_some(payload);
         Ok((Self { dir: dir.clone(), slots, generation }, payload))
     }
 
@@ -69,15 +75,17 @@ impl Slots {
     pub fn save(&mut self, payload: &[u8]) -> Result<(), Failure> {
         let next = self.generation + 1;
         let (slot, file) = &self.slots[usize::from(next % 2 == 1)];
-        let mut bytes =
-            format!("slots 1 {next:016x} {:016x} {:016x}\n", payload.len(), seal(next, payload)).into_bytes();
-        bytes.extend_from_slice(payload);
-        file.write_all_at(&bytes, 0)
-            .and_then(|()| file.sync_data())
-            .map_err(|error| self.dir.failed("write", slot, error))?;
+        write(file, next, payload).map_err(|error| self.dir.failed("write", slot, error))?;
         self.generation = next;
         Ok(())
     }
+}
+
+fn write(file: &File, generation: u64, payload: &[u8]) -> io::Result<()> {
+    let (length, seal) = (payload.len(), seal(generation, payload));
+    let head = format!("slots 1 {generation:016x} {length:016x} {seal:016x}\n");
+    file.write_all_at(&[head.as_bytes(), payload].concat(), 0)?;
+    file.sync_data()
 }
 
 enum Content {
@@ -192,12 +200,27 @@ mod tests {
     }
 
     #[test]
-    fn two_damaged_slots_are_said() {
+    fn a_first_write_that_was_torn_is_no_state() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("s.0"), "x").unwrap();
-        assert_eq!(reopen(dir.path()), None, "a first write that was torn is no state");
-        fs::write(dir.path().join("s.1"), "y").unwrap();
-        let failure = open(dir.path()).unwrap_err();
-        assert!(failure.to_string().ends_with("both copies are damaged") && !failure.is_temporary());
+        drop(open(dir.path()).unwrap());
+        assert_eq!(reopen(dir.path()), None);
+        fs::write(dir.path().join("s.1"), "slots 1 00").unwrap();
+        assert_eq!(reopen(dir.path()), None);
+        // One that was made before its first byte came.
+        fs::remove_file(dir.path().join("s.1")).unwrap();
+        fs::write(dir.path().join("s.0"), "").unwrap();
+        assert_eq!(reopen(dir.path()), None);
+    }
+
+    #[test]
+    fn two_damaged_slots_are_said() {
+        for (one, other) in [("x", "y"), ("", ""), ("x", "")] {
+            let dir = tempfile::tempdir().unwrap();
+            open(dir.path()).unwrap().0.save(b"state").unwrap();
+            fs::write(dir.path().join("s.0"), one).unwrap();
+            fs::write(dir.path().join("s.1"), other).unwrap();
+            let failure = open(dir.path()).unwrap_err();
+            assert!(failure.to_string().ends_with("both copies are damaged or empty") && !failure.is_temporary());
+        }
     }
 }

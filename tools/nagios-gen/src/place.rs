@@ -34,6 +34,7 @@ impl Place {
     pub(crate) fn find(path: &Path) -> Result<Self, Failure> {
         let what = || format!("unable to write {}", path.display());
         let refused = |why: &str| Failure::permanent(format!("{}: {why}", what()));
+        durable::check_links(path).map_err(|error| Failure::io(what(), error))?;
         let file = match fs::canonicalize(path) {
             Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => {
                 return Err(refused("it is a link to a file that does not exist"));
