@@ -9,7 +9,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
-use testkit::{Finished, FleetModel, ImdsInstance, ImdsModel, Running, S3Model, ScalingGroup, ScalingModel, Tool};
+use testkit::{
+    Finished, FleetModel, ImdsInstance, ImdsModel, Running, S3Model, ScalingGroup, ScalingModel, Tool, wait_until,
+};
 
 const KEYS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "s")];
 
@@ -314,6 +316,72 @@ fn what_no_retry_mends_is_said_with_its_setting() {
         cloud.configure("");
         let away = cloud.keyed(*tool).env("AWS_ENDPOINT_URL", "http://127.0.0.1:1").args(["--timeout", "20s"]).run();
         let _away = away.fails_with(75).stderr_contains("unable to reach 127.0.0.1:1: ");
+    }
+}
+
+/// It ends with the tool, whatever it does, and what it writes is no more than credentials are.
+#[test]
+fn a_program_that_gives_credentials() {
+    let cloud = Cloud::new();
+    let home = cloud.home.path();
+    let endpoint = cloud.s3.endpoint();
+    let run = |command: &str| {
+        cloud.configure(&format!("[default]\ncredential_process = {command}\n"));
+        let tool = cloud.bare(TOOLS[0]).env("AWS_ENDPOINT_URL", &endpoint).cwd(home);
+        tool.args(["--timeout", "3s"])
+    };
+    let keys = |more: &str| format!(r#"{{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "s"{more}}}"#);
+    for more in
+        ["", r#", "SessionToken": "t", "Expiration": "2999-01-01T00:00:00Z""#, r#", "AccountId": "1", "New": []"#]
+    {
+        fs::write(home.join("keys.json"), keys(more)).unwrap();
+        let _run = run("cat keys.json; echo hunter2 >&2").run().succeeds().stderr_is_empty();
+    }
+    for (command, words) in [
+        ("exit 3", "failed: exit status: 3"),
+        ("echo hunter2; echo hunter2 >&2; exit 1", "failed: exit status: 1"),
+        ("echo hunter2", "wrote no credentials of version 1"),
+        ("echo {}", "wrote no credentials of version 1"),
+        ("echo $$ >pid; sleep 1000 & echo $! >>pid; wait", "did not end within 2.7s"),
+        ("echo $$ >pid; yes hunter2", "did not end within 2.7s"),
+    ] {
+        let run = run(command).run().fails_with(75).stderr_is_one_line();
+        let run = run.stderr_contains(&format!("the credential_process of the profile default {words}"));
+        assert!(!run.stderr_str().contains("hunter2"), "{}", run.report());
+        let started = fs::read_to_string(home.join("pid")).unwrap_or_default();
+        for pid in started.lines() {
+            wait_until("its end", || {
+                // One that is dead and has no parent to say so to is as good.
+                let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                if stat.is_empty() || stat.contains(") Z ") { Ok(()) } else { Err(stat) }
+            });
+        }
+    }
+    // The environment comes first, as with the SDK.
+    cloud.configure("[default]\ncredential_process = exit 3\n");
+    let _keyed = cloud.keyed(TOOLS[0]).env("AWS_ENDPOINT_URL", &endpoint).run().succeeds();
+}
+
+#[test]
+fn proxies_that_are_none() {
+    let cloud = Cloud::new();
+    for tool in &TOOLS[..4] {
+        for value in [
+            "ftp://127.0.0.1:1",
+            "http://hunter2 host:3128",
+            "http://127.0.0.1:99999",
+            "http://hunter2:pw@",
+            "socks5://h:1",
+        ] {
+            for name in ["HTTPS_PROXY", "http_proxy"] {
+                let run = cloud.keyed(*tool).env("AWS_ENDPOINT_URL", cloud.s3.endpoint()).env(name, value).run();
+                let run = run.fails_with(1).stderr_is_one_line();
+                let run = run.stderr_contains(&format!("{name} is no URL of a proxy"));
+                assert!(!run.stderr_str().contains("hunter2"), "{}", run.report());
+            }
+        }
+        let region = cloud.keyed(*tool).env("AWS_REGION", "eu_west_1").run().fails_with(1).stderr_is_one_line();
+        let _region = region.stderr_contains("the region is eu_west_1");
     }
 }
 

@@ -1,9 +1,13 @@
 //! The options that every tool on AWS takes, and the SDK configuration they make.
 
+use crate::credential_process::CredentialProcess;
 use crate::keys::Checked;
 use crate::profile::Profile;
 use crate::settings::Settings;
 use crate::{is_of_aws, reach, settings};
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::identity::IdentityCache;
+use aws_config::meta::credentials::CredentialsProviderChain;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::provider_config::ProviderConfig;
@@ -122,8 +126,11 @@ impl AccessArgs {
             .with_initial_backoff(Self::FIRST_BACKOFF)
             .with_max_backoff(Self::LONGEST_BACKOFF);
         let stalled = StalledStreamProtectionConfig::enabled().grace_period(self.timeout).build();
+        // Credentials may take as long as an answer; the SDK's own bound is shorter than some programs that make them.
+        let identities = IdentityCache::lazy().load_timeout(self.timeout).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http.clone())
+            .identity_cache(identities)
             .timeout_config(timeouts)
             .retry_config(retries)
             .stalled_stream_protection(stalled);
@@ -134,6 +141,22 @@ impl AccessArgs {
             // The SDK's own chain would ask the environment first, and a name that was typed must win over that.
             let config = ProviderConfig::without_region().with_http_client(http).with_region(region.clone());
             loader = loader.profile_name(profile).credentials_provider(Profile::new(profile, config));
+        }
+        if let Some((profile, command)) = settings.credential_process() {
+            let own = CredentialProcess {
+                profile: profile.to_owned(),
+                command: command.to_owned(),
+                // Its own end is told before that of the request that waits for it.
+                patience: self.timeout.mul_f64(0.9),
+            };
+            // A profile that was typed wins over the environment, as above.
+            let keys = EnvironmentVariableCredentialsProvider::new();
+            loader = match self.profile {
+                Some(_) => loader.credentials_provider(own),
+                None => loader.credentials_provider(
+                    CredentialsProviderChain::first_try("Environment", keys).or_else("Profile", own),
+                ),
+            };
         }
         if let Some(region) = region {
             loader = loader.region(region);
@@ -157,6 +180,11 @@ impl AccessArgs {
             sdk = sdk.to_builder().credentials_provider(checked).build();
         }
         let access = Access { sdk, path_style: settings.path_style() };
+        // Only other servers have regions that are no part of a host's name.
+        let has_own = SERVICES.iter().any(|service| access.endpoint(service).is_some());
+        if let Some(name) = access.sdk.region().map(AsRef::as_ref).filter(|name| name.contains('_') && !has_own) {
+            return Err(Failure::permanent(format!("the region is {name}, which no region of AWS is called")));
+        }
         for service in SERVICES {
             if access.endpoint(service).is_some_and(|url| !settings::is_url(&url)) {
                 return Err(settings::wrong_endpoint(&format!("the endpoint_url of {service}")));

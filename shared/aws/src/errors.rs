@@ -134,7 +134,9 @@ fn without_credentials(what: impl Display, error: &CredentialsError) -> Failure 
     let words = match error {
         // The SDK lists every place it looked in, on lines of their own.
         CredentialsError::CredentialsNotLoaded(_) => {
-            "neither the environment, nor a profile, nor a role of this host gives any".to_owned()
+            let half =
+                half_a_pair().map_or_else(String::new, |(there, missing)| format!(" ({there} is set, {missing} not)"));
+            format!("neither the environment, nor a profile, nor a role of this host gives any{half}")
         }
         other => causes(other).split_whitespace().collect::<Vec<_>>().join(" "),
     };
@@ -149,11 +151,26 @@ fn without_credentials(what: impl Display, error: &CredentialsError) -> Failure 
         None => words,
     };
     let words = match () {
+        () if words.contains("No such file or directory") => {
+            format!(
+                "{words}: a file that AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE or a profile names is not there"
+            )
+        }
         () if words.contains("SSO") || words.contains("sso") => format!("{words}: aws sso login gives new ones"),
         () if words.contains("login") => format!("{words}: aws login gives new ones"),
         () => words,
     };
     Failure::new(class, format!("{what}: no credentials: {words}"))
+}
+
+/// Of the two variables of a key, the one that is set without the other.
+fn half_a_pair() -> Option<(&'static str, &'static str)> {
+    let pair = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+    match pair.map(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())) {
+        [true, false] => Some((pair[0], pair[1])),
+        [false, true] => Some((pair[1], pair[0])),
+        _ => None,
+    }
 }
 
 /// The outermost cause of that kind.

@@ -1,6 +1,7 @@
 //! How the tools reach AWS: the SDK's standard chain, bounded waits, and what its errors mean for a retry.
 
 mod args;
+mod credential_process;
 mod errors;
 mod keys;
 mod profile;

@@ -7,7 +7,9 @@ use aws_credential_types::provider::{self, ProvideCredentials, future};
 
 /// The profile is in none of the files, or nothing in it leads to credentials.
 #[derive(Debug, thiserror::Error)]
-#[error("the AWS configuration files have no profile {0} with credentials")]
+#[error(
+    "the AWS configuration files have no profile {0} with credentials, or none of the name that its source_profile gives"
+)]
 pub(crate) struct NoProfile(String);
 
 /// A profile of the AWS configuration files.

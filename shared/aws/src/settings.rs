@@ -26,6 +26,9 @@ const ENDPOINTS: [&str; 7] = [
     "AWS_ENDPOINT_URL_SSO_OIDC",
 ];
 
+/// What says which proxy requests go through.
+const PROXIES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+
 /// What names a file that is read before anything is asked, or while credentials are looked for.
 const FILES: [&str; 4] = [
     "AWS_CONFIG_FILE",
@@ -54,6 +57,13 @@ impl Settings {
         for name in ENDPOINTS {
             if std::env::var_os(name).is_some_and(|value| !is_url(&value.to_string_lossy())) {
                 return Err(wrong_endpoint(name));
+            }
+        }
+        for name in PROXIES {
+            if std::env::var(name).is_ok_and(|value| !value.is_empty() && !is_proxy(&value)) {
+                return Err(Failure::permanent(format!(
+                    "{name} is no URL of a proxy such as http://proxy.example:3128: correct or unset it"
+                )));
             }
         }
         let chosen = named.map(|name| name.to_owned().into());
@@ -85,6 +95,22 @@ impl Settings {
 
     fn get(&self, name: &str) -> Option<&str> {
         self.own()?.get(name)
+    }
+
+    /// The program that the profile's credentials come from, where nothing else in it comes first.
+    pub(crate) fn credential_process(&self) -> Option<(&str, &str)> {
+        let first = [
+            "role_arn",
+            "credential_source",
+            "web_identity_token_file",
+            "sso_session",
+            "sso_start_url",
+            "login_session",
+        ];
+        if first.iter().any(|name| self.get(name).is_some()) {
+            return None;
+        }
+        Some((&self.profile, self.get("credential_process")?))
     }
 
     /// The certificates that are trusted instead of the system's.
@@ -133,6 +159,12 @@ impl Settings {
 pub(crate) fn is_url(text: &str) -> bool {
     let whole = |url: url::Url| matches!(url.scheme(), "http" | "https") && url.has_host();
     url::Url::parse(text).is_ok_and(|url| url.query().is_none() && url.fragment().is_none() && whole(url))
+}
+
+/// Whether requests can go through it: what can't be read as a proxy would be passed by in silence.
+fn is_proxy(text: &str) -> bool {
+    let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    url::Url::parse(&whole).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 /// Without the value: there may be a password in it.

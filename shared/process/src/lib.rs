@@ -21,6 +21,8 @@ pub enum Output {
     File(File),
     /// To this process, which keeps so many bytes: the last of both.
     Tail(usize),
+    /// The same of stdout alone; stderr goes nowhere.
+    TailOfStdout(usize),
 }
 
 /// How a program ended.
@@ -55,6 +57,10 @@ impl Program {
             }
             Output::Tail(kept) => {
                 command.stdout(Stdio::piped()).stderr(Stdio::piped());
+                kept
+            }
+            Output::TailOfStdout(kept) => {
+                command.stdout(Stdio::piped()).stderr(Stdio::null());
                 kept
             }
         };
@@ -194,6 +200,13 @@ mod tests {
         let output = String::from_utf8(program.output().await).unwrap();
         assert!(["words\nfirst\n", "many words\n"].iter().any(|end| output.ends_with(end)), "{output:?}");
         assert_eq!(output.len(), 12);
+    }
+
+    #[tokio::test]
+    async fn stdout_alone_is_kept() {
+        let mut program = Program::start(shell("echo one >&2; echo two"), None, Output::TailOfStdout(100)).unwrap();
+        assert!(matches!(program.wait(pending::<()>(), GRACE).await, Ok(End::Itself(status)) if status.success()));
+        assert_eq!(program.output().await, b"two\n");
     }
 
     #[tokio::test]
