@@ -34,7 +34,7 @@ pub fn name_of_secret(path: &Path) -> String {
 /// parameters, which may be keys.
 #[must_use]
 pub fn presentable(text: &str) -> String {
-    let text = printable(text);
+    let text = without_users(&printable(text));
     let (mut clean, mut rest) = (String::with_capacity(text.len()), text.as_str());
     while let Some(start) = rest.find("://") {
         let (scheme, after) = rest.split_at(start + 3);
@@ -65,6 +65,16 @@ pub fn presentable(text: &str) -> String {
     clean + rest
 }
 
+/// Of words that are nearly URLs, `user:password@host` after what should have been a scheme, not who asks there.
+fn without_users(text: &str) -> String {
+    let words = text.split_inclusive(|c: char| c.is_whitespace() || matches!(c, '"' | '\''));
+    let shown = words.map(|word| match word.rfind('@') {
+        Some(at) if !word.contains("://") && word[..at].contains(':') => format!("…{}", &word[at..]),
+        _ => word.to_owned(),
+    });
+    shown.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +82,9 @@ mod tests {
     #[test]
     fn who_asks_is_not_told() {
         for (text, told) in [
+            ("git in ops:hunter2@host:x.git: no", "git in …@host:x.git: no"),
+            ("'https//ops:hunter2@host/x' '/u:hunter2@host'", "'…@host/x' '…@host'"),
+            ("git@host:x.git and: ops@build", "git@host:x.git and: ops@build"),
             ("unable to reach http://ops:hunter2@proxy:3128/x: no", "unable to reach http://…@proxy:3128/x: no"),
             ("'https://hunter2@host' and \"s3://k:hunter2@b/p\"", "'https://…@host' and \"s3://…@b/p\""),
             ("http://ops:hun/ter2@host/", "http://…@host/"),

@@ -139,8 +139,9 @@ impl Imds {
         let endpoint = endpoint.trim_end_matches('/').to_owned();
         let named = url::Url::parse(&endpoint).is_ok_and(|url| url.scheme() == "http" && url.has_host());
         if !named {
+            // Without the value: there may be a password in it.
             let what = "unable to watch: AWS_EC2_METADATA_SERVICE_ENDPOINT is not an http:// URL";
-            return Err(Failure::permanent(format!("{what}: {endpoint}")));
+            return Err(Failure::permanent(format!("{what}, such as http://169.254.169.254")));
         }
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
