@@ -133,7 +133,24 @@ pub fn check(typed: &[Given<Pair>], file: Option<&Given<OptionsFile>>, brokers: 
             "--brokers: expected host:port; options, user and password go to --kafka-file (see --help)",
         ));
     }
+    // librdkafka takes any number for a port, and what is none for 0.
+    if !brokers.split(',').all(|broker| is_place(broker.trim())) {
+        return Err(Failure::usage(
+            "--brokers: expected host:port[,host:port], with ports from 1 to 65535 (see --help)",
+        ));
+    }
     Ok(())
+}
+
+/// `host`, `host:port`, either after `PROTOCOL://`; an IPv6 address in brackets.
+fn is_place(broker: &str) -> bool {
+    let place = broker.rsplit_once("://").map_or(broker, |(_, place)| place);
+    let (host, port) = match place.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (place, None),
+    };
+    let is_whole = host.starts_with('[') == host.ends_with(']') && (host.starts_with('[') || !host.contains(':'));
+    !host.is_empty() && is_whole && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// All options that can be used; later ones count.
@@ -198,6 +215,16 @@ pub fn refused(error: &KafkaError, typed: &[Given<Pair>], file: Option<&Given<Op
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places() {
+        for place in ["kafka", "kafka:9092", "127.0.0.1:1", "[::1]", "[fd00::1]:65535", "SSL://kafka:9093"] {
+            assert!(is_place(place), "{place}");
+        }
+        for none in ["", ":", ":9092", "kafka:", "kafka:x", "kafka:0", "kafka:65536", "kafka:-1", "::1", "[::1"] {
+            assert!(!is_place(none), "{none}");
+        }
+    }
     use std::fs;
 
     fn read(text: &str) -> Result<Vec<Pair>, String> {

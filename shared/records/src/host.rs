@@ -202,10 +202,18 @@ impl<R: Read> HostReader<R> {
         if !reader.read_record(&mut header).map_err(wrong)? {
             return Err(ReadError::Empty);
         }
-        match needed.iter().find(|needed| !header.iter().any(|name| name == **needed)) {
+        let lacking = needed.iter().find(|needed| !header.iter().any(|name| name == **needed)).copied();
+        let mut hosts = Self { reader, header, record: csv::StringRecord::new() };
+        match lacking {
+            Some(_) if hosts.is_cut() => Err(ReadError::Cut),
             Some(lacking) => Err(ReadError::Header(lacking)),
-            None => Ok(Self { reader, header, record: csv::StringRecord::new() }),
+            None => Ok(hosts),
         }
+    }
+
+    /// Whether nothing follows what was read last, and it has no end: then that is what is wrong with it.
+    fn is_cut(&mut self) -> bool {
+        matches!(self.reader.read_record(&mut self.record), Ok(false)) && self.reader.get_ref().last != b'\n'
     }
 
     fn host(&self) -> Result<Host, ReadError> {
@@ -225,15 +233,16 @@ impl<R: Read> Iterator for HostReader<R> {
     type Item = Result<Host, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.reader.read_record(&mut self.record) {
-            Ok(true) => Some(self.host()),
-            Ok(false) if self.reader.get_ref().last == b'\n' => None,
+        let host = match self.reader.read_record(&mut self.record) {
+            Ok(true) => self.host(),
+            Ok(false) if self.reader.get_ref().last == b'\n' => return None,
             Ok(false) => {
                 self.reader.get_mut().last = b'\n';
-                Some(Err(ReadError::Cut))
+                return Some(Err(ReadError::Cut));
             }
-            Err(error) => Some(Err(wrong(error))),
-        }
+            Err(error) => Err(wrong(error)),
+        };
+        Some(host.map_err(|error| if self.is_cut() { ReadError::Cut } else { error }))
     }
 }
 
@@ -307,6 +316,17 @@ mod tests {
             assert!(matches!(read_hosts(cut.as_bytes()), Err(ReadError::Cut)), "{cut:?}");
         }
         assert_eq!(read_hosts(&b"instance_id,name\r\ni-1,ab\r\n"[..]).unwrap()[0].name, "ab");
+    }
+
+    /// Wherever the stage before stopped, it is not taken for another list.
+    #[test]
+    fn a_list_that_was_cut_is_none() {
+        let list = "instance_id,name,tags\ni-1,ab,\"{\"\"a\"\":\"\"b\"\"}\"\ni-2,cd,{}\n";
+        for length in 1..list.len() {
+            let read = read_hosts(&list.as_bytes()[..length]);
+            let is_whole = list[..length].ends_with('\n');
+            assert!(if is_whole { read.is_ok() } else { matches!(read, Err(ReadError::Cut)) }, "{length}: {read:?}");
+        }
     }
 
     #[test]

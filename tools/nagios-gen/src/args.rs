@@ -114,7 +114,7 @@ pub(crate) struct DowntimeArgs {
         "address", "skip_unaddressed", "template", "output"])]
     pub(crate) file: Option<PathBuf>,
     /// How long such a downtime lasts
-    #[arg(long = "downtime-for", value_name = "TIME", default_value = "1h", value_parser = retry::duration,
+    #[arg(long = "downtime-for", value_name = "TIME", default_value = "1h", value_parser = seconds,
         requires = "downtime")]
     pub(crate) length: Duration,
     /// Give the commands to the Nagios that reads this pipe, instead of printing them
@@ -142,6 +142,12 @@ fn service(text: &str) -> Result<Service, String> {
 fn percent(text: &str) -> Result<u8, String> {
     let number = text.strip_suffix('%').unwrap_or(text).parse().ok().filter(|number| *number <= 100);
     number.ok_or_else(|| "expected a share from 0% to 100%".to_owned())
+}
+
+/// A time in whole seconds, as Nagios counts: one that ends as it begins would be none.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let time = retry::duration(text)?;
+    if time.as_secs() > 0 { Ok(time) } else { Err("expected at least 1s".to_owned()) }
 }
 
 #[cfg(test)]
