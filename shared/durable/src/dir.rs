@@ -23,6 +23,7 @@ use std::sync::Arc;
 /// Names tried for a temporary file or directory.
 const TRIES: u32 = 100;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const PUBLIC: Mode = Mode::RWXU.union(Mode::RGRP).union(Mode::XGRP).union(Mode::ROTH).union(Mode::XOTH);
 const WARY: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::NOCTTY);
 
 /// A directory.
@@ -67,6 +68,15 @@ impl Dir {
         Self::make_with(path, Mode::RWXU)
     }
 
+    /// The same; what is missing is made for everybody to enter and list, whatever the umask: what others shall read will
+    /// lie in it.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub fn make_public(path: &Path) -> Result<Self, Failure> {
+        Self::make_with(path, PUBLIC)
+    }
+
     fn make_with(path: &Path, mode: Mode) -> Result<Self, Failure> {
         if let Some(there) = Self::open_if_there(path)? {
             return Ok(there);
@@ -107,6 +117,9 @@ impl Dir {
         let open = || match mkdirat(&self.fd, name, mode) {
             Ok(()) => {
                 let made = self.child_at(name)?;
+                if mode == PUBLIC {
+                    fchmod(&made.fd, mode)?;
+                }
                 // For whom this one belongs to.
                 self.owner.gets(&made.fd);
                 if mode.intersects(Mode::RWXG) {

@@ -117,7 +117,8 @@ impl Shelf {
 
     /// The shelf, made where it is missing.
     fn make(&self) -> Result<Held, Failure> {
-        let dir = Dir::make(&self.path)?;
+        // As readable as the releases in it, also where root boots with another umask.
+        let dir = Dir::make_public(&self.path)?;
         let hidden = dir.child(HIDDEN)?;
         // Releases have the modes of their archives: whoever else is of the group could not remove them.
         hidden.expect_own()?;

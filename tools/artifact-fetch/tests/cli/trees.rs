@@ -41,14 +41,19 @@ fn a_tree_comes_out_as_it_was_packed_whatever_the_umask() {
         for umask in ["000", "022", "077"] {
             let harness = Harness::new();
             harness.publish_as(2, pack(&tree()), format);
+            let into = harness.root.path().join("srv/releases");
             let script = format!(
                 "umask {umask}; exec {} --artifact app --store file://{} --into {}",
                 env!("CARGO_BIN_EXE_artifact-fetch"),
                 harness.store.display(),
-                harness.into.display()
+                into.display()
             );
             let _run = Tool::new("/bin/sh").args(["-c", &script]).run().succeeds().stderr_is_empty();
-            let root = harness.into.join("current");
+            let root = into.join("current");
+            // A web server of another user gets there.
+            for made in [&into, into.parent().unwrap()] {
+                assert_eq!(fs::metadata(made).unwrap().permissions().mode() & 0o7777, 0o755, "{}", made.display());
+            }
             let mode = |name: &[u8]| {
                 fs::symlink_metadata(root.join(OsStr::from_bytes(name))).unwrap().permissions().mode() & 0o7777
             };
