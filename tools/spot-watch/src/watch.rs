@@ -72,7 +72,7 @@ async fn start(args: Args) -> Result<(), Failure> {
         ending: ending_seen,
         running: tokio::sync::Mutex::default(),
     });
-    let (unasked_told, unasked) = watch::channel("no answer from AWS yet".to_owned());
+    let (unasked_told, unasked) = watch::channel("no answer yet, from the instance metadata or from AWS".to_owned());
     let watch = Watch {
         imds,
         identity: None,
