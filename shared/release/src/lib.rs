@@ -6,6 +6,7 @@
 pub mod allocate;
 mod args;
 pub mod claim;
+pub mod damage;
 pub mod git;
 pub mod history;
 pub mod layout;

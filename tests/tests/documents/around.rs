@@ -168,7 +168,7 @@ pub const PAGES: [Around; 13] = [
                 "aws s3api head-object --bucket build --key obelix/prod/obelix-3.tar | grep AES256",
             ),
             ("--release -", "grep -qx VERSION=4 \"$said\" && grep -qx PROMOTION=1 \"$said\""),
-            ("--audit", "grep -qx state,object,release,build,builder,last_seen \"$said\""),
+            ("--audit", "grep -qx state,object,release,build,builder,last_seen,difference \"$said\""),
         ],
         ..Around::NONE
     },

@@ -15,7 +15,7 @@ pub const PREFIX: &str = "obelix/prod/";
 /// Bytes of the longest archive that goes in one request.
 pub const ONE_REQUEST: u64 = 8 << 20;
 
-pub const HEADER: &str = "state,object,release,build,builder,last_seen\n";
+pub const HEADER: &str = "state,object,release,build,builder,last_seen,difference\n";
 pub const UUID: &str = "11111111-2222-4333-8444-555555555555";
 
 /// A store and, for S3, the server behind it.
@@ -111,6 +111,17 @@ impl Harness {
             Some((model, _)) => drop(model.put_raw(BUCKET, &format!("{PREFIX}{key}"), bytes.to_vec())),
             None => fs::write(self.dir.path().join(key), bytes).unwrap(),
         }
+    }
+
+    pub fn remove(&self, key: &str) {
+        match &self.s3 {
+            Some((model, _)) => assert!(model.delete_raw(BUCKET, &format!("{PREFIX}{key}"))),
+            None => fs::remove_file(self.dir.path().join(key)).unwrap(),
+        }
+    }
+
+    pub fn is_s3(&self) -> bool {
+        self.s3.is_some()
     }
 
     /// Keys of the uploads that are not complete.

@@ -27,7 +27,7 @@ fn a_server_that_lists_uploads_by_whole_keys() {
         assert!(rows.iter().any(|row| row.starts_with("dead,obelix-1.tar,1,")), "{rows:?}");
         let run = harness.pack(small.path()).run().succeeds();
         let _record = harness.is_published(2, &run);
-        assert_eq!(audit(&harness), ["abandoned,obelix-1.release,1,,,"]);
+        assert_eq!(audit(&harness), ["abandoned,obelix-1.release,1,,,,"]);
     }
     // An upload of a number that is abandoned already is on the list as well.
     let harness = Harness::s3_with(Rules { uploads_by_exact_key: true, ..Rules::default() });
@@ -117,7 +117,7 @@ fn whatever_of_a_sweep_fails() {
         harness.proxy().set_plan(Plan::None);
         let run = harness.pack(small.path()).run().succeeds();
         let _record = harness.is_published(4, &run);
-        assert_eq!(audit(&harness), ["abandoned,obelix-1.release,1,,,", "abandoned,obelix-2.release,2,,,"], "{what}");
+        assert_eq!(audit(&harness), ["abandoned,obelix-1.release,1,,,,", "abandoned,obelix-2.release,2,,,,"], "{what}");
     }
 }
 

@@ -37,7 +37,7 @@ fn a_dead_build_is_swept_by_the_next_one() {
         harness.pack(small.path()).arg("-v").run().succeeds().stderr_contains("release 1 is abandoned: its builder ");
     let _record = harness.is_published(2, &run);
     assert!(harness.text("obelix-1.release").starts_with("STATE=abandoned\nBUILD_UUID="));
-    assert_eq!(audit(&harness), ["abandoned,obelix-1.release,1,,,"]);
+    assert_eq!(audit(&harness), ["abandoned,obelix-1.release,1,,,,"]);
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_dead_build_in_a_directory() {
     assert_eq!(audit(&harness).iter().filter(|row| row.starts_with("dead,")).count(), 2);
     let run = harness.pack(small.path()).run().succeeds();
     let _record = harness.is_published(2, &run);
-    assert_eq!(audit(&harness), ["abandoned,obelix-1.release,1,,,"]);
+    assert_eq!(audit(&harness), ["abandoned,obelix-1.release,1,,,,"]);
     assert_eq!(harness.object("obelix-1.tar"), None);
 }
 
@@ -321,6 +321,45 @@ fn others_files_stay() {
     harness.put(".tmp-somebody's", b"x");
     let _run = harness.pack(small.path()).run().succeeds();
     assert_eq!(harness.text(".tmp-somebody's"), "x");
+}
+
+/// What somebody changed behind the tools' back is on the list, with what differs, and whatever is as it was is not.
+#[test]
+fn audit_of_damage() {
+    let small = tree(&[("a", "a")]);
+    for harness in Harness::both() {
+        for _ in 0..6 {
+            let _run = harness.pack(small.path()).run().succeeds();
+        }
+        let mut archive = harness.object("obelix-4.tar").expect("it is published");
+        let size = archive.len();
+        harness.put("obelix-1.release", b"garbage");
+        let other = harness.text("obelix-6.release");
+        harness.put("obelix-2.release", other.as_bytes());
+        harness.remove("obelix-3.tar");
+        archive.extend_from_slice(b"and more");
+        harness.put("obelix-4.tar", &archive);
+        archive.truncate(size);
+        archive[size / 2] ^= 1;
+        harness.put("obelix-5.tar", &archive);
+        let rows = audit(&harness);
+        let (of_sum, rows): (Vec<&String>, Vec<&String>) = rows.iter().partition(|row| row.contains("CRC-64/NVME"));
+        assert_eq!(
+            rows,
+            [
+                "damaged,obelix-1.release,1,,,,it is no record: line 1 is not KEY=VALUE",
+                "damaged,obelix-2.release,2,,,,it is the record of release 6",
+                "missing,obelix-3.tar,3,,,,there is no archive",
+                &format!("damaged,obelix-4.tar,4,,,,it has {} bytes instead of {size}", size + 8),
+            ]
+        );
+        // A directory keeps no checksums: there, only who reads the archive finds it.
+        assert_eq!(of_sum.len(), usize::from(harness.is_s3()));
+        assert!(
+            of_sum.iter().all(|row| row.starts_with("damaged,obelix-5.tar,5,,,,its CRC-64/NVME is ")),
+            "{of_sum:?}"
+        );
+    }
 }
 
 #[test]
