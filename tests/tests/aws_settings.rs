@@ -335,7 +335,8 @@ fn a_program_that_gives_credentials() {
         ["", r#", "SessionToken": "t", "Expiration": "2999-01-01T00:00:00Z""#, r#", "AccountId": "1", "New": []"#]
     {
         fs::write(home.join("keys.json"), keys(more)).unwrap();
-        let _run = run("cat keys.json; echo hunter2 >&2").run().succeeds().stderr_is_empty();
+        let run = run("cat keys.json; echo hunter2 >&2").run().succeeds();
+        assert!(!run.stderr_str().contains("hunter2"), "{}", run.report());
     }
     for (command, words) in [
         ("exit 3", "failed: exit status: 3"),

@@ -151,13 +151,13 @@ fn without_credentials(what: impl Display, error: &CredentialsError) -> Failure 
         None => words,
     };
     let words = match () {
+        () if words.contains("SSO") || words.contains("sso") => format!("{words}: aws sso login gives new ones"),
+        () if words.contains("login") => format!("{words}: aws login gives new ones"),
         () if words.contains("No such file or directory") => {
             format!(
                 "{words}: a file that AWS_WEB_IDENTITY_TOKEN_FILE, AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE or a profile names is not there"
             )
         }
-        () if words.contains("SSO") || words.contains("sso") => format!("{words}: aws sso login gives new ones"),
-        () if words.contains("login") => format!("{words}: aws login gives new ones"),
         () => words,
     };
     Failure::new(class, format!("{what}: no credentials: {words}"))

@@ -12,8 +12,7 @@ const FAR_UNITS: u64 = 1;
 const NEAR: Duration = Duration::from_millis(15);
 /// Answers that shall be coming in at any time, besides those that have not begun.
 const COMING: u32 = 4;
-/// Requests under way at first, and at most.
-const AT_FIRST: usize = 10;
+/// Requests under way at most.
 const AT_MOST: usize = 40;
 /// Answers that say enough about the next.
 const ENOUGH: u64 = 4;
@@ -50,7 +49,7 @@ impl Pace {
     /// Requests that shall be under way.
     pub(super) fn window(&self) -> usize {
         if self.whole.samples < ENOUGH {
-            return AT_FIRST;
+            return COMING as usize;
         }
         let waiting = self.first_byte.mean / self.transfer.mean.max(f64::EPSILON);
         let window = (f64::from(COMING) * (1.0 + waiting)).ceil();

@@ -46,8 +46,8 @@ fn killed_at_every_request() {
     remote.publish(2, large(2));
     let _run = remote.fetch(&clean.into).run().succeeds();
     let requests = remote.proxy.count();
-    // The pointer, the record, the archive's length, three ranges.
-    assert_eq!(requests, 6);
+    // The pointer, the record, the archive's length, nine ranges.
+    assert_eq!(requests, 12);
     for number in 1..=requests {
         for point in [KillPoint::BeforeForward, KillPoint::AfterCommit, KillPoint::AfterReply] {
             let harness = Harness::with_first();

@@ -39,9 +39,10 @@ fn a_tree_comes_out_as_it_was_packed_whatever_the_umask() {
         [(Format::Tar, <[u8]>::to_vec as fn(&[u8]) -> Vec<u8>), (Format::TarGz, gzip), (Format::TarZst, zstd)]
     {
         for umask in ["000", "022", "077"] {
-            let harness = Harness::new();
+            let mut harness = Harness::new();
             harness.publish_as(2, pack(&tree()), format);
             let into = harness.root.path().join("srv/releases");
+            harness.into.clone_from(&into);
             let script = format!(
                 "umask {umask}; exec {} --artifact app --store file://{} --into {}",
                 env!("CARGO_BIN_EXE_artifact-fetch"),
