@@ -41,13 +41,13 @@ fn assert_whole(harness: &Harness) {
 
 #[test]
 fn killed_at_every_request() {
+    // The pointer, the record, the archive's length, and at least six ranges: they get longer as the store proves near.
+    let requests = 9;
     let clean = Harness::with_first();
     let remote = Remote::new();
     remote.publish(2, large(2));
     let _run = remote.fetch(&clean.into).run().succeeds();
-    let requests = remote.proxy.count();
-    // The pointer, the record, the archive's length, nine ranges.
-    assert_eq!(requests, 12);
+    assert!((requests..=12).contains(&remote.proxy.count()), "{}", remote.proxy.count());
     for number in 1..=requests {
         for point in [KillPoint::BeforeForward, KillPoint::AfterCommit, KillPoint::AfterReply] {
             let harness = Harness::with_first();

@@ -45,8 +45,9 @@ fn an_old_release_is_read_once_and_sealed() {
             assert_eq!((grep(&file, "VERSION"), grep(&file, "GIT_COMMIT")), ("7".into(), commit.clone()), "{key}");
         }
         if let Some(read) = read {
-            // Ranges of 1 MiB at first, each asked for once.
-            assert_eq!(store.archive_reads() - read, bytes.len().div_ceil(1 << 20));
+            // Ranges of 1 MiB at first, longer ones later: two readings would be more than this.
+            let reads = store.archive_reads() - read;
+            assert!(reads > 0 && reads <= bytes.len().div_ceil(1 << 20), "{reads}");
         }
         let read = store.proxy.is_some().then(|| store.archive_reads());
         store.release(8, &commit_of(8));
