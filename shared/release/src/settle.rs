@@ -70,7 +70,7 @@ mod tests {
     use crate::StoreArgs;
     use async_trait::async_trait;
     use std::sync::{Arc, Mutex};
-    use store::{Arrived, Head, Listed, Store};
+    use store::{Arrived, Head, Listed, Room, Store};
 
     /// A store that does what it is asked, and answers a write with the error that it was given.
     #[derive(Debug)]
@@ -112,8 +112,15 @@ mod tests {
             self.store.list(prefix).await
         }
 
-        async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Arrived, StoreError> {
-            self.store.read(key, tag, offset, length).await
+        async fn read(
+            &self,
+            key: &str,
+            tag: &Tag,
+            offset: u64,
+            length: u64,
+            room: &dyn Room,
+        ) -> Result<Arrived, StoreError> {
+            self.store.read(key, tag, offset, length, room).await
         }
     }
 

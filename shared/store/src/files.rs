@@ -6,8 +6,8 @@
 
 use crate::objects::LONGEST_SMALL;
 use crate::{
-    Arrived, Attributes, Completion, Condition, Head, Listed, Object, Objects, Part, PartBody, Put, StoreError, Tag,
-    Upload, Uploads,
+    Arrived, Attributes, Completion, Condition, Head, Listed, Object, Objects, Part, PartBody, Put, Room, StoreError,
+    Tag, Upload, Uploads,
 };
 use async_trait::async_trait;
 use base64::Engine;
@@ -19,7 +19,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use uuid::Uuid;
 
 const UPLOADS: &str = ".uploads";
@@ -205,7 +205,16 @@ impl Objects for FileStore {
         .await
     }
 
-    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Arrived, StoreError> {
+    async fn read(
+        &self,
+        key: &str,
+        tag: &Tag,
+        offset: u64,
+        length: u64,
+        room: &dyn Room,
+    ) -> Result<Arrived, StoreError> {
+        room.wait().await;
+        let began = Instant::now();
         let (key, tag) = (key.to_owned(), tag.clone());
         self.blocking(move |store| {
             let dir = store.held()?;
@@ -219,7 +228,8 @@ impl Objects for FileStore {
                 file.read_exact_at(&mut bytes, offset)?;
                 Ok(bytes)
             };
-            Ok(Arrived { pieces: vec![read().map_err(unable)?.into()], first_byte: Duration::ZERO })
+            let pieces = vec![read().map_err(unable)?.into()];
+            Ok(Arrived { pieces, first_byte: Duration::ZERO, transfer: began.elapsed() })
         })
         .await
     }
@@ -356,6 +366,14 @@ fn unable(verb: &str, dir: &Dir, name: impl AsRef<OsStr>, error: io::Error) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of memory there always is.
+    struct Enough;
+
+    #[async_trait]
+    impl Room for Enough {
+        async fn wait(&self) {}
+    }
     use failure::Failure;
     use std::fs;
 
@@ -383,10 +401,10 @@ mod tests {
         let (_dir, store) = store();
         fs::write(store.path("a-1.tar"), "one").unwrap();
         let seen = store.head("a-1.tar").await.unwrap().unwrap();
-        assert_eq!(store.read("a-1.tar", &seen.tag, 1, 2).await.unwrap().pieces, ["ne"]);
+        assert_eq!(store.read("a-1.tar", &seen.tag, 1, 2, &Enough).await.unwrap().pieces, ["ne"]);
         fs::write(store.path("new"), "two").unwrap();
         fs::rename(store.path("new"), store.path("a-1.tar")).unwrap();
-        let changed = store.read("a-1.tar", &seen.tag, 1, 2).await.unwrap_err();
+        let changed = store.read("a-1.tar", &seen.tag, 1, 2, &Enough).await.unwrap_err();
         assert!(matches!(changed, StoreError::Changed(_)), "{changed:?}");
     }
 

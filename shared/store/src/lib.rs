@@ -10,7 +10,7 @@ mod url;
 
 pub use attributes::{Attributes, Encryption};
 pub use error::StoreError;
-pub use objects::{Arrived, Condition, Head, Listed, Object, Objects, Put, Tag};
+pub use objects::{Arrived, Condition, Head, Listed, Object, Objects, Put, Room, Tag};
 pub use uploads::{Completion, Part, PartBody, Upload, Uploads};
 pub use url::{NotAStore, StoreUrl};
 

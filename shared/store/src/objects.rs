@@ -89,6 +89,15 @@ pub struct Arrived {
     pub pieces: Vec<Bytes>,
     /// How long the store took to begin its answer.
     pub first_byte: Duration,
+    /// How long the bytes took from when there was room for them.
+    pub transfer: Duration,
+}
+
+/// Memory for what is read.
+#[async_trait]
+pub trait Room: Sync {
+    /// Waits until there is some. Asked when an answer has begun, before its bytes are taken.
+    async fn wait(&self);
 }
 
 /// Objects of a store. Keys are plain names; the store puts its own prefix before them.
@@ -118,6 +127,13 @@ pub trait Objects: fmt::Debug + Send + Sync {
     /// All objects whose key starts with `prefix`.
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
 
-    /// `length` bytes from `offset` of the object in the state `tag`.
-    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Arrived, StoreError>;
+    /// `length` bytes from `offset` of the object in the state `tag`, when there is `room` for them.
+    async fn read(
+        &self,
+        key: &str,
+        tag: &Tag,
+        offset: u64,
+        length: u64,
+        room: &dyn Room,
+    ) -> Result<Arrived, StoreError>;
 }

@@ -2,7 +2,7 @@
 
 use crate::objects::LONGEST_SMALL;
 use crate::{
-    Arrived, Attributes, Completion, Condition, Encryption, Head, Listed, Object, Objects, Part, PartBody, Put,
+    Arrived, Attributes, Completion, Condition, Encryption, Head, Listed, Object, Objects, Part, PartBody, Put, Room,
     StoreError, Tag, Upload, Uploads,
 };
 use async_trait::async_trait;
@@ -224,7 +224,14 @@ impl Objects for S3Store {
         Ok(listed)
     }
 
-    async fn read(&self, key: &str, tag: &Tag, offset: u64, length: u64) -> Result<Arrived, StoreError> {
+    async fn read(
+        &self,
+        key: &str,
+        tag: &Tag,
+        offset: u64,
+        length: u64,
+        room: &dyn Room,
+    ) -> Result<Arrived, StoreError> {
         let what = || format!("unable to read {}", self.url(key));
         let range = format!("bytes={offset}-{}", offset + length - 1);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
@@ -240,6 +247,8 @@ impl Objects for S3Store {
                 Err(error) => return Err(failed(what(), error)),
             };
             let first_byte = began.elapsed();
+            room.wait().await;
+            let began = Instant::now();
             let (mut pieces, mut came) = (Vec::new(), 0);
             let broken = loop {
                 match body.next().await {
@@ -252,7 +261,9 @@ impl Objects for S3Store {
                         pieces.push(piece);
                     }
                     Some(Err(error)) => break format!("the answer broke off: {error}"),
-                    None if came == length => return Ok(Arrived { pieces, first_byte }),
+                    None if came == length => {
+                        return Ok(Arrived { pieces, first_byte, transfer: began.elapsed() });
+                    }
                     None => break format!("{came} of {length} bytes came"),
                 }
             };

@@ -123,7 +123,7 @@ async fn find(place: &Place<'_>, shelf: &Shelf, console: Console) -> Result<(Wan
     let store = place.store().await?;
     let wanted = match channel(&args.release, store.as_ref()) {
         Some(channel) => promoted(args, shelf, store.as_ref(), channel, console).await?,
-        None => ask(args, store.as_ref(), console).await?,
+        None => ask(args, shelf, store.as_ref(), console).await?,
     };
     let here = shelf.record(wanted.number)?;
     if let (Some(here), Some(there)) = (&here, &wanted.record)
@@ -147,8 +147,9 @@ async fn find(place: &Place<'_>, shelf: &Shelf, console: Console) -> Result<(Wan
     Ok((wanted, here))
 }
 
-async fn ask(args: &Args, store: &dyn Objects, console: Console) -> Result<Wanted, Failure> {
-    resolve(store, &args.store.artifact, &args.release, args.without_checksum(), console).await
+async fn ask(args: &Args, shelf: &Shelf, store: &dyn Objects, console: Console) -> Result<Wanted, Failure> {
+    let here = |number| matches!(shelf.record(number), Ok(Some(_)));
+    resolve(store, &args.store.artifact, &args.release, here, args.without_checksum(), console).await
 }
 
 /// The channel whose promotions count. The newest build is no promotion, and a record on stdin names no channel.
@@ -170,7 +171,7 @@ async fn promoted(
     for _ in 0..ROUNDS {
         // What was seen before the pointer is read: a promotion seen meanwhile may be later than what is read here.
         let last = shelf.seen()?.last(&channel);
-        let mut wanted = ask(args, store, console).await?;
+        let mut wanted = ask(args, shelf, store, console).await?;
         // An old script's release and pointer, taken on trust: there is neither a checksum nor a number to hold it to.
         if wanted.record.as_ref().and_then(Record::artifact).is_none() {
             return Ok(wanted);
@@ -205,7 +206,7 @@ async fn install(place: &Place<'_>, shelf: &Shelf, wanted: &Wanted, console: Con
     let (args, store) = (place.args, place.store().await?);
     let key = wanted.key(&args.store.artifact);
     let artifact = wanted.record.as_ref().and_then(Record::artifact);
-    let head = look(store.as_ref(), &key, artifact).await?;
+    let head = look(store.as_ref(), &key, artifact, wanted.head.clone()).await?;
     check_space(args, head.size)?;
     // One fresh download settles whether the network or the store has the damage.
     let mut draft = shelf.draft().await?;
@@ -235,9 +236,17 @@ async fn install(place: &Place<'_>, shelf: &Shelf, wanted: &Wanted, console: Con
     Ok(record)
 }
 
-async fn look(store: &dyn Objects, key: &str, artifact: Option<&Artifact>) -> Result<Head, Failure> {
+async fn look(
+    store: &dyn Objects,
+    key: &str,
+    artifact: Option<&Artifact>,
+    known: Option<Head>,
+) -> Result<Head, Failure> {
     let url = store.url(key);
-    let head = store.head(key).await?.ok_or_else(|| Failure::permanent(format!("{url} does not exist")))?;
+    let head = match known {
+        Some(head) => head,
+        None => store.head(key).await?.ok_or_else(|| Failure::permanent(format!("{url} does not exist")))?,
+    };
     match artifact {
         Some(artifact) if artifact.size != head.size => {
             let (found, size) = (head.size, artifact.size);

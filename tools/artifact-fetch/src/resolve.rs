@@ -7,7 +7,7 @@ use failure::Failure;
 use release::pointer;
 use release::record::MAX_BYTES;
 use release::{Layout, Record, ReleaseNumber, Selector, layout};
-use store::Objects;
+use store::{Head, Objects};
 
 /// What to fetch.
 #[derive(Debug)]
@@ -19,12 +19,14 @@ pub(crate) struct Wanted {
     pub(crate) promotion: u64,
     /// The channel of that promotion, if promotions count.
     pub(crate) channel: Option<Channel>,
+    /// What the store said of the archive, if it was asked on the way.
+    pub(crate) head: Option<Head>,
 }
 
 impl Wanted {
     fn of(record: &Record, promotion: u64) -> Self {
         let record = record.without_promotion();
-        Self { number: record.number(), record: Some(record), promotion, channel: None }
+        Self { number: record.number(), record: Some(record), promotion, channel: None, head: None }
     }
 
     /// A release on this host, asked for by its number.
@@ -46,7 +48,8 @@ impl Wanted {
     }
 }
 
-/// Finds the record. Whatever names a release, only a sealed record is believed.
+/// Finds the record. Whatever names a release, only a sealed record is believed. Of a release that is not `here` the archive
+/// is looked at meanwhile: a distant store's answers are waited for side by side.
 ///
 /// # Errors
 /// The store fails; there is no such release; it is not sealed, or has no checksum and `without` refuses that; its record
@@ -55,6 +58,7 @@ pub(crate) async fn resolve(
     store: &dyn Objects,
     layout: &Layout,
     selector: &Selector,
+    here: impl Fn(ReleaseNumber) -> bool,
     without: WithoutChecksum,
     console: Console,
 ) -> Result<Wanted, Failure> {
@@ -65,13 +69,13 @@ pub(crate) async fn resolve(
             let Some(found) = pointer::read(store, &key).await? else {
                 return Err(pointer::missing(store, name));
             };
-            from_record(store, layout, &found.record, &store.url(&key)).await?
+            from_record(store, layout, &found.record, &store.url(&key), here).await?
         }
         Selector::Stdin => {
             let bytes = cli::read_input("release record", MAX_BYTES as u64)?;
             let record = Record::parse(&bytes)
                 .map_err(|error| Failure::permanent(format!("stdin is not a release record: {error}")))?;
-            from_record(store, layout, &record, "stdin").await?
+            from_record(store, layout, &record, "stdin", here).await?
         }
         Selector::Previous => {
             return Err(Failure::usage("--release previous goes back a promotion, which release-promote does"));
@@ -93,14 +97,27 @@ pub(crate) async fn resolve(
     Ok(wanted)
 }
 
-async fn from_record(store: &dyn Objects, layout: &Layout, record: &Record, origin: &str) -> Result<Wanted, Failure> {
+async fn from_record(
+    store: &dyn Objects,
+    layout: &Layout,
+    record: &Record,
+    origin: &str,
+    here: impl Fn(ReleaseNumber) -> bool,
+) -> Result<Wanted, Failure> {
     pointer::check(layout, record)
         .map_err(|why| Failure::permanent(format!("{origin} is not a record of {layout}: {why}")))?;
     let (number, promotion) = (record.number(), record.promotion().map_or(0, |promotion| promotion.n));
     let place = store.url(&layout.record(number));
-    let sealed = pointer::read_release(store, layout, number).await;
+    let archive = async {
+        match record.artifact().filter(|_| !here(number)) {
+            // What fails here is asked once more when it is needed, and told then.
+            Some(artifact) => store.head(&artifact.file).await.ok().flatten(),
+            None => None,
+        }
+    };
+    let (sealed, head) = tokio::join!(pointer::read_release(store, layout, number), archive);
     match sealed.map_err(|failure| failure.context(format!("{origin} names release {number}")))? {
-        Some(sealed) if record.is_of(&sealed.record) => Ok(Wanted::of(&sealed.record, promotion)),
+        Some(sealed) if record.is_of(&sealed.record) => Ok(Wanted { head, ..Wanted::of(&sealed.record, promotion) }),
         Some(_) => Err(Failure::permanent(format!(
             "{origin} is not the record of release {number}, which is {place}: promote the release again if that one is right"
         ))),
@@ -122,5 +139,5 @@ async fn by_number(store: &dyn Objects, layout: &Layout, number: ReleaseNumber) 
         let place = store.url(&layout.record(number));
         return Err(Failure::permanent(format!("there is no release {number} of {layout}: {place} does not exist")));
     }
-    Ok(Wanted { number, record: None, promotion: 0, channel: None })
+    Ok(Wanted { number, record: None, promotion: 0, channel: None, head: None })
 }

@@ -1,27 +1,58 @@
 //! The ranges of an archive, in their order, several asked for at once.
 
 use super::pace::{Pace, UNIT};
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use store::{Head, Objects, StoreError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use store::{Head, Objects, Room, StoreError};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Units of memory for ranges: under way, waiting for an earlier one, and with whoever reads them.
-const MEMORY: usize = 36;
+/// Units of memory for ranges: coming, waiting for an earlier one, and with whoever reads them.
+const MEMORY: u64 = 16;
 /// Requests for the same range at once.
 const SAME_AT_ONCE: usize = 3;
 /// How often it is asked whether enough is known to call an answer late.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A range that came, in the pieces it came in. The memory it was given is free again when it is dropped.
+/// A range that came, in the pieces it came in. The memory it has is free again when it is dropped.
 #[derive(Debug)]
 pub(super) struct Range {
     pub(super) pieces: VecDeque<Bytes>,
-    _memory: OwnedSemaphorePermit,
+    _memory: Memory,
+}
+
+/// Units that are taken, and given back with this value.
+#[derive(Debug)]
+struct Memory {
+    units: u64,
+    freed: Arc<watch::Sender<u64>>,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.freed.send_modify(|freed| *freed += self.units);
+    }
+}
+
+/// Where a range ends, in units from the archive's start. Memory is given in their order: if later ranges could have it all,
+/// the first one, which all wait for, would have none.
+#[derive(Debug)]
+struct Turn {
+    end: u64,
+    freed: watch::Receiver<u64>,
+}
+
+#[async_trait]
+impl Room for Turn {
+    async fn wait(&self) {
+        let mut freed = self.freed.clone();
+        // Whoever gives memory back outlives whoever waits for it.
+        let _ = freed.wait_for(|freed| self.end <= freed + MEMORY).await;
+    }
 }
 
 /// What is read, and how fast that goes.
@@ -48,11 +79,20 @@ impl<'a> Source<'a> {
         to: &mpsc::Sender<Option<Range>>,
     ) -> Result<(), StoreError> {
         let size = self.head.size;
-        let memory = Arc::new(Semaphore::new(MEMORY));
-        let (mut under_way, mut came, mut asked) = (FuturesOrdered::new(), VecDeque::new(), 0);
+        let freed = Arc::new(watch::Sender::new(0));
+        let (mut under_way, mut came, mut asked, mut end) = (FuturesOrdered::new(), VecDeque::new(), 0, 0);
         while asked < size || !under_way.is_empty() || !came.is_empty() {
             let (length, window) = self.next(size - asked);
-            let units = u32::try_from(length.div_ceil(UNIT)).unwrap_or(u32::MAX);
+            if asked < size && under_way.len() + came.len() < window {
+                let units = length.div_ceil(UNIT);
+                end += units;
+                let (turn, memory) =
+                    (Turn { end, freed: freed.subscribe() }, Memory { units, freed: Arc::clone(&freed) });
+                let range = self.range(asked, length, turn);
+                under_way.push_back(async move { Ok(Range { pieces: range.await?.into(), _memory: memory }) });
+                asked += length;
+                continue;
+            }
             tokio::select! {
                 biased;
                 place = to.reserve(), if !came.is_empty() => match place {
@@ -63,11 +103,6 @@ impl<'a> Source<'a> {
                     let range: Range = range?;
                     arrived(range.pieces.iter().map(|piece| piece.len() as u64).sum());
                     came.push_back(range);
-                }
-                Ok(memory) = memory.clone().acquire_many_owned(units), if asked < size && under_way.len() < window => {
-                    let range = self.range(asked, length);
-                    under_way.push_back(async move { Ok(Range { pieces: range.await?.into(), _memory: memory }) });
-                    asked += length;
                 }
             }
         }
@@ -85,11 +120,10 @@ impl<'a> Source<'a> {
     }
 
     /// One range. A late answer is asked for once more, and the first that is whole is taken.
-    async fn range(&self, offset: u64, length: u64) -> Result<Vec<Bytes>, StoreError> {
+    async fn range(&self, offset: u64, length: u64, turn: Turn) -> Result<Vec<Bytes>, StoreError> {
         let ask = || async {
-            let began = Instant::now();
-            let came = self.store.read(self.key, &self.head.tag, offset, length).await?;
-            self.pace().came(length, came.first_byte, began.elapsed());
+            let came = self.store.read(self.key, &self.head.tag, offset, length, &turn).await?;
+            self.pace().came(length, came.first_byte, came.transfer);
             Ok(came.pieces)
         };
         let mut asked = FuturesUnordered::from_iter([ask()]);
@@ -100,7 +134,7 @@ impl<'a> Source<'a> {
                     Err(StoreError::Unavailable(_)) if !asked.is_empty() => {}
                     answer => return answer,
                 },
-                () = self.is_late(Instant::now()), if asked.len() < SAME_AT_ONCE => {
+                () = self.is_late(&turn), if asked.len() < SAME_AT_ONCE => {
                     if self.pace().may_repeat() {
                         asked.push(ask());
                     }
@@ -109,8 +143,10 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Waits until what was asked for at `since` is late.
-    async fn is_late(&self, since: Instant) {
+    /// Waits until what was just asked for is late. Nothing is before its turn has come: nobody waits for it yet.
+    async fn is_late(&self, turn: &Turn) {
+        turn.wait().await;
+        let since = Instant::now();
         loop {
             let patience = self.pace().patience();
             match patience.map(|patience| since + patience) {
@@ -125,7 +161,6 @@ impl<'a> Source<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use async_trait::async_trait;
     use failure::Failure;
     use rand::RngExt;
     use std::collections::BTreeMap;
@@ -144,12 +179,14 @@ mod tests {
         never: f64,
         fails_at: Option<u64>,
         asked: Mutex<BTreeMap<u64, u64>>,
+        /// Bytes that were given.
+        taken: Mutex<u64>,
     }
 
     impl Scripted {
         fn new(name: &str, longest: u64, never: f64) -> Self {
             let (seed, asked) = (Seed::from_env_or_random(name), Mutex::default());
-            Self { seed, longest, never, fails_at: None, asked }
+            Self { seed, longest, never, fails_at: None, asked, taken: Mutex::default() }
         }
 
         /// Requests beyond one for each range.
@@ -164,7 +201,14 @@ mod tests {
             key.to_owned()
         }
 
-        async fn read(&self, key: &str, _: &Tag, offset: u64, length: u64) -> Result<Arrived, StoreError> {
+        async fn read(
+            &self,
+            key: &str,
+            _: &Tag,
+            offset: u64,
+            length: u64,
+            room: &dyn Room,
+        ) -> Result<Arrived, StoreError> {
             let times = {
                 let mut asked = self.asked.lock().unwrap();
                 let times = asked.entry(offset).or_default();
@@ -180,9 +224,11 @@ mod tests {
             if self.fails_at.is_some_and(|at| (offset..offset + length).contains(&at)) {
                 return Err(StoreError::Unavailable(Failure::temporary(format!("unable to read {key}"))));
             }
+            room.wait().await;
+            *self.taken.lock().unwrap() += length;
             let units = (offset..offset + length).step_by(usize::try_from(UNIT).unwrap());
             let piece = |at: u64| vec![(at / UNIT) as u8; usize::try_from(UNIT.min(offset + length - at)).unwrap()];
-            Ok(Arrived { pieces: units.map(|at| piece(at).into()).collect(), first_byte })
+            Ok(Arrived { pieces: units.map(|at| piece(at).into()).collect(), first_byte, transfer: Duration::ZERO })
         }
 
         async fn get(&self, _: &str) -> Result<Option<Object>, StoreError> {
@@ -271,10 +317,10 @@ mod tests {
         assert!(matches!(read(&store, false).await, Err(StoreError::Unavailable(_))));
     }
 
-    /// A reader that stops has all the memory there is, and no more is asked for.
+    /// A reader that stops has all the memory there is, and no more is taken from the store.
     #[tokio::test]
-    async fn a_reader_that_stops_bounds_what_is_asked_for() {
-        let store = Scripted::new("a_reader_that_stops_bounds_what_is_asked_for", 1, 0.0);
+    async fn a_reader_that_stops_bounds_what_is_taken() {
+        let store = Scripted::new("a_reader_that_stops_bounds_what_is_taken", 1, 0.0);
         let head = head();
         let source = Source::new(&store, "a-1.tar", &head);
         let (to, _from) = mpsc::channel(1);
@@ -289,7 +335,7 @@ mod tests {
             _ = sending => panic!("somebody read it"),
             () = stands => {}
         }
-        let asked = store.asked.lock().unwrap().len() as u64 * UNIT;
-        assert!(asked > 0 && asked <= MEMORY as u64 * UNIT, "{asked}");
+        let taken = *store.taken.lock().unwrap();
+        assert!(taken > 0 && taken <= MEMORY * UNIT, "{taken}");
     }
 }

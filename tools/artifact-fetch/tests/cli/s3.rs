@@ -119,9 +119,9 @@ fn a_late_answer_is_asked_for_again() {
         let (harness, remote) = second();
         let met = std::sync::atomic::AtomicBool::new(false);
         remote.proxy.set_plan(Plan::Custom(Box::new(move |info| {
-            let third =
+            let its_turn =
                 is_archive(info) && info.header("range").is_some_and(|range| range.starts_with("bytes=2097152-"));
-            (third && !met.swap(true, std::sync::atomic::Ordering::SeqCst)).then(|| fault.clone())
+            (its_turn && !met.swap(true, std::sync::atomic::Ordering::SeqCst)).then(|| fault.clone())
         })));
         let _run = remote.fetch(&harness.into).args(["--timeout", "1h"]).run().succeeds().stderr_is_empty();
         assert!(remote.proxy.log().iter().any(|seen| seen.fault.is_some()), "the fault was never met");
@@ -228,7 +228,7 @@ fn the_bucket_needs_no_prefix() {
 #[test]
 fn a_slow_link_is_reported_while_it_lasts() {
     let (harness, remote) = second();
-    let slow = |info: &RequestInfo| is_archive(info).then_some(Fault::Slow { bytes_per_second: 50_000 });
+    let slow = |info: &RequestInfo| is_archive(info).then_some(Fault::Slow { bytes_per_second: 100_000 });
     remote.proxy.set_plan(Plan::Custom(Box::new(slow)));
     let quiet = remote.fetch(&harness.root.path().join("quiet")).arg("-q").start();
     let run = remote.fetch(&harness.into).run().succeeds();
