@@ -4,7 +4,7 @@
 //! directory; links are not followed and pipes not waited for; type and owner are looked at on the descriptor that is used.
 
 use crate::owner::Owner;
-use crate::walk::walk;
+use crate::way::{Links, Way};
 use crate::{Entry, TEMPORARY_PREFIX, if_there};
 use failure::Failure;
 use rustix::fs::{
@@ -92,7 +92,7 @@ impl Dir {
     }
 
     fn open_at(path: &Path) -> io::Result<Self> {
-        let there = walk(path)?;
+        let there = Way::along(path, Links::ByPlace)?.end;
         let fd = match openat(&there, ".", DIRECTORY, Mode::empty()) {
             // What may be entered and not listed still leads to names that are known.
             Err(Errno::ACCESS) => openat(&there, ".", DIRECTORY | OFlags::PATH, Mode::empty()),

@@ -10,7 +10,7 @@ mod owner;
 mod slots;
 mod staged;
 mod version;
-mod walk;
+mod way;
 
 pub use dir::Dir;
 pub use disk::Disk;
@@ -19,9 +19,9 @@ pub use lock::Lock;
 pub use slots::Slots;
 pub use staged::Staged;
 pub use version::Version;
+pub use way::{Links, Way};
 
 use std::io::{self, ErrorKind};
-use std::path::Path;
 
 /// Prefix of the temporary files made here; a leftover with it was never visible under its own name. Particular enough
 /// that whoever removes leftovers removes nobody else's.
@@ -37,14 +37,6 @@ pub fn if_there<T>(answer: Result<T, impl Into<io::Error>>) -> io::Result<Option
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// Refuses a way on which somebody else's link is that lies where everybody writes, as [`Dir::open`] does: for files.
-///
-/// # Errors
-/// There is one, or the way can't be looked at.
-pub fn check_links(path: &Path) -> io::Result<()> {
-    if_there(walk::walk(path)).map(drop)
 }
 
 #[cfg(test)]

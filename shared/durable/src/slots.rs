@@ -49,7 +49,7 @@ impl Slots {
                         newest = Some((generation, payload));
                     }
                 }
-                Content::Broken | Content::Empty => broken += 1,
+                Content::Broken => broken += 1,
                 Content::Unknown(version) => {
                     let why = format!("another version wrote it ({version}); this one knows slots 1");
                     return Err(dir.failed("use", &slot, io::Error::new(ErrorKind::Unsupported, why)));
@@ -89,7 +89,6 @@ fn write(file: &File, generation: u64, payload: &[u8]) -> io::Result<()> {
 }
 
 enum Content {
-    Empty,
     /// As a later version writes it.
     Unknown(String),
     Broken,
@@ -103,9 +102,6 @@ fn seal(generation: u64, payload: &[u8]) -> u64 {
 
 fn read(file: &File) -> io::Result<Content> {
     let size = file.metadata()?.len();
-    if size == 0 {
-        return Ok(Content::Empty);
-    }
     let mut head = [0; HEAD];
     match file.read_exact_at(&mut head, 0) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(Content::Broken),

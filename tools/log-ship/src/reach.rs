@@ -1,24 +1,19 @@
 //! Files and folders by their paths, through links only as far as those may lead who made them: who can put a link into a
 //! folder of logs could otherwise have any file shipped that log-ship can read.
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use durable::{Links, Way};
+use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
-use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
-
-/// As many links as the kernel follows in one path.
-const LINKS: u32 = 40;
+use std::path::{Path, PathBuf};
 
 /// Where `path` leads, without links.
 ///
 /// # Errors
 /// It leads nowhere, or through a link that is not followed.
 pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
-    Ok(Walk::along(path)?.path())
+    Ok(Way::along(path, Links::ByTarget)?.path)
 }
 
 /// Opens the regular file that `path` leads to; what is no regular file counts as not there.
@@ -26,15 +21,16 @@ pub(crate) fn resolve(path: &Path) -> io::Result<PathBuf> {
 /// # Errors
 /// There is none, it can't be read, or a link to it is not followed.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    let mut walk = Walk::along(path)?;
-    let Some((name, found)) = walk.nodes.pop() else { return Err(ErrorKind::NotFound.into()) };
-    let found = fstat(&found)?;
+    let Way { end, above: Some((dir, name)), .. } = Way::along(path, Links::ByTarget)? else {
+        return Err(ErrorKind::NotFound.into());
+    };
+    let found = fstat(&end)?;
     if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
         return Err(ErrorKind::NotFound.into());
     }
     // What has been put in its place meanwhile is neither followed nor waited for.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match openat(walk.top(), &name, flags, Mode::empty()) {
+    let file = match openat(&dir, &name, flags, Mode::empty()) {
         Err(Errno::LOOP) => return Err(ErrorKind::NotFound.into()),
         other => other?,
     };
@@ -51,87 +47,10 @@ pub(crate) fn is_absence(error: &io::Error) -> bool {
     [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind())
 }
 
-/// A way through folders, each held open: what is checked is what is walked through.
-struct Walk {
-    root: OwnedFd,
-    nodes: Vec<(OsString, OwnedFd)>,
-}
-
-enum Step {
-    Root,
-    Up,
-    Into(OsString),
-    /// A link of this user ends here.
-    Arrive(u32),
-}
-
-impl Walk {
-    fn along(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut walk = Self { root: openat(CWD, "/", flags, Mode::empty())?, nodes: Vec::new() };
-        let mut ahead = steps(path);
-        let mut links = 0;
-        while let Some(step) = ahead.pop() {
-            match step {
-                Step::Root => walk.nodes.clear(),
-                Step::Up => drop(walk.nodes.pop()),
-                Step::Arrive(owner) => walk.arrive(owner)?,
-                Step::Into(name) => {
-                    let node = openat(walk.top(), &name, flags, Mode::empty())?;
-                    let stat = fstat(&node)?;
-                    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-                        walk.nodes.push((name, node));
-                        continue;
-                    }
-                    links += 1;
-                    if links > LINKS {
-                        return Err(Errno::LOOP.into());
-                    }
-                    let target = OsString::from_vec(readlinkat(&node, "", Vec::new())?.into_bytes());
-                    ahead.push(Step::Arrive(stat.st_uid));
-                    ahead.extend(steps(Path::new(&target)));
-                }
-            }
-        }
-        Ok(walk)
-    }
-
-    fn top(&self) -> &OwnedFd {
-        self.nodes.last().map_or(&self.root, |(_, node)| node)
-    }
-
-    /// Root's links lead everywhere, others to what belongs to their owner.
-    fn arrive(&self, link: u32) -> io::Result<()> {
-        let Stat { st_uid: owner, .. } = fstat(self.top())?;
-        if link == 0 || link == owner {
-            return Ok(());
-        }
-        let path = self.path();
-        let why =
-            format!("a link of user {link} to {}, which belongs to user {owner}, is not followed", path.display());
-        Err(io::Error::new(ErrorKind::PermissionDenied, why))
-    }
-
-    fn path(&self) -> PathBuf {
-        let names = self.nodes.iter().map(|(name, _)| name.as_os_str());
-        std::iter::once(OsStr::from_bytes(b"/")).chain(names).collect()
-    }
-}
-
-/// The steps along `path`, the last one first.
-fn steps(path: &Path) -> Vec<Step> {
-    let steps = path.components().rev().filter_map(|component| match component {
-        Component::RootDir => Some(Step::Root),
-        Component::ParentDir => Some(Step::Up),
-        Component::Normal(name) => Some(Step::Into(name.to_owned())),
-        Component::CurDir | Component::Prefix(_) => None,
-    });
-    steps.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::CWD;
     use std::fs;
     use std::os::unix::fs::{lchown, symlink};
 

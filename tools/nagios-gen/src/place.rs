@@ -3,11 +3,11 @@
 //! `.FILE.good` is the last content that a running Nagios confirmed, `.FILE.pending` says that FILE was replaced and nobody
 //! confirmed it since, `.FILE.lock` is the lock. `.FILE.new`, `.FILE.note` and `.FILE.verify/` live as long as a run.
 
-use durable::{Dir, Lock, Staged};
+use durable::{Dir, Links, Lock, Staged, Way};
 use failure::Failure;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -34,15 +34,14 @@ impl Place {
     pub(crate) fn find(path: &Path) -> Result<Self, Failure> {
         let what = || format!("unable to write {}", path.display());
         let refused = |why: &str| Failure::permanent(format!("{}: {why}", what()));
-        durable::check_links(path).map_err(|error| Failure::io(what(), error))?;
-        let file = match fs::canonicalize(path) {
+        let file = match resolve(path) {
             Err(error) if error.kind() == ErrorKind::NotFound && path.is_symlink() => {
                 return Err(refused("it is a link to a file that does not exist"));
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let name = path.file_name().ok_or_else(|| refused("no file name"))?;
                 let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                fs::canonicalize(dir).map(|dir| dir.join(name))
+                resolve(dir).map(|dir| dir.join(name))
             }
             found => found,
         };
@@ -166,7 +165,7 @@ impl Place {
 /// It can't be read, or is no file.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     let absent = |error| Failure::io(format!("unable to read {}", path.display()), error);
-    let found = fs::canonicalize(path).map_err(absent)?;
+    let found = resolve(path).map_err(absent)?;
     let (above, name) = (found.parent().unwrap_or(Path::new("/")), found.file_name().unwrap_or_default());
     let read = Dir::open(above)?.trusting(name)?.read(name, LONGEST)?;
     read.ok_or_else(|| absent(ErrorKind::NotFound.into()))
@@ -179,11 +178,16 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 /// Others hold it all the time, or it can't be made.
 pub(crate) async fn lock_tree(path: &Path, place: &Place, limit: Duration) -> Result<Lock, Failure> {
     let unable = |error| Failure::io(format!("unable to lock {}", path.display()), error);
-    let path = fs::canonicalize(path).map_err(unable)?;
+    let path = resolve(path).map_err(unable)?;
     let dir = Dir::open(path.parent().unwrap_or(Path::new("/")))?;
     let name = beside(path.file_name().unwrap_or_default(), "lock");
     let dir = if dir.is_writable() { &dir } else { &place.dir };
     wait_for(dir, &name, limit).await
+}
+
+/// Where `path` leads, without links.
+fn resolve(path: &Path) -> io::Result<PathBuf> {
+    Way::along(&std::path::absolute(path)?, Links::ByPlace).map(|way| way.path)
 }
 
 fn beside(name: &OsStr, what: &str) -> OsString {
