@@ -1,7 +1,7 @@
 //! What an audit finds wrong with releases that are finished: records that are none, archives that are not what theirs say.
 
 use crate::claim::Claim;
-use crate::layout::{Key, Layout};
+use crate::layout::Layout;
 use crate::number::ReleaseNumber;
 use crate::record::{Artifact, Record};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -23,19 +23,14 @@ pub struct Damage {
     pub difference: String,
 }
 
-/// Compares each record with itself, and each archive with its record, as far as that goes without reading archives: by
+/// Compares each of these `records` with itself, and each archive with its record, as far as that goes without reading archives: by
 /// length, and by the checksum that the store keeps. Sorted by release.
 ///
 /// # Errors
 /// The store fails.
-pub async fn look(store: &dyn Objects, layout: &Layout) -> Result<Vec<Damage>, StoreError> {
-    let listed = store.list(&layout.prefix()).await?;
-    let records = listed.iter().filter_map(|entry| match layout.parse(&entry.key) {
-        Some(Key::Record(number)) => Some((number, entry.key.clone())),
-        _ => None,
-    });
+pub async fn look(store: &dyn Objects, layout: &Layout, records: &[ReleaseNumber]) -> Result<Vec<Damage>, StoreError> {
     let found: Vec<Option<Damage>> = stream::iter(records)
-        .map(|(number, key)| of_release(store, number, key))
+        .map(|number| of_release(store, layout, *number))
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
@@ -44,7 +39,8 @@ pub async fn look(store: &dyn Objects, layout: &Layout) -> Result<Vec<Damage>, S
     Ok(found)
 }
 
-async fn of_release(store: &dyn Objects, number: ReleaseNumber, key: String) -> Result<Option<Damage>, StoreError> {
+async fn of_release(store: &dyn Objects, layout: &Layout, number: ReleaseNumber) -> Result<Option<Damage>, StoreError> {
+    let key = layout.record(number);
     let Some(object) = store.get(&key).await? else { return Ok(None) };
     let damaged = |key, difference| Some(Damage { key, number, missing: false, difference });
     let record = match Record::parse(&object.body) {

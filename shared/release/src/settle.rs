@@ -69,6 +69,7 @@ mod tests {
     use super::*;
     use crate::StoreArgs;
     use async_trait::async_trait;
+    use std::ops::Range;
     use std::sync::{Arc, Mutex};
     use store::{Arrived, Head, Listed, Room, Store};
 
@@ -112,15 +113,8 @@ mod tests {
             self.store.list(prefix).await
         }
 
-        async fn read(
-            &self,
-            key: &str,
-            tag: &Tag,
-            offset: u64,
-            length: u64,
-            room: &dyn Room,
-        ) -> Result<Arrived, StoreError> {
-            self.store.read(key, tag, offset, length, room).await
+        async fn read(&self, key: &str, tag: &Tag, part: Range<u64>, room: &dyn Room) -> Result<Arrived, StoreError> {
+            self.store.read(key, tag, part, room).await
         }
     }
 

@@ -21,6 +21,8 @@ const AT_ONCE: usize = 16;
 pub struct Survey {
     /// The highest number that a record, an archive or `latest.txt` names.
     pub highest: Option<ReleaseNumber>,
+    /// Numbers that have a record, whatever it is.
+    pub records: Vec<ReleaseNumber>,
     /// Claims that are neither sealed nor abandoned.
     pub claims: Vec<OpenClaim>,
     /// Uploads and archives that belong to no release and to no open claim.
@@ -141,12 +143,15 @@ pub async fn survey(store: &dyn Store, layout: &Layout, look: Look) -> Result<Su
     uploads.found = look.spared(begun, &mut troubles)?.unwrap_or_default();
     let mut numbers: BTreeSet<ReleaseNumber> = latest.iter().map(|pointer| pointer.record.number()).collect();
     let mut archives: BTreeMap<ReleaseNumber, Vec<String>> = BTreeMap::new();
-    let mut unsealed = Vec::new();
+    let (mut records, mut unsealed) = (Vec::new(), Vec::new());
     let mut abandoned = BTreeSet::new();
     let mut fates = BTreeMap::new();
     for entry in &listed {
         let Some(key) = layout.parse(&entry.key) else { continue };
         numbers.insert(key.number());
+        if let Key::Record(number) = key {
+            records.push(number);
+        }
         match key {
             Key::Record(number) if entry.size <= LONGEST_CLAIM as u64 => unsealed.push((number, entry.size)),
             Key::Record(number) => {
@@ -224,7 +229,7 @@ pub async fn survey(store: &dyn Store, layout: &Layout, look: Look) -> Result<Su
     let sealed = fates.iter().rev().find(|(_, fate)| **fate == Fate::Sealed).map(|(number, _)| *number);
     let ahead = sealed.filter(|sealed| named.is_none_or(|named| named < *sealed));
     let (highest, abandoned) = (numbers.last().copied(), abandoned.into_iter().collect());
-    Ok(Survey { highest, claims, orphans, abandoned, troubles, ahead })
+    Ok(Survey { highest, records, claims, orphans, abandoned, troubles, ahead })
 }
 
 /// Uploads that are known to have begun.

@@ -16,6 +16,7 @@ use durable::{Dir, Entry, Lock, if_there};
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -205,14 +206,7 @@ impl Objects for FileStore {
         .await
     }
 
-    async fn read(
-        &self,
-        key: &str,
-        tag: &Tag,
-        offset: u64,
-        length: u64,
-        room: &dyn Room,
-    ) -> Result<Arrived, StoreError> {
+    async fn read(&self, key: &str, tag: &Tag, part: Range<u64>, room: &dyn Room) -> Result<Arrived, StoreError> {
         room.wait().await;
         let began = Instant::now();
         let (key, tag) = (key.to_owned(), tag.clone());
@@ -224,8 +218,9 @@ impl Objects for FileStore {
                 return Err(StoreError::changed(format!("unable to read {}", store.path(&key).display())));
             }
             let read = || -> io::Result<Vec<u8>> {
-                let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-                file.read_exact_at(&mut bytes, offset)?;
+                let length = usize::try_from(part.end - part.start).map_err(io::Error::other)?;
+                let mut bytes = vec![0; length];
+                file.read_exact_at(&mut bytes, part.start)?;
                 Ok(bytes)
             };
             let pieces = vec![read().map_err(unable)?.into()];
@@ -401,10 +396,10 @@ mod tests {
         let (_dir, store) = store();
         fs::write(store.path("a-1.tar"), "one").unwrap();
         let seen = store.head("a-1.tar").await.unwrap().unwrap();
-        assert_eq!(store.read("a-1.tar", &seen.tag, 1, 2, &Enough).await.unwrap().pieces, ["ne"]);
+        assert_eq!(store.read("a-1.tar", &seen.tag, 1..3, &Enough).await.unwrap().pieces, ["ne"]);
         fs::write(store.path("new"), "two").unwrap();
         fs::rename(store.path("new"), store.path("a-1.tar")).unwrap();
-        let changed = store.read("a-1.tar", &seen.tag, 1, 2, &Enough).await.unwrap_err();
+        let changed = store.read("a-1.tar", &seen.tag, 1..3, &Enough).await.unwrap_err();
         assert!(matches!(changed, StoreError::Changed(_)), "{changed:?}");
     }
 

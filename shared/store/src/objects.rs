@@ -4,6 +4,7 @@ use crate::{Attributes, StoreError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::fmt;
+use std::ops::Range;
 use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
@@ -127,13 +128,6 @@ pub trait Objects: fmt::Debug + Send + Sync {
     /// All objects whose key starts with `prefix`.
     async fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
 
-    /// `length` bytes from `offset` of the object in the state `tag`, when there is `room` for them.
-    async fn read(
-        &self,
-        key: &str,
-        tag: &Tag,
-        offset: u64,
-        length: u64,
-        room: &dyn Room,
-    ) -> Result<Arrived, StoreError>;
+    /// The bytes `part` of the object in the state `tag`, when there is `room` for them.
+    async fn read(&self, key: &str, tag: &Tag, part: Range<u64>, room: &dyn Room) -> Result<Arrived, StoreError>;
 }

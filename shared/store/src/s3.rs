@@ -24,6 +24,7 @@ use failure::Failure;
 use retry::Backoff;
 use std::error::Error;
 use std::fmt::Display;
+use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 use uuid::Uuid;
 
@@ -224,16 +225,10 @@ impl Objects for S3Store {
         Ok(listed)
     }
 
-    async fn read(
-        &self,
-        key: &str,
-        tag: &Tag,
-        offset: u64,
-        length: u64,
-        room: &dyn Room,
-    ) -> Result<Arrived, StoreError> {
+    async fn read(&self, key: &str, tag: &Tag, part: Range<u64>, room: &dyn Room) -> Result<Arrived, StoreError> {
         let what = || format!("unable to read {}", self.url(key));
-        let range = format!("bytes={offset}-{}", offset + length - 1);
+        let length = part.end - part.start;
+        let range = format!("bytes={}-{}", part.start, part.end - 1);
         let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut attempt = 0;
         loop {

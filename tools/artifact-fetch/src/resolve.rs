@@ -19,7 +19,7 @@ pub(crate) struct Wanted {
     pub(crate) promotion: u64,
     /// The channel of that promotion, if promotions count.
     pub(crate) channel: Option<Channel>,
-    /// What the store said of the archive, if it was asked on the way.
+    /// What the store knows of the archive, if it was asked on the way.
     pub(crate) head: Option<Head>,
 }
 
@@ -110,7 +110,7 @@ async fn from_record(
     let place = store.url(&layout.record(number));
     let archive = async {
         match record.artifact().filter(|_| !here(number)) {
-            // What fails here is asked once more when it is needed, and told then.
+            // What fails here is asked again when it is needed, and reported then.
             Some(artifact) => store.head(&artifact.file).await.ok().flatten(),
             None => None,
         }

@@ -18,7 +18,7 @@ pub(crate) async fn run(args: &Args, console: Console, out: Output) -> Result<()
     let store = args.store.open().await?;
     let layout = &args.store.artifact;
     let survey = sweep::survey(store.as_ref(), layout, Look::Audit).await?;
-    let damages = damage::look(store.as_ref(), layout).await?;
+    let damages = damage::look(store.as_ref(), layout, &survey.records).await?;
     if survey.highest.is_none() {
         console.tell(pointer::none_yet(store.as_ref(), layout));
     }

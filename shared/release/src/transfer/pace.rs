@@ -53,7 +53,7 @@ impl Pace {
         }
         let waiting = self.first_byte.mean / self.transfer.mean.max(f64::EPSILON);
         let window = (f64::from(COMING) * (1.0 + waiting)).ceil();
-        if window < AT_MOST as f64 { window as usize } else { AT_MOST }
+        (window as usize).min(AT_MOST)
     }
 
     /// An answer of `length` bytes came: it began after `first_byte`, and its bytes took `transfer`.

@@ -88,7 +88,7 @@ impl<'a> Source<'a> {
                 end += units;
                 let (turn, memory) =
                     (Turn { end, freed: freed.subscribe() }, Memory { units, freed: Arc::clone(&freed) });
-                let range = self.range(asked, length, turn);
+                let range = self.range(asked..asked + length, turn);
                 under_way.push_back(async move { Ok(Range { pieces: range.await?.into(), _memory: memory }) });
                 asked += length;
                 continue;
@@ -120,10 +120,10 @@ impl<'a> Source<'a> {
     }
 
     /// One range. A late answer is asked for once more, and the first that is whole is taken.
-    async fn range(&self, offset: u64, length: u64, turn: Turn) -> Result<Vec<Bytes>, StoreError> {
+    async fn range(&self, part: std::ops::Range<u64>, turn: Turn) -> Result<Vec<Bytes>, StoreError> {
         let ask = || async {
-            let came = self.store.read(self.key, &self.head.tag, offset, length, &turn).await?;
-            self.pace().came(length, came.first_byte, came.transfer);
+            let came = self.store.read(self.key, &self.head.tag, part.clone(), &turn).await?;
+            self.pace().came(part.end - part.start, came.first_byte, came.transfer);
             Ok(came.pieces)
         };
         let mut asked = FuturesUnordered::from_iter([ask()]);
@@ -205,29 +205,28 @@ mod tests {
             &self,
             key: &str,
             _: &Tag,
-            offset: u64,
-            length: u64,
+            part: std::ops::Range<u64>,
             room: &dyn Room,
         ) -> Result<Arrived, StoreError> {
             let times = {
                 let mut asked = self.asked.lock().unwrap();
-                let times = asked.entry(offset).or_default();
+                let times = asked.entry(part.start).or_default();
                 *times += 1;
                 *times
             };
-            let mut rng = self.seed.part(offset * 10 + times).rng();
+            let mut rng = self.seed.part(part.start * 10 + times).rng();
             let first_byte = Duration::from_millis(rng.random_range(0..=self.longest));
             if times == 1 && rng.random_bool(self.never) {
                 std::future::pending::<()>().await;
             }
             sleep(first_byte).await;
-            if self.fails_at.is_some_and(|at| (offset..offset + length).contains(&at)) {
+            if self.fails_at.is_some_and(|at| part.contains(&at)) {
                 return Err(StoreError::Unavailable(Failure::temporary(format!("unable to read {key}"))));
             }
             room.wait().await;
-            *self.taken.lock().unwrap() += length;
-            let units = (offset..offset + length).step_by(usize::try_from(UNIT).unwrap());
-            let piece = |at: u64| vec![(at / UNIT) as u8; usize::try_from(UNIT.min(offset + length - at)).unwrap()];
+            *self.taken.lock().unwrap() += part.end - part.start;
+            let units = part.clone().step_by(usize::try_from(UNIT).unwrap());
+            let piece = |at: u64| vec![(at / UNIT) as u8; usize::try_from(UNIT.min(part.end - at)).unwrap()];
             Ok(Arrived { pieces: units.map(|at| piece(at).into()).collect(), first_byte, transfer: Duration::ZERO })
         }
 
