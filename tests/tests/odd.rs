@@ -134,7 +134,9 @@ fn few_processes_and_little_memory() {
             let ended = run(limit).fails_with(75).stderr_is_one_line();
             let _ended = ended.stderr_contains("MiB of memory at most: 768 are needed");
         }
-        for enough in ["-u 64", "-v 1000000"] {
+        let ended = run("-s 64").fails_with(75).stderr_is_one_line();
+        let _ended = ended.stderr_contains("unable to work with 64 KiB of stack at most: 1024 are needed (ulimit -s)");
+        for enough in ["-u 64", "-v 1000000", "-s 1024"] {
             let ended = run(enough);
             let is_an_end = matches!(ended.code, Some(0 | 1 | 75)) && !ended.stderr_str().contains("needed");
             assert!(is_an_end, "{name} {enough}: {}", ended.report());

@@ -126,11 +126,8 @@ impl AccessArgs {
             .with_initial_backoff(Self::FIRST_BACKOFF)
             .with_max_backoff(Self::LONGEST_BACKOFF);
         let stalled = StalledStreamProtectionConfig::enabled().grace_period(self.timeout).build();
-        // Credentials may take as long as an answer; the SDK's own bound is shorter than some programs that make them.
-        let identities = IdentityCache::lazy().load_timeout(self.timeout).build();
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http.clone())
-            .identity_cache(identities)
             .timeout_config(timeouts)
             .retry_config(retries)
             .stalled_stream_protection(stalled);
@@ -146,9 +143,11 @@ impl AccessArgs {
             let own = CredentialProcess {
                 profile: profile.to_owned(),
                 command: command.to_owned(),
-                // Its own end is told before that of the request that waits for it.
+                // It ends, and says so, before the request that waits for it.
                 patience: self.timeout.mul_f64(0.9),
             };
+            // The SDK's own bound is shorter than some such programs take.
+            loader = loader.identity_cache(IdentityCache::lazy().load_timeout(self.timeout).build());
             // A profile that was typed wins over the environment, as above.
             let keys = EnvironmentVariableCredentialsProvider::new();
             loader = match self.profile {

@@ -9,8 +9,10 @@ const FILES: u64 = 64;
 
 /// Threads that work at the same time in the smallest of runs.
 const THREADS: usize = 8;
-/// Bytes that code, stacks and buffers of a run take.
-const MEMORY: u64 = 768 << 20;
+/// MiB that code, stacks and buffers of a run take.
+const MEMORY: u64 = 768;
+/// KiB that the first thread's stack takes.
+const STACK: u64 = 1024;
 
 /// Whether there is what any run takes.
 ///
@@ -24,11 +26,14 @@ pub(crate) fn enough() -> Result<(), Failure> {
 
 /// Memory that is refused ends a process in the middle of its work, so it is asked for before.
 fn enough_memory() -> Result<(), Failure> {
-    for (limit, option) in [(Resource::As, "-v"), (Resource::Data, "-d")] {
-        if let Some(most) = getrlimit(limit).current.filter(|most| *most < MEMORY) {
-            let (most, needed) = (most >> 20, MEMORY >> 20);
+    for (limit, option, unit, what, needed) in [
+        (Resource::As, "-v", 20, "MiB of memory", MEMORY),
+        (Resource::Data, "-d", 20, "MiB of memory", MEMORY),
+        (Resource::Stack, "-s", 10, "KiB of stack", STACK),
+    ] {
+        if let Some(most) = getrlimit(limit).current.map(|most| most >> unit).filter(|most| *most < needed) {
             return Err(Failure::temporary(format!(
-                "unable to work with {most} MiB of memory at most: {needed} are needed (ulimit {option})"
+                "unable to work with {most} {what} at most: {needed} are needed (ulimit {option})"
             )));
         }
     }

@@ -215,6 +215,15 @@ pub fn refused(error: &KafkaError, typed: &[Given<Pair>], file: Option<&Given<Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+
+    fn read(text: &str) -> Result<Vec<Pair>, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap();
+        let read = OptionsFile::try_read(path, "tool", &["acks"]);
+        read.map(|file| file.options).map_err(|why| why.replace(path, "FILE"))
+    }
 
     #[test]
     fn places() {
@@ -224,15 +233,6 @@ mod tests {
         for none in ["", ":", ":9092", "kafka:", "kafka:x", "kafka:0", "kafka:65536", "kafka:-1", "::1", "[::1"] {
             assert!(!is_place(none), "{none}");
         }
-    }
-    use std::fs;
-
-    fn read(text: &str) -> Result<Vec<Pair>, String> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), text).unwrap();
-        let path = file.path().to_str().unwrap();
-        let read = OptionsFile::try_read(path, "tool", &["acks"]);
-        read.map(|file| file.options).map_err(|why| why.replace(path, "FILE"))
     }
 
     #[test]

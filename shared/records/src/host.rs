@@ -242,7 +242,10 @@ impl<R: Read> Iterator for HostReader<R> {
             }
             Err(error) => Err(wrong(error)),
         };
-        Some(host.map_err(|error| if self.is_cut() { ReadError::Cut } else { error }))
+        Some(host.map_err(|error| match error {
+            ReadError::Line { .. } if self.is_cut() => ReadError::Cut,
+            error => error,
+        }))
     }
 }
 
