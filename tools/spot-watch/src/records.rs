@@ -3,6 +3,7 @@
 use crate::answer::reclaim::Reclaim;
 use durable::{Dir, Lock};
 use failure::Failure;
+use serde::Deserialize;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -135,19 +136,21 @@ impl Records {
         })
     }
 
-    /// The names of the messages that wait for delivery, oldest first.
-    pub(crate) fn unsent(&self) -> Vec<OsString> {
-        let Some(Dirs { unsent, .. }) = &self.dirs else { return Vec::new() };
-        let names = unsent.names().unwrap_or_default().into_iter();
-        let names = names.filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "json"));
-        let mut found: Vec<_> = names.filter_map(|name| Some((unsent.entry(&name).ok()??.modified(), name))).collect();
-        found.sort();
-        found.into_iter().map(|(_, name)| name).collect()
+    /// The names of the messages that wait for delivery.
+    fn unsent(&self) -> Vec<OsString> {
+        let names = self.dirs.as_ref().and_then(|Dirs { unsent, .. }| unsent.names().ok()).unwrap_or_default();
+        names.into_iter().filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "json")).collect()
     }
 
-    /// A message that waits; `None` for what is none, such as a link that somebody else has put there.
-    pub(crate) fn message(&self, name: &OsStr) -> Option<Vec<u8>> {
-        self.dirs.as_ref()?.unsent.read(name, LONGEST).ok()?
+    /// The messages that wait for delivery, in the order in which what they tell of happened. The files' own times do not
+    /// show it: the clock of a file system ticks slowly, and two are written at the same moment.
+    pub(crate) fn messages(&self) -> Vec<(OsString, Vec<u8>)> {
+        let Some(Dirs { unsent, .. }) = &self.dirs else { return Vec::new() };
+        // What is no file, such as a link that somebody else has put there, is none.
+        let read = |name: OsString| unsent.read(&name, LONGEST).ok().flatten().map(|message| (name, message));
+        let mut messages: Vec<_> = self.unsent().into_iter().filter_map(read).collect();
+        messages.sort_by_cached_key(|(_, message)| happened(message));
+        messages
     }
 
     /// A message needs no more delivery.
@@ -157,6 +160,20 @@ impl Records {
             let _ = unsent.remove(name);
         }
     }
+}
+
+/// What of a message shows when that happened which it tells of.
+#[derive(Default, Deserialize)]
+struct Told {
+    /// RFC 3339 in UTC with three digits of a second: its order is that of time.
+    time: String,
+    event: String,
+}
+
+/// Nothing of a notice comes after its `done`.
+fn happened(message: &[u8]) -> (String, bool) {
+    let Told { time, event } = serde_json::from_slice(message).unwrap_or_default();
+    (time, event == "done")
 }
 
 impl Record {

@@ -92,8 +92,7 @@ impl Webhook {
     /// Delivers what an earlier run kept; ends at the first message that can't be delivered.
     pub(crate) async fn deliver_unsent(&self, records: &Records, deadline: Instant) -> Vec<Delivery> {
         let mut deliveries = Vec::new();
-        for name in records.unsent() {
-            let Some(message) = records.message(&name) else { continue };
+        for (name, message) in records.messages() {
             let delivery = self.insist("unsent", message, deadline).await;
             let more = delivery.outcome != "unsent";
             if more {
